@@ -1,0 +1,1 @@
+"""Detects generated and manipulated images, speech and video."""

@@ -1,0 +1,208 @@
+"""A bundle: one model version as a folder that can be read, verified and written.
+
+::
+
+    models/image-1/
+    ├── bundle.json         what it is, how to feed it, how to read it, and a sha256 of every file
+    ├── model.onnx          for OpenVINO and ONNX Runtime
+    ├── model.safetensors   the same weights for torch
+    ├── golden.npz          synthetic inputs and the logits that every backend must give for them
+    └── README.md           the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ModelError
+from .preprocess import Preprocess, preprocess_from_dict, preprocess_to_dict
+from .types import Kind, OperatingPoints
+
+SCHEMA = "deepfake-bundle/1"
+SLOTS = ("image", "face", "audio", "video", "face-finder", "fusion")
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """From window logits to a calibrated P(synthetic) of the whole file.
+
+    The mean of the highest ``top_fraction`` of the window logits, times ``slope`` plus
+    ``intercept``, is the file's log-odds (Platt scaling, Platt 1999). ``spread`` is the standard
+    deviation of that log-odds over recompressed copies of one held-out file; it sets the interval.
+    Probabilities stay within ``floor`` … ``1 - floor``, since the calibration set is too small to
+    know more.
+    """
+
+    slope: float
+    intercept: float
+    spread: float
+    points: OperatingPoints
+    top_fraction: float = 1.0
+    floor: float = 0.001
+
+    def pool(self, logits: Logits) -> float:
+        """The mean of the highest ``top_fraction`` of ``logits`` (windows,)."""
+        count = max(1, math.ceil(self.top_fraction * len(logits)))
+        return float(np.sort(logits.astype(np.float64))[-count:].mean())
+
+    def probability(self, pooled: float) -> float:
+        """Calibrated P(synthetic) of a pooled logit."""
+        return self._squash(self.slope * pooled + self.intercept)
+
+    def interval(self, logits: Logits) -> tuple[float, float]:
+        """About 90 %: the spread under recompression together with that between windows."""
+        odds = self.slope * self.pool(logits) + self.intercept
+        used = max(1, math.ceil(self.top_fraction * len(logits)))
+        between = float(np.sort(logits.astype(np.float64))[-used:].std()) * abs(self.slope)
+        half = 1.645 * math.sqrt(self.spread**2 + between**2 / used)
+        return self._squash(odds - half), self._squash(odds + half)
+
+    def _squash(self, odds: float) -> float:
+        probability = 1.0 / (1.0 + math.exp(-min(60.0, max(-60.0, odds))))
+        return min(1.0 - self.floor, max(self.floor, probability))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applicability:
+    """What an input must be for the bundle to be asked; outside, it is skipped with a reason."""
+
+    min_side_pixels: int = 0
+    min_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``."""
+
+    name: str
+    slot: str
+    network: str
+    network_options: Mapping[str, Any]
+    preprocess: Preprocess
+    calibration: Calibration
+    limits: Applicability
+    files: Mapping[str, Mapping[str, str]]
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    licence: str
+    folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.preprocess.kind)
+
+    @classmethod
+    def read(cls, folder: Path) -> Bundle:
+        """Read ``bundle.json`` without loading weights; raises ``ModelError``."""
+        path = folder / "bundle.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["schema"] != SCHEMA:
+                raise ModelError(
+                    f"bundle {folder.name}: schema {values['schema']!r}",
+                    hint=f"this version reads {SCHEMA}",
+                )
+            calibration = dict(values["calibration"])
+            calibration["points"] = OperatingPoints(**calibration["points"])
+            return cls(
+                name=values["name"],
+                slot=values["slot"],
+                network=values["network"],
+                network_options=values["network_options"],
+                preprocess=preprocess_from_dict(values["preprocess"]),
+                calibration=Calibration(**calibration),
+                limits=Applicability(**values["limits"]),
+                files=values["files"],
+                metrics=values["metrics"],
+                provenance=values["provenance"],
+                licence=values["licence"],
+                folder=folder,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"bundle {folder.name}: cannot be read ({error})",
+                hint="restore the folder from the release that it came with",
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write ``bundle.json`` into ``folder``; the other files must already be there."""
+        values: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
+        del values["folder"]
+        values["preprocess"] = preprocess_to_dict(self.preprocess)
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        (folder / "bundle.json").write_text(text, encoding="utf-8")
+
+    def verify(self) -> None:
+        """Compare every file with its sha256; raises ``ModelError`` naming the first mismatch."""
+        for name, facts in self.files.items():
+            self.file_bytes(name, expected=facts["sha256"])
+
+    def file_bytes(self, name: str, *, expected: str | None = None) -> bytes:
+        """The verified content of one file, so that what was checked is what is loaded."""
+        if name not in self.files or Path(name).name != name:
+            raise ModelError(f"bundle {self.name}: has no file {name!r}")
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"bundle {self.name}: file {name} cannot be read ({error.strerror})",
+                hint="restore the folder from the release that it came with",
+            ) from error
+        if hashlib.sha256(content).hexdigest() != (expected or self.files[name]["sha256"]):
+            raise ModelError(
+                f"bundle {self.name}: file {name} differs from its recorded sha256",
+                hint="do not use it; restore the folder from the release that it came with",
+            )
+        return content
+
+    def why_not(
+        self,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        seconds: float | None = None,
+    ) -> str | None:
+        """The reason code for which an input cannot be judged, or None when it can."""
+        if (
+            width is not None
+            and height is not None
+            and min(width, height) < self.limits.min_side_pixels
+        ):
+            return "image_too_small"
+        if seconds is not None and seconds < self.limits.min_seconds:
+            return "audio_too_short"
+        return None
+
+
+def read_bundles(folder: Path) -> dict[str, Bundle]:
+    """The newest bundle of every slot in ``folder``: ``<slot>-<integer>`` with the highest integer.
+
+    Raises ``ModelError`` when the folder holds none.
+    """
+    newest: dict[str, tuple[int, Bundle]] = {}
+    for path in sorted(folder.glob("*-*/bundle.json")):
+        bundle = Bundle.read(path.parent)
+        number = path.parent.name.rpartition("-")[2]
+        if not number.isdigit() or bundle.slot not in SLOTS:
+            raise ModelError(
+                f"bundle {path.parent.name}: not named <slot>-<integer>",
+                hint=f"slots are {', '.join(SLOTS)}",
+            )
+        if bundle.slot not in newest or newest[bundle.slot][0] < int(number):
+            newest[bundle.slot] = (int(number), bundle)
+    if not newest:
+        raise ModelError(
+            f"models folder {folder}: holds no bundle",
+            hint="set Settings.models_folder (or --models) to a folder with image-1, audio-1, …",
+        )
+    return {slot: bundle for slot, (_, bundle) in sorted(newest.items())}

@@ -1,0 +1,72 @@
+"""Every error the package raises on purpose.
+
+::
+
+    DeepfakeError(code, hint)
+    ├── MediaError                 the file is the problem
+    │   ├── UnsupportedMedia       not an image, a sound or a video that can be read here
+    │   ├── Corrupt                claims to be one, but cannot be decoded
+    │   └── TooLarge               over a limit of ``Settings.limits``
+    ├── ModelError                 a bundle is missing, damaged or does not fit
+    ├── BackendError               a runtime cannot load or run a bundle
+    └── SettingsError              an option has a wrong value
+        └── MissingDependency      names the extra to install
+
+The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is stable and machine-readable
+(it becomes a reason code in a report), ``hint`` is the remedy alone.
+"""
+
+from __future__ import annotations
+
+
+class DeepfakeError(Exception):
+    """Base of all deliberate errors.
+
+    ``code`` is a short lower-case word with underscores; ``hint`` the remedy for a person.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        self.code = code or type(self).code
+        self.hint = hint
+        super().__init__(f"{message}; {hint}" if hint else message)
+
+
+class MediaError(DeepfakeError):
+    code = "media"
+
+
+class UnsupportedMedia(MediaError):
+    code = "unsupported"
+
+
+class Corrupt(MediaError):
+    code = "corrupt"
+
+
+class TooLarge(MediaError):
+    code = "too_large"
+
+
+class ModelError(DeepfakeError):
+    code = "model"
+
+
+class BackendError(DeepfakeError):
+    code = "backend"
+
+
+class SettingsError(DeepfakeError):
+    code = "settings"
+
+
+class MissingDependency(SettingsError):
+    """A package of an optional extra is not installed."""
+
+    code = "missing_dependency"
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(
+            f"package {package}: not installed", hint=f'run: pip install "deepfake[{extra}]"'
+        )

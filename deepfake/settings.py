@@ -1,0 +1,100 @@
+"""Settings, limits and options, each declared once.
+
+Command-line flags, HTTP query parameters and controls of the page are made from the fields of
+:class:`DetectOptions`; ``metadata["help"]`` is the text that all of them show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import SettingsError
+
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+
+
+def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0) -> Any:
+    return field(default=default, metadata={"help": text, "minimum": minimum, "maximum": maximum})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a file may cost, checked before and enforced while it is decoded."""
+
+    file_bytes: int = 4 * 1024**3
+    image_pixels: int = 120_000_000
+    frame_pixels: int = 36_000_000
+    seconds: float = 4 * 3600.0
+    streams: int = 32
+    metadata_bytes: int = 8 * 1024**2
+    decode_memory_bytes: int = 3 * 1024**3
+    decode_cpu_seconds: int = 600
+    decode_stall_seconds: float = 60.0
+    """Longest wait for the next result of the decoder before it is ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectOptions:
+    """What to do with one file. Out-of-range values raise ``SettingsError``."""
+
+    heatmap: bool = _option(False, "show where in the picture the evidence lies")
+    stability: bool = _option(True, "score pictures again after one recompression")
+    prior: float = _option(
+        0.5, "share of synthetic files you expect; shifts the probability", 0.0001, 0.9999
+    )
+    max_frames: int = _option(32, "most video frames that are scored", 1, 2000)
+    max_audio_seconds: float = _option(600.0, "most seconds of sound that are scored", 1, 14400)
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if isinstance(option.default, bool):
+                if not isinstance(value, bool):
+                    raise SettingsError(f"option {option.name} {value!r}: not true or false")
+                continue
+            low, high = option.metadata["minimum"], option.metadata["maximum"]
+            try:
+                fits = low <= value <= high
+            except TypeError:
+                fits = False
+            if not fits:
+                raise SettingsError(
+                    f"option {option.name} {value!r}: out of range",
+                    hint=f"give a number from {low} to {high}",
+                )
+
+
+def shipped_models_folder() -> Path:
+    """The bundles that came with the package: inside it when installed, beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    inside = package / "shipped_models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a ``Detector`` is built.
+
+    ``trust_anchors`` is a PEM file of certificate authorities that make a valid C2PA manifest a
+    *trusted* one; without it no manifest is called trusted. ``threads`` is the number of threads
+    of a CPU runtime, 0 for all cores.
+    """
+
+    models_folder: Path = field(default_factory=shipped_models_folder)
+    backend: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    max_batch: int = 32
+    batch_wait_seconds: float = 0.002
+    limits: Limits = Limits()
+    trust_anchors: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise SettingsError(
+                f"backend {self.backend!r}: unknown", hint=f"choose one of {', '.join(BACKENDS)}"
+            )
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise SettingsError(f"device {self.device!r}: unknown", hint="choose auto, cpu or cuda")

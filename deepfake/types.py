@@ -1,0 +1,168 @@
+"""The words of the system: Media → Analyzer → Evidence → Report.
+
+Everything here is plain data: it can be compared, stored as JSON and read back, and it imports
+neither a decoder nor a runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA = "deepfake-report/1"
+
+
+class Kind(StrEnum):
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class Verdict(StrEnum):
+    SYNTHETIC = "synthetic"
+    SUSPICIOUS = "suspicious"
+    AUTHENTIC = "authentic"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def label(self) -> str:
+        """The words shown to people; *authentic* never claims more than was looked for."""
+        return "no sign of synthesis found" if self is Verdict.AUTHENTIC else self.value
+
+
+class Status(StrEnum):
+    OK = "ok"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """What is known of a file without judging it. ``seconds`` is the playing time."""
+
+    kind: Kind
+    format: str
+    sha256: str
+    bytes: int
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    frame_rate: float | None = None
+    sample_rate: int | None = None
+    has_audio: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Scores over time: ``scores[i]`` covers ``seconds[i]`` … ``seconds[i] + window_seconds``.
+
+    ``window_seconds`` is 0 for single frames. Scores are calibrated P(synthetic) in 0…1.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    scores: tuple[float, ...]
+    window_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap:
+    """A coarse grid of scores over a picture, rows from the top, each value in 0…1.
+
+    The grid spans the whole upright picture. ``second`` is the frame's time in a video.
+    """
+
+    name: str
+    values: tuple[tuple[float, ...], ...]
+    second: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoints:
+    """Score limits of one bundle, set on sources that its training never saw.
+
+    ``synthetic`` and ``suspicious`` hold the false-positive rates stated in the model card
+    (at most 1 % and 5 % on the calibration sources); below ``authentic`` a file shows no sign of
+    synthesis; between ``authentic`` and ``suspicious`` the evidence is not enough either way.
+    """
+
+    authentic: float
+    suspicious: float
+    synthetic: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What one analyzer found.
+
+    ``score`` is a calibrated P(synthetic), or None where the source makes no such estimate.
+    ``interval`` bounds the score. ``conclusive`` evidence (a valid manifest that declares AI
+    generation, generator parameters, a decoded generator watermark) decides a report alone.
+    ``claim`` is one sentence for a person; ``reason`` a code when ``status`` is not ok, or a
+    caution (such as ``graphic_not_photo``) when it is. ``details`` holds JSON values only.
+    """
+
+    source: str
+    status: Status
+    claim: str
+    reason: str | None = None
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    points: OperatingPoints | None = None
+    conclusive: bool = False
+    timelines: tuple[Timeline, ...] = ()
+    heatmaps: tuple[Heatmap, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why the verdict is what it is: a stable code and a sentence for a person."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The answer for one file.
+
+    ``probability`` is P(synthetic) at the prior of the options, None when nothing could be
+    estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds.
+    """
+
+    path: str
+    media: MediaInfo
+    verdict: Verdict
+    probability: float | None
+    interval: tuple[float, float] | None
+    reasons: tuple[Reason, ...]
+    evidence: tuple[Evidence, ...]
+    warnings: tuple[str, ...]
+    versions: Mapping[str, str]
+    seconds_by_step: Mapping[str, float]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.seconds_by_step.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values, schema ``deepfake-report/1`` (see ``deepfake.schema``)."""
+        from .schema import report_to_dict
+
+        return report_to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """The inverse of :meth:`to_dict`; raises ValueError for another schema."""
+        from .schema import report_from_dict
+
+        return report_from_dict(values)
+
+    def summary(self) -> str:
+        """One line for a log: path, verdict, probability and the leading reason."""
+        probability = "–" if self.probability is None else f"{self.probability:.2f}"
+        reason = self.reasons[0].text if self.reasons else ""
+        return f"{self.path}: {self.verdict.label} (P(synthetic) {probability}). {reason}"

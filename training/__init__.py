@@ -1,0 +1,1 @@
+"""Data, training, calibration, evaluation and export of the shipped bundles."""
