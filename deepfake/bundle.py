@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -24,7 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ModelError
-from .preprocess import Preprocess, preprocess_from_dict, preprocess_to_dict
+from .preprocess import (
+    Batch,
+    ImagePreprocess,
+    Preprocess,
+    preprocess_from_dict,
+    preprocess_to_dict,
+)
 from .types import Kind, OperatingPoints
 
 SCHEMA = "deepfake-bundle/1"
@@ -165,6 +172,11 @@ class Bundle:
             )
         return content
 
+    def golden(self) -> tuple[Batch, Logits]:
+        """Synthetic inputs (windows, …) and the logits (windows,) that torch gave for them."""
+        with np.load(io.BytesIO(self.file_bytes("golden.npz")), allow_pickle=False) as arrays:
+            return golden_batch(self.preprocess, arrays["input"]), arrays["logits"]
+
     def why_not(
         self,
         *,
@@ -182,6 +194,13 @@ class Bundle:
         if seconds is not None and seconds < self.limits.min_seconds:
             return "audio_too_short"
         return None
+
+
+def golden_batch(preprocess: Preprocess, source: npt.NDArray[Any]) -> Batch:
+    """The windows of a golden picture (uint8) or sound (int16)."""
+    if isinstance(preprocess, ImagePreprocess):
+        return preprocess(source).batch
+    return preprocess(source.astype(np.float32) / np.float32(32768)).batch
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:

@@ -86,8 +86,8 @@ class ImagePreprocess:
 
     def normalise(self, crops: list[Pixels]) -> Batch:
         """Uint8 crops (side, side, 3) as a float32 batch (crops, 3, side, side)."""
-        stacked = np.stack(crops).astype(np.float32) / np.float32(255.0)
-        stacked = (stacked - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        stacked = (np.stack(crops).astype(np.float32) / np.float32(255.0) - mean) / std
         return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
@@ -158,7 +158,7 @@ Preprocess = ImagePreprocess | AudioPreprocess
 
 def preprocess_from_dict(values: dict[str, Any]) -> Preprocess:
     """Read the ``preprocess`` part of a bundle; raises ``ModelError`` for anything unknown."""
-    kinds = {"image": ImagePreprocess, "audio": AudioPreprocess}
+    kinds: dict[str, type[Preprocess]] = {"image": ImagePreprocess, "audio": AudioPreprocess}
     try:
         made = kinds[values["kind"]](
             **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

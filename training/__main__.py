@@ -1,0 +1,113 @@
+"""Command line of the training module: ``python -m training bundle|evaluate …``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from deepfake.errors import DeepfakeError
+
+EXAMPLES = """\
+examples:
+  python -m training bundle training/configs/image-1.toml --data DATA --weights WEIGHTS
+      trains, calibrates, exports and writes models/image-1 with its model card;
+      an interrupted run goes on where it stopped
+  python -m training evaluate training/configs/image-1.toml
+      prints the accuracy of every left-out source in every view, from the out-of-fold
+      logits of that run, and writes metrics.json, roc.png and reliability.png
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 1 on a problem that is told, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train, evaluate and export the detectors.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    bundle = commands.add_parser("bundle", help="train and write one bundle")
+    bundle.add_argument("--data", type=Path, required=True, help="folder with image/ and audio/")
+    bundle.add_argument("--weights", type=Path, required=True, help="folder of initial weights")
+    bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
+    evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
+    for command in (bundle, evaluate):
+        command.add_argument("config", type=Path, help="a file of training/configs")
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints, logits")
+    options = parser.parse_args(arguments)
+    try:
+        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+        output = options.runs / config["name"]
+        if options.command == "bundle":
+            make_bundle(config, options=options, output=output)
+        else:
+            evaluate_run(output)
+    except (DeepfakeError, OSError, tomllib.TOMLDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
+    """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
+    from . import audio, image
+    from .calibrate import choose_pooling, fit_calibration
+    from .card import write_card
+    from .export import metrics_to_dict, write_bundle
+    from .metrics import tabulate
+    from .records import write_records
+
+    output.mkdir(parents=True, exist_ok=True)
+    recipe = {"image": image.train, "audio": audio.train}[config["slot"]]
+    trained = recipe(config, data=options.data, weights=options.weights, output=output)
+    write_records(output / "out_of_fold.jsonl", trained.records)
+    calibration = fit_calibration(trained.records, top_fraction=choose_pooling(trained.records))
+    sources, views = tabulate(trained.records, calibration)
+    bundle = write_bundle(
+        trained,
+        name=config["name"],
+        calibration=calibration,
+        metrics=metrics_to_dict(sources, views),
+        folder=options.models / config["name"],
+    )
+    write_card(
+        bundle,
+        sources=sources,
+        views=views,
+        text=config["card"],
+        command=f"python -m training evaluate training/configs/{config['name']}.toml",
+    )
+    evaluate_run(output)
+    print(f"wrote {bundle.folder}")
+
+
+def evaluate_run(output: Path) -> None:
+    """Print and store the accuracy of the run in ``output``."""
+    import json
+
+    from .calibrate import choose_pooling, fit_calibration
+    from .card import plot_evaluation, source_table, view_table
+    from .export import metrics_to_dict
+    from .metrics import tabulate
+    from .records import read_records
+
+    records = read_records(output / "out_of_fold.jsonl")
+    calibration = fit_calibration(records, top_fraction=choose_pooling(records))
+    sources, views = tabulate(records, calibration)
+    print(view_table(views))
+    print(source_table(sources, label=1))
+    print(source_table(sources, label=0))
+    text = json.dumps(metrics_to_dict(sources, views), indent=2)
+    (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    plot_evaluation(records, top_fraction=calibration.top_fraction, folder=output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

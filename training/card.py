@@ -1,0 +1,176 @@
+"""The model card, and the tables and figures that stand in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfake.bundle import Bundle
+
+from .calibrate import cross_calibrate
+from .metrics import SourceRow, ViewRow
+from .records import FileLogits
+
+
+def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
+    """Markdown: one line for each source and view; synthetic sources or bona fide ones."""
+    chosen = [row for row in rows if row.label == label]
+    if label:
+        head = ["view", "system", "files", "AUC", "EER", "TPR at 1 % FPR", "called synthetic"]
+        cells = [
+            [r.view, r.source, r.files, r.auc, r.eer, r.tpr_at_1, r.flagged_synthetic]
+            for r in chosen
+        ]
+    else:
+        head = ["view", "bona fide source", "files", "called synthetic", "suspicious or more"]
+        cells = [
+            [r.view, r.source, r.files, r.flagged_synthetic, r.flagged_suspicious] for r in chosen
+        ]
+    return _markdown(head, cells)
+
+
+def view_table(rows: Sequence[ViewRow]) -> str:
+    """Markdown: one line for each view, with the means over left-out systems."""
+    head = ["view", "files", "mean AUC", "worst AUC", "mean EER", "pooled AUC", "TPR at 1 % FPR"]
+    head += ["TPR at 5 % FPR", "balanced accuracy", "calibration error", "worst source FPR"]
+    cells = [
+        [r.view, r.files, r.mean_auc, r.worst_auc, r.mean_eer, r.auc, r.tpr_at_1]
+        + [r.tpr_at_5, r.balanced_accuracy, r.calibration_error, r.worst_false_positives]
+        for r in rows
+    ]
+    return _markdown(head, cells)
+
+
+def write_card(
+    bundle: Bundle,
+    *,
+    sources: Sequence[SourceRow],
+    views: Sequence[ViewRow],
+    text: dict[str, str],
+    command: str,
+) -> None:
+    """Write ``README.md`` into the bundle's folder.
+
+    ``text`` holds the hand-written parts of the configuration: ``intended``, ``data``, ``recipe``
+    and ``failures``.
+    """
+    points, calibration = bundle.calibration.points, bundle.calibration
+    facts = "\n".join(f"- {key}: {_inline(value)}" for key, value in bundle.provenance.items())
+    files = "\n".join(
+        f"- `{name}` ({facts['precision']}), sha256 `{facts['sha256']}`"
+        for name, facts in bundle.files.items()
+    )
+    card = f"""# {bundle.name}
+
+Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
+
+## What it answers
+
+{text["intended"].strip()}
+
+## Data
+
+{text["data"].strip()}
+
+## Recipe
+
+{text["recipe"].strip()}
+
+{facts}
+
+## Calibration
+
+Platt scaling on out-of-fold logits, every source and both classes weighted equally, all views
+together: log-odds = {calibration.slope:.4f} × pooled logit + {calibration.intercept:.4f}, where the
+pooled logit is the mean of the highest {calibration.top_fraction:.0%} of the window logits. The
+log-odds of one file differ between views by {calibration.spread:.2f} (root mean square), which sets
+the reported interval.
+
+| score | word |
+|---|---|
+| at least {points.synthetic:.3f} | synthetic (1 % of bona fide files of the calibration sources) |
+| at least {points.suspicious:.3f} | suspicious (5 %) |
+| below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
+| between | inconclusive |
+
+## Accuracy
+
+Every number is about sources that neither the model nor its calibration had seen
+(`{command}` prints them). "Files" of a view are scored after its degradation.
+
+{view_table(views)}
+### Synthetic systems
+
+{source_table(sources, label=1)}
+### Bona fide sources
+
+{source_table(sources, label=0)}
+## Known failures
+
+{text["failures"].strip()}
+
+## Files
+
+{files}
+"""
+    (bundle.folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def plot_evaluation(records: Sequence[FileLogits], *, top_fraction: float, folder: Path) -> None:
+    """Write ``roc.png`` and ``reliability.png``, one line for each view."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from sklearn.metrics import roc_curve
+
+    scored = cross_calibrate(records, top_fraction=top_fraction)
+    roc, roc_axes = plt.subplots(figsize=(5, 5))
+    reliability, reliability_axes = plt.subplots(figsize=(5, 5))
+    for view in dict.fromkeys(record.view for record in records):
+        labels = np.array([s.record.label for s in scored if s.record.view == view])
+        scores = np.array([s.score for s in scored if s.record.view == view])
+        false_positive, true_positive, _ = roc_curve(labels, scores)
+        roc_axes.plot(false_positive, true_positive, label=view)
+        index = np.minimum((scores * 10).astype(int), 9)
+        used = [number for number in range(10) if (index == number).sum() >= 10]
+        reliability_axes.plot(
+            [scores[index == number].mean() for number in used],
+            [labels[index == number].mean() for number in used],
+            marker="o",
+            label=view,
+        )
+    roc_axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+    reliability_axes.set(xlabel="mean score", ylabel="share synthetic", xlim=(0, 1), ylim=(0, 1))
+    reliability_axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for figure, axes, name in (
+        (roc, roc_axes, "roc"),
+        (reliability, reliability_axes, "reliability"),
+    ):
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(folder / f"{name}.png", dpi=110)
+        plt.close(figure)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_inline(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_inline(inner) for inner in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _markdown(head: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+    def show(value: Any) -> str:
+        if isinstance(value, float):
+            return "–" if math.isnan(value) else f"{value:.3f}"
+        return str(value)
+
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(show(value) for value in row) + " |" for row in cells]
+    return "\n".join(lines) + "\n"

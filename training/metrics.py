@@ -1,0 +1,152 @@
+"""Detection metrics on held-out sources: AUC, EER, TPR at a fixed FPR, calibration error.
+
+Labels are 1 for synthetic, scores rise with it. All functions take 1-D arrays of equal length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from deepfake.bundle import Calibration
+
+from .calibrate import Scored, cross_calibrate
+from .records import FileLogits
+
+Array = npt.NDArray[np.float64]
+
+
+def auc(labels: Array, scores: Array) -> float:
+    """Area under the ROC curve; NaN when one class is missing."""
+    return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else float("nan")
+
+
+def eer(labels: Array, scores: Array) -> float:
+    """Equal error rate: where false acceptances equal false rejections."""
+    if len(set(labels)) < 2:
+        return float("nan")
+    false_positive, true_positive, _ = roc_curve(labels, scores)
+    nearest = int(np.argmin(np.abs(1 - true_positive - false_positive)))
+    return float((1 - true_positive[nearest] + false_positive[nearest]) / 2)
+
+
+def tpr_at_fpr(labels: Array, scores: Array, *, fpr: float) -> float:
+    """Share of synthetic files above the threshold that at most ``fpr`` of bona fide ones pass."""
+    if len(set(labels)) < 2:
+        return float("nan")
+    false_positive, true_positive, _ = roc_curve(labels, scores)
+    return float(true_positive[false_positive <= fpr].max())
+
+
+def calibration_error(labels: Array, scores: Array, *, bins: int = 10) -> float:
+    """Expected calibration error over equal-width bins (Naeini et al. 2015)."""
+    index = np.minimum((scores * bins).astype(int), bins - 1)
+    error = 0.0
+    for number in range(bins):
+        inside = index == number
+        if inside.any():
+            error += inside.mean() * abs(float(labels[inside].mean() - scores[inside].mean()))
+    return float(error)
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One source in one view. AUC, EER and TPR compare a synthetic source with the bona fide files
+    that the same fold's model never saw; a bona fide source has its false-positive rates instead.
+    """
+
+    view: str
+    source: str
+    label: int
+    files: int
+    auc: float
+    eer: float
+    tpr_at_1: float
+    flagged_synthetic: float
+    flagged_suspicious: float
+    mean_score: float
+
+
+@dataclass(frozen=True)
+class ViewRow:
+    """All sources of one view together; means are over sources, so that no large set dominates."""
+
+    view: str
+    files: int
+    mean_auc: float
+    worst_auc: float
+    mean_eer: float
+    auc: float
+    tpr_at_1: float
+    tpr_at_5: float
+    balanced_accuracy: float
+    calibration_error: float
+    worst_false_positives: float
+
+
+def tabulate(
+    records: Sequence[FileLogits], calibration: Calibration
+) -> tuple[list[SourceRow], list[ViewRow]]:
+    """Per-source and per-view rows, every number from models *and calibrations* fitted without the
+    source that it is about.
+    """
+    scored = cross_calibrate(records, top_fraction=calibration.top_fraction)
+    sources: list[SourceRow] = []
+    views: list[ViewRow] = []
+    for view in dict.fromkeys(record.view for record in records):
+        inside = [s for s in scored if s.record.view == view]
+        rows = [
+            _source_row(view, name, [s for s in inside if s.record.source == name], inside)
+            for name in sorted({s.record.source for s in inside})
+        ]
+        sources += rows
+        labels = np.array([s.record.label for s in inside], dtype=np.float64)
+        scores = np.array([s.score for s in inside])
+        flagged = np.array([s.score >= s.points.suspicious for s in inside])
+        fakes = [row for row in rows if row.label == 1]
+        reals = [row for row in rows if row.label == 0]
+        views.append(
+            ViewRow(
+                view=view,
+                files=len(inside),
+                mean_auc=float(np.nanmean([row.auc for row in fakes])),
+                worst_auc=float(np.nanmin([row.auc for row in fakes])),
+                mean_eer=float(np.nanmean([row.eer for row in fakes])),
+                auc=auc(labels, scores),
+                tpr_at_1=tpr_at_fpr(labels, scores, fpr=0.01),
+                tpr_at_5=tpr_at_fpr(labels, scores, fpr=0.05),
+                balanced_accuracy=float(
+                    (flagged[labels == 1].mean() + (~flagged[labels == 0]).mean()) / 2
+                ),
+                calibration_error=calibration_error(labels, scores),
+                worst_false_positives=max(row.flagged_synthetic for row in reals),
+            )
+        )
+    return sources, views
+
+
+def _source_row(
+    view: str, name: str, mine: Sequence[Scored], inside: Sequence[Scored]
+) -> SourceRow:
+    label = mine[0].record.label
+    folds = {s.record.fold for s in mine}
+    against = [s for s in inside if s.record.label != label and s.record.fold in folds]
+    labels = np.array([s.record.label for s in [*mine, *against]], dtype=np.float64)
+    logits = np.array([s.pooled for s in [*mine, *against]])
+    fake = label == 1
+    return SourceRow(
+        view=view,
+        source=name,
+        label=label,
+        files=len(mine),
+        auc=auc(labels, logits) if fake else float("nan"),
+        eer=eer(labels, logits) if fake else float("nan"),
+        tpr_at_1=tpr_at_fpr(labels, logits, fpr=0.01) if fake else float("nan"),
+        flagged_synthetic=float(np.mean([s.score >= s.points.synthetic for s in mine])),
+        flagged_suspicious=float(np.mean([s.score >= s.points.suspicious for s in mine])),
+        mean_score=float(np.mean([s.score for s in mine])),
+    )
