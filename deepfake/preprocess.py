@@ -7,6 +7,7 @@ shrinking erases the traces that a detector looks for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -158,7 +159,10 @@ Preprocess = ImagePreprocess | AudioPreprocess
 
 def preprocess_from_dict(values: dict[str, Any]) -> Preprocess:
     """Read the ``preprocess`` part of a bundle; raises ``ModelError`` for anything unknown."""
-    kinds: dict[str, type[Preprocess]] = {"image": ImagePreprocess, "audio": AudioPreprocess}
+    kinds: dict[str, Callable[..., Preprocess]] = {
+        "image": ImagePreprocess,
+        "audio": AudioPreprocess,
+    }
     try:
         made = kinds[values["kind"]](
             **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

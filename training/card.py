@@ -38,8 +38,10 @@ def view_table(rows: Sequence[ViewRow]) -> str:
     head = ["view", "files", "mean AUC", "worst AUC", "mean EER", "pooled AUC", "TPR at 1 % FPR"]
     head += ["TPR at 5 % FPR", "balanced accuracy", "calibration error", "worst source FPR"]
     cells = [
-        [r.view, r.files, r.mean_auc, r.worst_auc, r.mean_eer, r.auc, r.tpr_at_1]
-        + [r.tpr_at_5, r.balanced_accuracy, r.calibration_error, r.worst_false_positives]
+        [
+            *(r.view, r.files, r.mean_auc, r.worst_auc, r.mean_eer, r.auc, r.tpr_at_1),
+            *(r.tpr_at_5, r.balanced_accuracy, r.calibration_error, r.worst_false_positives),
+        ]
         for r in rows
     ]
     return _markdown(head, cells)
