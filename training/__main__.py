@@ -57,7 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
     """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
-    from . import audio, image
     from .calibrate import choose_pooling, fit_calibration
     from .card import write_card
     from .export import metrics_to_dict, write_bundle
@@ -65,8 +64,11 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     from .records import write_records
 
     output.mkdir(parents=True, exist_ok=True)
-    recipe = {"image": image.train, "audio": audio.train}[config["slot"]]
-    trained = recipe(config, data=options.data, weights=options.weights, output=output)
+    if config["slot"] == "image":
+        from .image import train
+    else:
+        from .audio import train
+    trained = train(config, data=options.data, weights=options.weights, output=output)
     write_records(output / "out_of_fold.jsonl", trained.records)
     calibration = fit_calibration(trained.records, top_fraction=choose_pooling(trained.records))
     sources, views = tabulate(trained.records, calibration)

@@ -1,0 +1,104 @@
+"""Do the frames of this clip show traces of generation? The ``image`` slot on sampled frames."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import explain
+from ..preprocess import ImagePreprocess
+from ..types import Evidence, Heatmap, Kind, Status, Timeline
+from .image import EXPLANATIONS
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ..engine import Engine, Scored
+    from ..media import Media
+    from ..settings import DetectOptions
+
+WINDOWS_PER_FRAME = 6
+TOP_FRACTION = 0.5
+
+
+class Video:
+    """One score for the clip from its frames, a timeline, and a heat map of the frame that scores
+    highest on request. There is no temporal model yet: motion is not judged.
+    """
+
+    name = "video"
+    kinds = frozenset({Kind.VIDEO})
+
+    def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
+        bundle = engine.bundle("image")
+        preprocess = bundle.preprocess
+        assert isinstance(preprocess, ImagePreprocess)
+        reason = bundle.why_not(width=media.info.width, height=media.info.height)
+        if reason:
+            claim = f"frames: {EXPLANATIONS[reason]}"
+            return [Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)]
+        waiting: list[tuple[float, Future[Scored]]] = []
+        for frame in media.frames(most=options.max_frames):
+            batch = preprocess(frame.pixels, max_windows=WINDOWS_PER_FRAME).batch
+            waiting.append((frame.seconds, engine.submit(bundle, batch)))
+        if not waiting:
+            claim = "no frame of the video could be decoded"
+            return [
+                Evidence(source=self.name, status=Status.FAILED, reason="no_frames", claim=claim)
+            ]
+        scored = [(second, future.result()) for second, future in waiting]
+        score, interval = pool_frames([result for _, result in scored])
+        timeline = Timeline(
+            name="frames",
+            seconds=tuple(second for second, _ in scored),
+            scores=tuple(result.score for _, result in scored),
+        )
+        return [
+            Evidence(
+                source=self.name,
+                status=Status.OK,
+                reason="not_calibrated_for_video",
+                claim=f"traces of generation in {len(scored)} frames: P(synthetic) {score:.2f}; "
+                "the detector was calibrated on still pictures",
+                score=score,
+                interval=interval,
+                points=bundle.calibration.points,
+                timelines=(timeline,),
+                heatmaps=_heatmaps(media, engine, timeline, options),
+                details={"bundle": bundle.name, "frames": len(scored)},
+            )
+        ]
+
+
+def pool_frames(scored: list[Scored]) -> tuple[float, tuple[float, float]]:
+    """The mean log-odds of the higher half of the frames, and of their intervals' ends.
+
+    Frames of one clip are near-copies, so their number does not narrow the interval.
+    """
+    ranked = sorted(scored, key=lambda result: result.score)
+    top = ranked[-max(1, math.ceil(TOP_FRACTION * len(ranked))) :]
+
+    def pool(values: list[float]) -> float:
+        odds = np.mean([math.log(value / (1 - value)) for value in values])
+        return float(1 / (1 + math.exp(-odds)))
+
+    return pool([result.score for result in top]), (
+        pool([result.interval[0] for result in top]),
+        pool([result.interval[1] for result in top]),
+    )
+
+
+def _heatmaps(
+    media: Media, engine: Engine, timeline: Timeline, options: DetectOptions
+) -> tuple[Heatmap, ...]:
+    """The heat map of the frame with the highest score, decoded again rather than kept."""
+    if not options.heatmap:
+        return ()
+    highest = timeline.seconds[int(np.argmax(timeline.scores))]
+    for frame in media.frames(most=options.max_frames):
+        if frame.seconds == highest:
+            bundle = engine.bundle("image")
+            return (explain.heatmap(engine, bundle, frame.pixels, second=highest),)
+    return ()

@@ -1,0 +1,173 @@
+"""The one path from a file to a report."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from types import TracebackType
+
+from . import fusion
+from .analyzers import Analyzer, shipped_analyzers
+from .engine import Engine
+from .errors import DeepfakeError
+from .media import Media, Source, open_media
+from .settings import DetectOptions, Settings
+from .types import Evidence, Report, Status
+
+
+class Detector:
+    """Holds the loaded bundles and detects in any number of files; safe to share between threads.
+
+    Use it as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        analyzers: tuple[Analyzer, ...] | None = None,
+        policy: fusion.Policy | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.engine = Engine(self.settings)
+        self.analyzers = analyzers or shipped_analyzers(self.settings)
+        self.policy = policy or fusion.Policy()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The package and the bundle of every slot: what a report rests on."""
+        bundles = {slot: bundle.name for slot, bundle in self.engine.active.items()}
+        return {"deepfake": version("deepfake"), **bundles}
+
+    def detect(
+        self,
+        source: Source,
+        options: DetectOptions | None = None,
+        *,
+        name: str | None = None,
+        sample_rate: int | None = None,
+    ) -> Report:
+        """Examine one file.
+
+        ``source`` is a path, bytes, a binary file object, an RGB uint8 array (height, width, 3) or
+        mono or (samples, channels) float array with its ``sample_rate`` in Hz. ``name`` replaces
+        the path in the report. Raises ``MediaError`` when the input cannot be read at all; a
+        source of evidence that fails is part of the report instead.
+        """
+        options = options or DetectOptions()
+        seconds: dict[str, float] = {}
+        started = time.perf_counter()
+        with open_media(
+            source, limits=self.settings.limits, name=name, sample_rate=sample_rate
+        ) as media:
+            seconds["open"] = time.perf_counter() - started
+            evidence: list[Evidence] = []
+            for analyzer in self.analyzers:
+                if media.info.kind in analyzer.kinds:
+                    started = time.perf_counter()
+                    evidence += self._analyze(analyzer, media, options)
+                    seconds[analyzer.name] = time.perf_counter() - started
+            decision = fusion.decide(
+                evidence, kind=media.info.kind, policy=self.policy, prior=options.prior
+            )
+            return Report(
+                path=media.name,
+                media=media.info,
+                verdict=decision.verdict,
+                probability=decision.probability,
+                interval=decision.interval,
+                reasons=decision.reasons,
+                evidence=tuple(evidence),
+                warnings=tuple(media.warnings),
+                versions=self.versions,
+                seconds_by_step=seconds,
+            )
+
+    async def detect_async(
+        self, source: Source, options: DetectOptions | None = None, *, name: str | None = None
+    ) -> Report:
+        """:meth:`detect` in a thread, for pipelines that must not block their event loop."""
+        return await asyncio.to_thread(self.detect, source, options, name=name)
+
+    def detect_many(
+        self,
+        sources: Iterable[Source],
+        options: DetectOptions | None = None,
+        *,
+        workers: int = 4,
+    ) -> Iterator[Report | DeepfakeError]:
+        """Examine many files, in their order, a few at a time; their windows share batches.
+
+        A file that cannot be read gives its error in place of a report, and the others go on.
+        """
+        remaining = iter(sources)
+        with ThreadPoolExecutor(workers, thread_name_prefix="deepfake-detect") as pool:
+            running: deque[Future[Report | DeepfakeError]] = deque()
+            try:
+                for source in remaining:
+                    running.append(pool.submit(self._detect_or_error, source, options))
+                    if len(running) >= 2 * workers:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Release the backends; later calls raise ``BackendError``."""
+        self.engine.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _detect_or_error(
+        self, source: Source, options: DetectOptions | None
+    ) -> Report | DeepfakeError:
+        try:
+            return self.detect(source, options)
+        except DeepfakeError as error:
+            return error
+
+    def _analyze(self, analyzer: Analyzer, media: Media, options: DetectOptions) -> list[Evidence]:
+        try:
+            return analyzer.analyze(media, self.engine, options)
+        except DeepfakeError as error:
+            return [
+                Evidence(
+                    source=analyzer.name,
+                    status=Status.FAILED,
+                    reason=error.code,
+                    claim=f"{analyzer.name} could not be examined: {error}",
+                )
+            ]
+
+
+@functools.cache
+def shared_detector() -> Detector:
+    """The detector behind :func:`detect`, made at its first call with default settings."""
+    return Detector()
+
+
+def detect(
+    source: Source,
+    options: DetectOptions | None = None,
+    *,
+    name: str | None = None,
+    sample_rate: int | None = None,
+) -> Report:
+    """Examine one file with default settings; see :meth:`Detector.detect`."""
+    return shared_detector().detect(source, options, name=name, sample_rate=sample_rate)

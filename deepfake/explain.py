@@ -1,0 +1,73 @@
+"""Where in a picture the evidence lies, from window scores alone, so for every backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .preprocess import Box, ImagePreprocess, Pixels
+from .types import Heatmap
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .engine import Engine
+
+MOST_WINDOWS = 96
+MOST_CELLS = 32
+
+
+def heatmap(
+    engine: Engine, bundle: Bundle, pixels: Pixels, *, second: float | None = None
+) -> Heatmap:
+    """Scores over RGB ``pixels`` (height, width, 3) from half-overlapping windows.
+
+    Each cell is the mean score of the windows over it, weighted towards their centres. Resolution
+    is limited by the window: a region much smaller than it shows as a soft spot.
+    """
+    preprocess = bundle.preprocess
+    if not isinstance(preprocess, ImagePreprocess):
+        raise TypeError(f"bundle {bundle.name} does not take pictures")
+    height, width = pixels.shape[:2]
+    boxes = dense_boxes(width, height, side=preprocess.side_pixels)
+    scores: list[float] = []
+    for start in range(0, len(boxes), engine.settings.max_batch):
+        crops = [
+            preprocess.pad(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
+            for box in boxes[start : start + engine.settings.max_batch]
+        ]
+        scores += engine.score(bundle, preprocess.normalise(crops)).windows
+    return Heatmap(name=bundle.slot, values=spread(boxes, scores, width, height), second=second)
+
+
+def dense_boxes(width: int, height: int, *, side: int) -> list[Box]:
+    """Windows with half a side between them, or more where that would be over 96 windows."""
+    step = side / 2
+    while True:
+        columns = max(1, round(max(0, width - side) / step) + 1)
+        rows = max(1, round(max(0, height - side) / step) + 1)
+        if columns * rows <= MOST_WINDOWS:
+            break
+        step *= 1.1
+    across = np.linspace(0, max(0, width - side), columns).round().astype(int)
+    down = np.linspace(0, max(0, height - side), rows).round().astype(int)
+    return [Box(int(x), int(y), min(side, width), min(side, height)) for y in down for x in across]
+
+
+def spread(
+    boxes: list[Box], scores: list[float], width: int, height: int
+) -> tuple[tuple[float, ...], ...]:
+    """A grid of at most 32 × 32 cells with the weighted mean score of the windows over each."""
+    longest = max(width, height)
+    cells = (max(1, MOST_CELLS * height // longest), max(1, MOST_CELLS * width // longest))
+    down = (np.arange(cells[0]) + 0.5) * height / cells[0]
+    across = (np.arange(cells[1]) + 0.5) * width / cells[1]
+    total, weight = np.zeros(cells), np.full(cells, 1e-9)
+    for box, score in zip(boxes, scores, strict=True):
+        reach_down = np.abs(down - box.top - box.height / 2) / (0.75 * box.height)
+        reach_across = np.abs(across - box.left - box.width / 2) / (0.75 * box.width)
+        near = np.outer(np.clip(1 - reach_down, 0, 1), np.clip(1 - reach_across, 0, 1))
+        total += near * score
+        weight += near
+    grid = total / weight
+    return tuple(tuple(float(value) for value in row) for row in grid)
