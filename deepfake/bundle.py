@@ -108,6 +108,11 @@ class Bundle:
     def kind(self) -> Kind:
         return Kind(self.preprocess.kind)
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files of the folder."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
     @classmethod
     def read(cls, folder: Path) -> Bundle:
         """Read ``bundle.json`` without loading weights; raises ``ModelError``."""

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import SettingsError
 from .preprocess import Box, ImagePreprocess, Pixels
 from .types import Heatmap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .bundle import Bundle
     from .engine import Engine
+    from .media import Media
+    from .types import Report
 
 MOST_WINDOWS = 96
 MOST_CELLS = 32
@@ -71,3 +76,40 @@ def spread(
         weight += near
     grid = total / weight
     return tuple(tuple(float(value) for value in row) for row in grid)
+
+
+def overlay(pixels: Pixels, shown: Heatmap) -> Pixels:
+    """The picture with its heat map over it: transparent at 0, red at 1."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    grid = np.array(shown.values, dtype=np.float32)
+    smooth = cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    red = np.array([230, 30, 30], dtype=np.float32)
+    opacity = 0.65 * np.clip(smooth, 0, 1)
+    return np.asarray(pixels * (1 - opacity) + red * opacity).round().astype(np.uint8)
+
+
+def draw(media: Media, report: Report) -> Pixels | None:
+    """The picture, or the frame of a video, under the report's first heat map; None without one."""
+    shown = next((h for evidence in report.evidence for h in evidence.heatmaps), None)
+    if shown is None:
+        return None
+    if shown.second is None:
+        return overlay(media.image(), shown)
+    most = max(len(line.seconds) for e in report.evidence for line in e.timelines)
+    for frame in media.frames(most=most):
+        if abs(frame.seconds - shown.second) < 1e-3:
+            return overlay(frame.pixels, shown)
+    return None
+
+
+def write_png(pixels: Pixels, path: Path) -> None:
+    """Write RGB ``pixels`` as PNG; raises ``SettingsError`` when the file cannot be written."""
+    import cv2
+
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise SettingsError(f"picture {str(path)!r}: {error.strerror}") from error

@@ -1,0 +1,292 @@
+"""The ``deepfake`` command: detect, scan, serve, models, doctor. Thin over ``Detector``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import DeepfakeError, MissingDependency, SettingsError
+from .settings import BACKENDS, DetectOptions, Settings, shipped_models_folder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .types import Report
+
+EXAMPLES = """\
+examples:
+  deepfake detect photo.jpg speech.wav clip.mp4
+  deepfake detect --json photo.jpg | jq .verdict
+  deepfake detect --heatmap --save-heatmap where.png photo.jpg
+  deepfake scan downloads/ --output results.jsonl --csv results.csv
+  deepfake serve
+
+exit status: 0 all files examined, 1 some failed, 2 wrong usage, 130 stopped with Ctrl-C
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    options = build_parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except SettingsError as error:
+        print(f"deepfake: {_escape(error)}", file=sys.stderr)
+        return 2
+    except DeepfakeError as error:
+        print(f"deepfake: {_escape(error)}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("deepfake: stopped", file=sys.stderr)
+        return 130
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; its detection options come from ``DetectOptions``."""
+    parser = argparse.ArgumentParser(
+        prog="deepfake",
+        description="Tell how likely it is that an image, a sound or a video was made or altered "
+        "by a generative model, on what evidence, and whether that evidence is enough.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    engine = argparse.ArgumentParser(add_help=False)
+    group = engine.add_argument_group("engine")
+    group.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime (auto)")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument("--threads", type=int, default=0, help="of a CPU runtime; 0 for all cores")
+    group.add_argument(
+        "--models", type=Path, default=shipped_models_folder(), help="folder of bundles"
+    )
+    group.add_argument(
+        "--trust-anchors", type=Path, help="PEM file of authorities whose manifests are trusted"
+    )
+    detection = argparse.ArgumentParser(add_help=False)
+    group = detection.add_argument_group("detection")
+    for option in fields(DetectOptions):
+        flag = "--" + option.name.replace("_", "-")
+        text = f"{option.metadata['help']} ({option.default})"
+        if isinstance(option.default, bool):
+            group.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=option.default, help=text
+            )
+        else:
+            group.add_argument(flag, type=type(option.default), default=option.default, help=text)
+
+    detect = commands.add_parser(
+        "detect", parents=[detection, engine], help="examine files and print a report for each"
+    )
+    detect.add_argument("paths", nargs="+", metavar="PATH", help="files to examine")
+    detect.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+    detect.add_argument(
+        "--save-heatmap", type=Path, metavar="PNG", help="write the picture under its heat map"
+    )
+    detect.set_defaults(run=run_detect)
+
+    scan = commands.add_parser(
+        "scan",
+        parents=[detection, engine],
+        help="examine whole folders into a results file, resuming where it stopped",
+        description="Examine every file below the folders. The results file is also the journal: "
+        "the same command again goes on where a stopped scan ended, and examines only files that "
+        "are new or changed.",
+    )
+    scan.add_argument("roots", nargs="+", type=Path, metavar="FOLDER")
+    scan.add_argument("--output", type=Path, required=True, help="results file, JSON lines")
+    scan.add_argument("--csv", type=Path, help="write a table of all results as well")
+    scan.add_argument("--workers", type=int, default=0, help="processes; 0 for one per core")
+    scan.set_defaults(run=run_scan)
+
+    serve = commands.add_parser("serve", parents=[engine], help="open the web page on this machine")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, default=7860)
+    serve.set_defaults(run=run_serve)
+
+    models = commands.add_parser("models", parents=[engine], help="list, show or verify bundles")
+    models.add_argument("action", choices=("list", "show", "verify"))
+    models.add_argument("name", nargs="?", help="one bundle, for show and verify")
+    models.set_defaults(run=run_models)
+
+    doctor = commands.add_parser(
+        "doctor", parents=[engine], help="what is installed, and what runs where"
+    )
+    doctor.set_defaults(run=run_doctor)
+    return parser
+
+
+def run_detect(options: argparse.Namespace) -> int:
+    """``deepfake detect``: a report for each path, errors on standard error."""
+    from .detector import Detector
+
+    detection = _detect_options(options)
+    status = 0
+    with Detector(_settings(options)) as detector:
+        reports = detector.detect_many(options.paths, detection, workers=1)
+        for path, report in zip(options.paths, reports, strict=True):
+            if isinstance(report, DeepfakeError):
+                status = 1
+                if options.json:
+                    error = {"code": report.code, "message": str(report)}
+                    print(json.dumps({"path": path, "error": error}), flush=True)
+                print(f"deepfake: {_escape(report)}", file=sys.stderr)
+                continue
+            _show_report(report, path, options)
+    return status
+
+
+def _show_report(report: Report, path: str, options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(report.to_dict()), flush=True)
+    else:
+        from .console import print_report
+
+        print_report(report, _console())
+    if options.save_heatmap:
+        from .explain import draw, write_png
+        from .media import open_media
+
+        with open_media(path) as media:
+            picture = draw(media, report)
+        if picture is None:
+            print("deepfake: no heat map: no picture was scored", file=sys.stderr)
+        else:
+            write_png(picture, options.save_heatmap)
+
+
+def run_scan(options: argparse.Namespace) -> int:
+    """``deepfake scan``: progress bar, results, summary table."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeRemaining
+
+    from .console import print_table
+    from .scan import outcome, scan, write_csv
+
+    console = _console(stderr=True)
+    counts: dict[str, int] = {}
+    with Progress(
+        TextColumn("scanning"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemaining(),
+        TextColumn("{task.description}"),
+        console=console,
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def advance(done: int, total: int, line: dict[str, Any] | None) -> None:
+            if line is not None:
+                counts[outcome(line)] = counts.get(outcome(line), 0) + 1
+            text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+            bar.update(task, completed=done, total=total, description=text)
+
+        summary = scan(
+            options.roots,
+            output=options.output,
+            settings=_settings(options),
+            options=_detect_options(options),
+            workers=options.workers,
+            progress=advance,
+        )
+    if options.csv:
+        write_csv(options.output, options.csv)
+    rows = [[name, str(count)] for name, count in sorted(summary.outcomes.items())]
+    rows.append(["examined now", str(summary.scanned)])
+    rows.append(["from the journal", str(summary.resumed)])
+    print_table(["outcome", "files"], rows, _console())
+    if summary.interrupted:
+        print("deepfake: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 1 if summary.failed else 0
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    """``deepfake serve``: the web page, until Ctrl-C."""
+    try:
+        from app import serve
+    except ImportError as error:
+        raise MissingDependency("gradio", extra="app") from error
+    from .detector import Detector
+
+    with Detector(_settings(options)) as detector:
+        serve(detector, host=options.host, port=options.port)
+    return 0
+
+
+def run_models(options: argparse.Namespace) -> int:
+    """``deepfake models list|show|verify``."""
+    from .bundle import read_bundles
+    from .console import print_table
+
+    bundles = {bundle.name: bundle for bundle in read_bundles(options.models).values()}
+    if options.name and options.name not in bundles:
+        raise SettingsError(
+            f"bundle {options.name!r}: not found", hint=f"there are {', '.join(bundles)}"
+        )
+    chosen = [bundles[options.name]] if options.name else list(bundles.values())
+    if options.action == "list":
+        rows = [
+            [b.slot, b.name, b.network, b.licence, f"{b.size_bytes / 1e6:.1f} MB"] for b in chosen
+        ]
+        print_table(["slot", "bundle", "network", "licence", "size"], rows, _console())
+    elif options.action == "show":
+        for bundle in chosen:
+            print((bundle.folder / "README.md").read_text(encoding="utf-8"))
+    else:
+        for bundle in chosen:
+            bundle.verify()
+            print(f"{bundle.name}: every file matches its sha256")
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """``deepfake doctor``."""
+    from .doctor import diagnose
+
+    return diagnose(_settings(options), _console())
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        models_folder=options.models,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        trust_anchors=options.trust_anchors,
+    )
+
+
+def _detect_options(options: argparse.Namespace) -> DetectOptions:
+    values = {option.name: getattr(options, option.name) for option in fields(DetectOptions)}
+    if getattr(options, "save_heatmap", None):
+        values["heatmap"] = True
+    return DetectOptions(**values)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def _escape(error: DeepfakeError) -> str:
+    from .container import printable
+
+    return printable(str(error), most=600)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

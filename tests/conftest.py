@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepfake.detector import Detector
+from deepfake.settings import Settings
+
+from .bundles import make_models
+
+
+@pytest.fixture(scope="session")
+def known_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder whose scores can be computed by hand (see ``tests/bundles.py``)."""
+    return make_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def known_detector(known_models: Path) -> Iterator[Detector]:
+    with Detector(Settings(models_folder=known_models, threads=1)) as detector:
+        yield detector
