@@ -1,0 +1,315 @@
+"""What travels in a file beside its pixels and samples, read from a hostile stream.
+
+Runs inside the limited decoder child. Each format has a small walker of its own or a library, each
+value a size limit; compressed text is inflated only up to that limit. A broken block becomes an
+entry of ``problems`` instead of an error.
+
+Sources: PNG 1.2, JPEG APPn segments, RIFF, ISO base media boxes; Pillow, pi-heif, mutagen and PyAV.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from .blocks import (
+    BLOCKS,
+    ENTRIES,
+    VALUE_CHARACTERS,
+    XMP_BYTES,
+    Collector,
+    decode,
+    exif_tags,
+    printable,
+    read_exif,
+    read_icc,
+    read_iim,
+    read_photoshop,
+    read_xmp,
+)
+from .credentials import read_manifest
+
+__all__ = ["printable", "read_manifest", "read_metadata"]
+
+IMAGES = frozenset(["jpeg", "png", "webp", "avif", "heif", "gif", "tiff", "bmp"])
+AUDIO = frozenset(["wav", "flac", "mp3", "ogg", "m4a"])
+
+
+def read_metadata(stream: BinaryIO, *, format: str, limit_bytes: int) -> dict[str, Any]:
+    """All metadata of a file as JSON values; never raises for what is in the file.
+
+    ``format`` is one of ``MediaInfo.format``; ``limit_bytes`` bounds the sum of all values. Keys,
+    each only where found: ``exif`` ``iptc`` ``text`` (PNG) ``tags`` (sound and video) map names to
+    text; ``xmp_properties`` maps ``prefix:Name`` to a list of texts,
+    ``iptc_digital_source_type`` lists URIs; ``comment``, ``icc_description`` are texts; ``atoms``
+    lists box types; ``has_gps``, ``has_maker_note``, ``has_thumbnail`` are true or missing;
+    ``truncated`` names what was cut, ``problems`` what could not be read.
+    """
+    into = Collector(limit_bytes)
+    if format in IMAGES:
+        into.attempt(format, _IMAGE_READERS[format], stream, into)
+    if format in AUDIO:
+        into.attempt(format, _read_audio_tags, stream, into)
+    if format in ("wav", "avi"):
+        into.attempt("riff", _read_riff, stream, into)
+    if format in ("mp4", "mov", "m4a"):
+        into.attempt("boxes", _read_boxes, stream, into)
+    if format in ("mp4", "mov", "m4a", "webm", "mkv", "avi"):
+        into.attempt(format, _read_av_tags, stream, into)
+    return into.result()
+
+
+# Pictures
+
+
+def _read_png(stream: BinaryIO, into: Collector) -> None:
+    for kind, size in _chunks(stream, start=8, head=">I4s", swap=True, tail=4):
+        if kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP"):
+            if size > max(into.left, 0):
+                into.problem(f"PNG {kind.decode()}: {size} bytes are over the limit")
+                continue
+            into.attempt(f"PNG {kind.decode()}", _png_block, kind, stream.read(size), into)
+
+
+def _png_block(kind: bytes, data: bytes, into: Collector) -> None:
+    if kind == b"eXIf":
+        read_exif(data, into)
+        return
+    key, _, rest = data.partition(b"\x00")
+    name = key.decode("latin-1")
+    if kind == b"iCCP":
+        into.found["icc_description"] = into.text(name, "icc")
+    elif kind == b"tEXt":
+        into.put("text", name, decode(rest))
+    elif kind == b"zTXt":
+        into.put("text", name, decode(_inflate(rest[1:], into)))
+    else:
+        compressed, rest = rest[0], rest[2:]
+        text = rest.split(b"\x00", 2)[2]
+        text = _inflate(text, into) if compressed else text
+        if name == "XML:com.adobe.xmp":
+            read_xmp(text, into)
+        else:
+            into.put("text", name, decode(text))
+
+
+def _inflate(data: bytes, into: Collector) -> bytes:
+    limit = max(1, min(VALUE_CHARACTERS, into.left))
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data, limit)
+    if inflater.unconsumed_tail:
+        into.truncated.append("compressed text")
+    return text
+
+
+def _read_jpeg(stream: BinaryIO, into: Collector) -> None:
+    stream.seek(2)
+    for _ in range(BLOCKS):
+        marker = stream.read(2)
+        while marker[:1] == b"\xff" and marker[1:] == b"\xff":
+            marker = b"\xff" + stream.read(1)
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
+            return
+        if marker[1] == 0x01 or 0xD0 <= marker[1] <= 0xD8:
+            continue
+        (size,) = struct.unpack(">H", stream.read(2))
+        data = stream.read(max(size - 2, 0))
+        into.attempt("JPEG segment", _jpeg_segment, marker[1], data, into)
+
+
+def _jpeg_segment(marker: int, data: bytes, into: Collector) -> None:
+    xmp, iptc = b"http://ns.adobe.com/xap/1.0/\x00", b"Photoshop 3.0\x00"
+    if marker == 0xE1 and data.startswith(b"Exif\x00"):
+        read_exif(data[6:], into)
+    elif marker == 0xE1 and data.startswith(xmp):
+        read_xmp(data[len(xmp) :], into)
+    elif marker == 0xED and data.startswith(iptc):
+        read_photoshop(data[len(iptc) :], into)
+    elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\x00\x01"):
+        read_icc(data[14:], into)
+    elif marker == 0xFE and "comment" not in into.found:
+        into.found["comment"] = into.text(data, "comment")
+
+
+def _read_webp(stream: BinaryIO, into: Collector) -> None:
+    for kind, size in _chunks(stream, start=12, head="<4sI", even=True):
+        if kind in (b"EXIF", b"XMP ", b"ICCP") and size <= max(into.left, 0):
+            step = {b"EXIF": read_exif, b"XMP ": read_xmp, b"ICCP": read_icc}[kind]
+            into.attempt(f"WebP {kind.decode()}", step, stream.read(size), into)
+
+
+def _read_with_pillow(stream: BinaryIO, into: Collector) -> None:
+    """GIF, TIFF, AVIF and HEIF: Pillow and pi-heif read their headers, no pixel is decoded."""
+    from PIL import Image
+
+    stream.seek(0)
+    try:
+        opened = Image.open(stream)
+    except Image.DecompressionBombError:
+        into.problem("header: the picture is over the limit")
+        return
+    with opened as image:
+        _read_info(image.info, into)
+        tags = getattr(image, "tag_v2", None)
+        if tags is not None:
+            into.attempt("exif", exif_tags, image.getexif(), into)
+            if isinstance(tags.get(33723), bytes):
+                into.attempt("iptc", read_iim, tags[33723], into)
+
+
+def _read_heif(stream: BinaryIO, into: Collector) -> None:
+    import pi_heif
+
+    stream.seek(0)
+    _read_info(pi_heif.open_heif(stream, convert_hdr_to_8bit=False).info, into)
+
+
+def _read_info(info: dict[Any, Any], into: Collector) -> None:
+    if isinstance(info.get("comment"), (bytes, str)):
+        into.found["comment"] = into.text(info["comment"], "comment")
+    for key, step in (("exif", read_exif), ("xmp", read_xmp), ("icc_profile", read_icc)):
+        data = info.get(key)
+        data = data.encode() if isinstance(data, str) else data
+        if isinstance(data, bytes) and data:
+            into.attempt(key, step, data, into)
+
+
+_IMAGE_READERS: dict[str, Callable[[BinaryIO, Collector], None]] = {
+    "png": _read_png,
+    "jpeg": _read_jpeg,
+    "webp": _read_webp,
+    "gif": _read_with_pillow,
+    "tiff": _read_with_pillow,
+    "avif": _read_with_pillow,
+    "heif": _read_heif,
+    "bmp": lambda stream, into: None,
+}
+
+
+# Sound and video
+
+
+def _chunks(
+    stream: BinaryIO,
+    *,
+    start: int,
+    head: str,
+    tail: int = 0,
+    swap: bool = False,
+    even: bool = False,
+    end: int | None = None,
+) -> Iterator[tuple[bytes, int]]:
+    """Walk ``(kind, size)`` chunks; the stream stands at each one's data when it is yielded."""
+    at = start
+    length = struct.calcsize(head)
+    for _ in range(BLOCKS):
+        stream.seek(at)
+        block = stream.read(length)
+        if len(block) < length or (end is not None and at >= end):
+            return
+        first, second = struct.unpack(head, block)
+        kind, size = (second, first) if swap else (first, second)
+        yield kind, size
+        at += length + size + tail + (size % 2 if even else 0)
+
+
+def _read_riff(stream: BinaryIO, into: Collector) -> None:
+    """``LIST INFO`` of WAV and AVI."""
+    for kind, size in list(_chunks_at(stream)):
+        if kind[0] != b"LIST" or size > max(into.left, 0):
+            continue
+        stream.seek(kind[1])
+        block = io.BytesIO(stream.read(size))
+        if block.read(4) == b"INFO":
+            for name, length in _chunks(block, start=4, head="<4sI", even=True):
+                if len(into.found.get("tags", {})) < ENTRIES:
+                    into.put("tags", name.decode("latin-1"), block.read(length))
+
+
+def _chunks_at(stream: BinaryIO) -> Iterator[tuple[tuple[bytes, int], int]]:
+    for kind, size in _chunks(stream, start=12, head="<4sI", even=True):
+        yield (kind, stream.tell()), size
+
+
+def _read_audio_tags(stream: BinaryIO, into: Collector) -> None:
+    import mutagen
+
+    stream.seek(0)
+    try:
+        file = mutagen.File(stream)
+    except mutagen.MutagenError as error:
+        into.problem(f"tags: {type(error).__name__}")
+        return
+    tags = getattr(file, "tags", None)
+    if not tags:
+        return
+    pairs = tags if isinstance(tags, list) else tags.items()
+    for name, value in list(pairs)[:ENTRIES]:
+        if name[:4] in ("APIC", "GEOB", "covr", "PRIV") or name == "metadata_block_picture":
+            continue
+        into.attempt(f"tag {name}", _put_tag, name, value, into)
+
+
+def _put_tag(name: str, value: Any, into: Collector) -> None:
+    into.put("tags", _tag_name(name, value), _tag_text(value))
+
+
+def _tag_name(name: str, value: Any) -> str:
+    """``TXXX:AIGC`` and ``----:com.apple.iTunes:AIGC`` are both called ``AIGC``."""
+    if name.startswith(("TXXX:", "----:")):
+        return name.rpartition(":")[2]
+    return type(value).__name__ if name.startswith("COMM") else name
+
+
+def _tag_text(value: Any) -> str:
+    value = getattr(value, "text", value)
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    texts = [decode(bytes(p)) if isinstance(p, (bytes, bytearray)) else str(p) for p in parts[:64]]
+    return "\n".join(texts)
+
+
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+
+
+def _read_boxes(stream: BinaryIO, into: Collector) -> None:
+    """Top-level box types, and XMP in its ``uuid`` box."""
+    atoms: list[str] = []
+    stream.seek(0, io.SEEK_END)
+    end, at = stream.tell(), 0
+    while at + 8 <= end and len(atoms) < 64:
+        stream.seek(at)
+        size, kind = struct.unpack(">I4s", stream.read(8))
+        header = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", stream.read(8))
+            header = 16
+        size = end - at if size == 0 else size
+        if size < header:
+            into.problem("boxes: a box is smaller than its header")
+            break
+        atoms.append(printable(kind.decode("latin-1"), most=4))
+        if kind == b"uuid" and stream.read(16) == _XMP_BOX and size <= XMP_BYTES:
+            read_xmp(stream.read(size - header - 16), into)
+        at += size
+    into.found["atoms"] = atoms
+
+
+def _read_av_tags(stream: BinaryIO, into: Collector) -> None:
+    import av
+
+    stream.seek(0)
+    try:
+        with av.open(stream, metadata_errors="replace") as file:
+            sources = [("", file.metadata)]
+            sources += [(f"{s.type}{s.index}:", s.metadata) for s in list(file.streams)[:32]]
+            for prefix, metadata in sources:
+                for name, value in list(metadata.items())[:ENTRIES]:
+                    if "location" in name.lower():
+                        into.found["has_gps"] = True
+                    else:
+                        into.put("tags", prefix + name, value)
+    except av.FFmpegError as error:
+        into.problem(f"tags: {type(error).__name__}")

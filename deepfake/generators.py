@@ -1,0 +1,198 @@
+"""What generators write into their files, as tables.
+
+A *name* is looked for only in the fields that software fills in by itself (``Software``,
+``CreatorTool``, ``encoder`` …), never in a caption, a title or an edit history: people write about
+Stable Diffusion under real photographs, and Photoshop lists Firefly among its tools. ``Lavf`` and
+other encoders are no generators.
+
+Sources: IPTC NewsCodes *Digital Source Type* (cv.iptc.org/newscodes/digitalsourcetype), IPTC Photo
+Metadata 2025.1 (*AI System Used*), GB 45438-2025 and the TC260 practice guide (the ``AIGC`` label),
+and the published behaviour of the generators.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+SOURCE_TYPES: Mapping[str, str] = {
+    "trainedAlgorithmicMedia": "generated",
+    "trainedAlgorithmicData": "generated",
+    "compositeWithTrainedAlgorithmicMedia": "edited",
+    "compositedWithTrainedAlgorithmicMedia": "edited",
+    "digitalCapture": "capture",
+    "computationalCapture": "capture",
+    "multi-frameComputationalCapture": "capture",
+    "negativeFilm": "capture",
+    "positiveFilm": "capture",
+}
+"""Last part of a digital-source-type URI → what it declares. Other values (``algorithmicMedia``:
+drawn by a program without training; ``digitalCreation``, ``humanEdits``, ``screenCapture`` …)
+declare neither a trained generator nor a camera."""
+
+_NAMES: tuple[tuple[str, str], ...] = (
+    ("Stable Diffusion", r"stable[ _-]?diffusion|\bsdxl\b|stability\.?[ _]?ai|dream ?studio"),
+    ("Automatic1111", r"automatic1111|stable-diffusion-webui|\bsd\.next\b"),
+    ("ComfyUI", r"comfy_?ui"),
+    ("InvokeAI", r"invoke ?ai\b"),
+    ("NovelAI", r"novel ?ai\b"),
+    ("Fooocus", r"\bfooocus\b"),
+    ("FLUX", r"black forest labs|\bflux[.-]?[12]\b"),
+    ("Draw Things", r"\bdraw things\b"),
+    ("Midjourney", r"\bmidjourney\b"),
+    ("OpenAI", r"\bopen ?ai\b|\bdall[-·• ]?e\b|\bchatgpt\b|\bgpt-?4o\b|\bgpt-image\b"),
+    ("Sora", r"\bsora\b"),
+    ("Adobe Firefly", r"\bfirefly\b"),
+    (
+        "Google AI",
+        r"made with google ai|google (gemini|imagen|veo)|\bgemini\b|\bimagen[ -]?\d|\bveo\b",
+    ),
+    ("Grok", r"\bgrok\b|\bxai\b|\bx\.ai\b"),
+    ("Ideogram", r"\bideogram\b"),
+    ("Leonardo AI", r"\bleonardo[. ]?ai\b"),
+    ("Bing Image Creator", r"bing image creator|microsoft designer"),
+    ("Recraft", r"\brecraft\b"),
+    ("Krea", r"\bkrea(\.ai| ai)?\b"),
+    ("Playground", r"\bplayground ?(ai|\.com)\b"),
+    ("Craiyon", r"\bcraiyon\b"),
+    ("NightCafe", r"\bnight ?cafe\b"),
+    ("Runway", r"\brunway(ml)?\b"),
+    ("Pika", r"\bpika( ?labs|\.art)?\b"),
+    ("Kling", r"\bkling( ?ai)?\b|\bkuaishou kling\b"),
+    ("Luma", r"\bluma( ?ai|labs)\b|\bdream machine\b"),
+    ("Hailuo", r"\bhailuo\b|\bminimax\b"),
+    ("Seedance", r"\bseedance\b|\bjimeng\b|\bdreamina\b|\bdoubao\b|\bseedream\b"),
+    ("HeyGen", r"\bheygen\b"),
+    ("D-ID", r"\bd-id\b"),
+    ("Synthesia", r"\bsynthesia\b"),
+    ("Hedra", r"\bhedra\b"),
+    ("ElevenLabs", r"\beleven ?labs\b"),
+    ("Suno", r"\bsuno( ?ai)?\b"),
+    ("Udio", r"\budio\b"),
+    ("PlayHT", r"\bplay\.?ht\b"),
+    ("Resemble AI", r"\bresemble\.?ai\b"),
+    ("Murf", r"\bmurf(\.ai| ai)?\b"),
+    ("Respeecher", r"\brespeecher\b"),
+    ("Descript Overdub", r"\boverdub\b"),
+    ("MusicGen", r"\bmusicgen\b|\baudiocraft\b"),
+)
+NAMES = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _NAMES)
+
+CREDITS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
+    ("Google AI", "generated", re.compile(r"\s*(made|created|generated) with google ai\s*", re.I)),
+    ("Google AI", "edited", re.compile(r"\s*edited with google ai\s*", re.I)),
+)
+"""Whole values that a service writes into the credit line: generator, what it declares, pattern."""
+
+COMMENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "Suno",
+        re.compile(r"made with suno( studio)?; *created=\d{4}-[^;]{1,40}; *id=[0-9a-f-]{36}", re.I),
+    ),
+    ("Grok", re.compile(r"Signature: [A-Za-z0-9+/]{60,}={0,2}")),
+)
+"""Whole comments of a fixed form that a service writes by itself."""
+
+_MIDJOURNEY_VERSION = re.compile(r"--(?:v|niji|version) ?\d")
+_MIDJOURNEY_JOB = re.compile(r"\bJob ID: [0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_STEPS = re.compile(r"\bSteps: \d+, ")
+_DREAM_OPTIONS = re.compile(r"(?:^|\s)-(s|S|W|H|C|A) ?[\w.]+")
+_NODE = re.compile(r"\"class_type\"\s*:\s*\"([\w +().-]{1,80})\"")
+
+
+def name_of(text: str) -> str | None:
+    """The generator that a software field names, or None."""
+    return next((name for name, pattern in NAMES if pattern.search(text[:2000])), None)
+
+
+def source_type(uri: str) -> str:
+    """The last part of a digital-source-type URI (or QCode), e.g. ``trainedAlgorithmicMedia``."""
+    return re.split(r"[/:#]", uri.strip().rstrip("/"))[-1][:80]
+
+
+def parse_json(text: str) -> Any:
+    """JSON from a file, or None where it is broken, truncated or nested too deeply."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def comfyui_nodes(text: str) -> list[str] | None:
+    """Node types of a ComfyUI prompt or workflow, or None if the text is neither.
+
+    A truncated prompt is still recognised by its nodes.
+    """
+    value = parse_json(text)
+    if isinstance(value, dict):
+        if isinstance(value.get("nodes"), list) and "links" in value:
+            listed, key = value["nodes"], "type"
+        else:
+            listed, key = list(value.values()), "class_type"
+            listed = [node for node in listed if isinstance(node, dict) and "inputs" in node]
+        return [str(n[key])[:80] for n in listed if isinstance(n, dict) and key in n] or None
+    if value is None and text.lstrip().startswith("{"):
+        found = _NODE.findall(text)
+        return found if len(found) > 1 and '"inputs"' in text else None
+    return None
+
+
+def aigc_label(text: str) -> dict[str, str] | None:
+    """The fields of a TC260 ``AIGC`` label: ``Label`` is 1 generated, 2 possibly, 3 suspected.
+
+    Accepts the bare object and the object wrapped in ``{"AIGC": …}``; None for anything else.
+    """
+    value = parse_json(text)
+    if isinstance(value, dict) and isinstance(value.get("AIGC"), str):
+        value = parse_json(value["AIGC"])
+    elif isinstance(value, dict) and isinstance(value.get("AIGC"), dict):
+        value = value["AIGC"]
+    if not isinstance(value, dict) or str(value.get("Label")) not in ("1", "2", "3"):
+        return None
+    known = ("Label", "ContentProducer", "ProduceID", "ContentPropagator", "PropagateID")
+    return {key: str(value[key])[:200] for key in known if key in value}
+
+
+def _is_automatic1111(text: str) -> bool:
+    for steps in islice(_STEPS.finditer(text), 8):
+        line = text[steps.start() : steps.start() + 2000]
+        if "Sampler: " in line and ("CFG scale: " in line or "Seed: " in line):
+            return True
+    return False
+
+
+def _is_dream(text: str) -> bool:
+    """An InvokeAI ``Dream`` command: a quoted prompt, then its options."""
+    prompt, quote, options = text.strip().rpartition('"')
+    found = set(_DREAM_OPTIONS.findall(options[:2000]))
+    return bool(quote) and prompt.startswith('"') and {"s", "S", "W", "H"} <= found
+
+
+def parameters_in(text: str) -> Iterator[tuple[str, str]]:
+    """Generators whose parameter block ``text`` is: pairs of name and what it declares."""
+    if _is_automatic1111(text):
+        yield "Automatic1111 or compatible", "generated"
+    if _MIDJOURNEY_VERSION.search(text) and _MIDJOURNEY_JOB.search(text):
+        yield "Midjourney", "generated"
+    if _is_dream(text):
+        yield "InvokeAI", "generated"
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        return
+    if isinstance(value.get("sui_image_params"), dict):
+        yield "SwarmUI", "generated"
+    if {"steps", "sampler", "seed"} <= value.keys() and ("uc" in value or "scale" in value):
+        yield "NovelAI", "generated"
+    if {"prompt", "steps", "sampler"} <= value.keys() and "base_model" in value:
+        yield "Fooocus", "generated"
+    if "generation_mode" in value and ({"positive_prompt", "seed"} & value.keys()):
+        yield "InvokeAI", "generated"
+    if str(value.get("app_id", "")).startswith("invoke-ai/"):
+        yield "InvokeAI", "generated"
+    if {"c", "model", "sampler", "seed", "steps"} <= value.keys():
+        yield "Draw Things", "generated"
