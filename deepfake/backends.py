@@ -35,7 +35,9 @@ class OnnxRuntimeBackend:
 
     def __init__(self, bundle: Bundle, *, settings: Settings) -> None:
         import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+        refusals = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
         options.log_severity_level = 3
@@ -43,7 +45,7 @@ class OnnxRuntimeBackend:
             self._session = onnxruntime.InferenceSession(
                 bundle.file_bytes("model.onnx"), options, providers=["CPUExecutionProvider"]
             )
-        except (RuntimeError, ValueError) as error:
+        except (*refusals, state.NotImplemented, state.RuntimeException) as error:
             raise BackendError(f"bundle {bundle.name}: ONNX Runtime cannot load it") from error
 
     def run(self, batch: Batch) -> Logits:

@@ -1,0 +1,47 @@
+# make demo   sets up .venv (without torch) and examines sample media of every kind
+# make test   sets up .venv-dev (with torch) and runs the linters, the type checker and the tests
+# make clean  removes both environments and everything that was generated
+
+PYTHON ?= python3
+DEMO := .venv/bin
+DEV := .venv-dev/bin
+
+.PHONY: demo test lint format clean
+
+demo: .venv/installed
+	$(DEMO)/python -m examples.samples samples
+	$(DEMO)/deepfake detect samples/photo.jpg samples/generated-parameters.png \
+		samples/watermarked.png samples/signed.jpg samples/speech.wav samples/clip.mp4
+	@echo
+	@echo 'The web page: $(DEMO)/deepfake serve, then open http://127.0.0.1:7860'
+	@echo 'A folder:     $(DEMO)/deepfake scan samples --output results.jsonl'
+
+test: lint
+	$(DEV)/pytest
+
+lint: .venv-dev/installed
+	$(DEV)/ruff check
+	$(DEV)/ruff format --check
+	$(DEV)/mypy
+
+format: .venv-dev/installed
+	$(DEV)/ruff check --fix
+	$(DEV)/ruff format
+
+.venv/installed: pyproject.toml constraints.txt
+	$(call make_environment,.venv,app)
+
+.venv-dev/installed: pyproject.toml constraints.txt
+	$(call make_environment,.venv-dev,app$(comma)train$(comma)dev)
+
+comma := ,
+define make_environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or newer is needed; run: make PYTHON=/path/to/python3.11'; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$(2)]'
+	touch $@
+endef
+
+clean:
+	rm -rf .venv .venv-dev samples runs .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake.bundle import Bundle, Calibration, read_bundles
+from deepfake.errors import ModelError
+from deepfake.settings import shipped_models_folder
+
+from .bundles import POINTS
+
+SHIPPED = sorted(path.parent for path in shipped_models_folder().glob("*/bundle.json"))
+
+
+@pytest.fixture
+def models(known_models: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(known_models, tmp_path / "models"))
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_shipped_bundle_is_whole(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    bundle.verify()
+    assert bundle.size_bytes <= 12_000_000
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {bundle.name}")
+    assert {"model.onnx", "model.safetensors", "golden.npz"} <= set(bundle.files)
+
+
+def test_written_bundle_is_read_back_equal(models: Path, tmp_path: Path) -> None:
+    bundle = Bundle.read(models / "image-1")
+    bundle.write(tmp_path)
+    assert Bundle.read(tmp_path) == bundle
+
+
+def test_one_changed_byte_is_found(models: Path) -> None:
+    path = models / "image-1" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx differs"):
+        Bundle.read(models / "image-1").verify()
+
+
+def test_missing_file_is_named(models: Path) -> None:
+    (models / "audio-1" / "golden.npz").unlink()
+    with pytest.raises(ModelError, match=r"golden\.npz cannot be read"):
+        Bundle.read(models / "audio-1").verify()
+
+
+def test_file_names_cannot_leave_the_folder(models: Path) -> None:
+    path = models / "image-1" / "bundle.json"
+    values = json.loads(path.read_text())
+    values["files"]["../secret"] = {"sha256": "0" * 64, "precision": "fp32"}
+    path.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="has no file"):
+        Bundle.read(models / "image-1").file_bytes("../secret")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": "other"}'])
+def test_damaged_description_is_refused(models: Path, text: str) -> None:
+    (models / "image-1" / "bundle.json").write_text(text)
+    with pytest.raises(ModelError, match="image-1"):
+        read_bundles(models)
+
+
+def test_newest_version_of_a_slot_is_active(models: Path) -> None:
+    shutil.copytree(models / "image-1", models / "image-10")
+    shutil.copytree(models / "image-1", models / "image-9")
+    assert read_bundles(models)["image"].folder.name == "image-10"
+
+
+def test_empty_models_folder_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--models"):
+        read_bundles(tmp_path)
+
+
+def test_inapplicable_inputs_have_a_reason(models: Path) -> None:
+    bundle = Bundle.read(models / "image-1")
+    assert bundle.why_not(width=15, height=900) == "image_too_small"
+    assert bundle.why_not(width=16, height=900) is None
+    assert bundle.why_not(seconds=0.1) == "audio_too_short"
+
+
+def test_calibration_arithmetic() -> None:
+    calibration = Calibration(
+        slope=2.0, intercept=-1.0, spread=0.5, points=POINTS, top_fraction=0.5, floor=0.01
+    )
+    logits = np.array([-3.0, 1.0, 2.0, 0.0], np.float32)
+    assert calibration.pool(logits) == pytest.approx(1.5)
+    assert calibration.probability(1.5) == pytest.approx(1 / (1 + np.exp(-2.0)))
+    low, high = calibration.interval(logits)
+    assert low < calibration.probability(1.5) < high
+    assert calibration.probability(1e9) == pytest.approx(0.99)
+    assert calibration.probability(-1e9) == pytest.approx(0.01)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepfake.errors import ModelError
+from deepfake.preprocess import (
+    AudioPreprocess,
+    ImagePreprocess,
+    preprocess_from_dict,
+    preprocess_to_dict,
+)
+
+IMAGE = ImagePreprocess(side_pixels=64, max_windows=9)
+AUDIO = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(64, 64), (65, 200), (1, 1), (30, 90), (6000, 40), (5000, 3000)]
+)
+def test_crops_are_native_pixels_within_bounds(width: int, height: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    crops = IMAGE(pixels)
+    assert crops.batch.shape == (len(crops.boxes), 3, 64, 64)
+    assert 1 <= len(crops.boxes) <= 9
+    for crop, box in zip(crops.batch, crops.boxes, strict=True):
+        own = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
+        expected = (own.astype(np.float32) / 255 - 0.5) / 0.5
+        seen = crop.transpose(1, 2, 0)[: box.height, : box.width]
+        np.testing.assert_allclose(seen, expected, atol=1e-6)
+        assert box.left + box.width <= width
+        assert box.top + box.height <= height
+
+
+def test_crops_reach_every_corner() -> None:
+    boxes = IMAGE.boxes(500, 300)
+    assert {(0, 0), (436, 0), (0, 236), (436, 236)} <= {(box.left, box.top) for box in boxes}
+
+
+def test_small_picture_is_mirrored_not_stretched() -> None:
+    pixels = np.arange(4, dtype=np.uint8).reshape(1, 4, 1).repeat(3, axis=2).repeat(2, axis=0)
+    padded = IMAGE.pad(pixels)
+    assert padded.shape == (64, 64, 3)
+    assert padded[0, :9, 0].tolist() == [0, 1, 2, 3, 3, 2, 1, 0, 0]
+
+
+def tone(seconds: float, *, level: float = 0.1) -> np.ndarray:
+    count = int(seconds * 16000)
+    return (level * np.sin(np.arange(count) * 0.3)).astype(np.float32)
+
+
+def test_pauses_at_the_ends_do_not_change_the_windows() -> None:
+    silence = np.zeros(16000, np.float32)
+    plain, padded = AUDIO(tone(3)), AUDIO(np.concatenate([silence, tone(3), silence]))
+    np.testing.assert_allclose(plain.batch, padded.batch, atol=1e-6)
+    assert [second + 1.0 for second in plain.seconds] == list(padded.seconds)
+
+
+@pytest.mark.parametrize("gain", [0.01, 0.5, 8.0])
+def test_loudness_does_not_change_the_windows(gain: float) -> None:
+    np.testing.assert_allclose(
+        AUDIO(tone(2)).batch, AUDIO(tone(2) * np.float32(gain)).batch, atol=1e-5
+    )
+
+
+def test_windows_cover_the_end_and_stay_bounded() -> None:
+    windows = AUDIO(tone(3.3))
+    assert windows.seconds[-1] == pytest.approx(2.3, abs=0.03)
+    bounded = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5, max_windows=10)(tone(60))
+    assert len(bounded.seconds) == 10
+    assert bounded.seconds[-1] > 58
+
+
+@pytest.mark.parametrize("count", [1, 10, 700])
+def test_short_sound_is_repeated(count: int) -> None:
+    windows = AUDIO(tone(1)[:count])
+    assert windows.batch.shape == (1, 16000)
+    assert np.isfinite(windows.batch).all()
+
+
+def test_silence_stays_finite() -> None:
+    assert np.isfinite(AUDIO(np.zeros(40000, np.float32)).batch).all()
+
+
+@pytest.mark.parametrize("preprocess", [IMAGE, AUDIO])
+def test_survives_a_bundle_file(preprocess: ImagePreprocess | AudioPreprocess) -> None:
+    assert preprocess_from_dict(preprocess_to_dict(preprocess)) == preprocess
+
+
+@pytest.mark.parametrize("values", [{"kind": "smell"}, {"kind": "image", "width": 3}, {}])
+def test_unknown_preprocess_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="not understood"):
+        preprocess_from_dict(values)

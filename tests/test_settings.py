@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepfake.errors import MissingDependency, SettingsError
+from deepfake.settings import DetectOptions, Settings
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prior": 0.0},
+        {"prior": float("nan")},
+        {"max_frames": 0},
+        {"max_frames": "many"},
+        {"heatmap": "yes"},
+        {"max_audio_seconds": -1.0},
+    ],
+)
+def test_wrong_options_name_the_remedy(values: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(values))):
+        DetectOptions(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [{"backend": "tensorrt"}, {"device": "tpu"}])
+def test_wrong_settings_list_the_choices(values: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="choose"):
+        Settings(**values)  # type: ignore[arg-type]
+
+
+def test_shipped_models_are_found() -> None:
+    assert Path(Settings().models_folder).is_dir()
+
+
+def test_missing_dependency_names_the_extra() -> None:
+    error = MissingDependency("gradio", extra="app")
+    assert str(error) == 'package gradio: not installed; run: pip install "deepfake[app]"'
+    assert error.code == "missing_dependency"

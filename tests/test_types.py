@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+import deepfake
+from deepfake.schema import REPORT_SCHEMA
+from deepfake.types import (
+    Evidence,
+    Heatmap,
+    Kind,
+    MediaInfo,
+    OperatingPoints,
+    Reason,
+    Report,
+    Status,
+    Timeline,
+    Verdict,
+)
+
+
+def make_report() -> Report:
+    return Report(
+        path="a\nb \udcff.mp4",
+        media=MediaInfo(
+            kind=Kind.VIDEO, format="mp4", sha256="0" * 64, bytes=10, width=4, height=2, seconds=1.5
+        ),
+        verdict=Verdict.SUSPICIOUS,
+        probability=0.75,
+        interval=(0.5, 0.875),
+        reasons=(Reason(code="image_suspicious", text="because"),),
+        evidence=(
+            Evidence(
+                source="video",
+                status=Status.OK,
+                claim="a claim",
+                score=0.75,
+                interval=(0.5, 0.875),
+                points=OperatingPoints(authentic=0.1, suspicious=0.5, synthetic=0.9),
+                timelines=(Timeline(name="frames", seconds=(0.0, 1.0), scores=(0.5, 0.25)),),
+                heatmaps=(Heatmap(name="image", values=((0.0, 1.0),), second=1.0),),
+                details={"frames": 2},
+            ),
+            Evidence(source="audio", status=Status.SKIPPED, claim="none", reason="no_sound"),
+        ),
+        warnings=("cut short",),
+        versions={"deepfake": "0.1.0", "image": "image-1"},
+        seconds_by_step={"open": 0.25, "video": 0.5},
+    )
+
+
+def test_report_survives_json() -> None:
+    report = make_report()
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_report_keeps_to_its_schema() -> None:
+    values = json.loads(json.dumps(make_report().to_dict()))
+    jsonschema.Draft202012Validator.check_schema(REPORT_SCHEMA)
+    jsonschema.validate(values, REPORT_SCHEMA)
+    assert values["seconds"] == 0.75
+    values["verdict"] = "fake"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values, REPORT_SCHEMA)
+
+
+def test_another_schema_is_refused() -> None:
+    values = make_report().to_dict() | {"schema": "deepfake-report/99"}
+    with pytest.raises(ValueError, match="deepfake-report/99"):
+        Report.from_dict(values)
+
+
+def test_authentic_is_worded_with_care() -> None:
+    assert Verdict.AUTHENTIC.label == "no sign of synthesis found"
+    assert "suspicious" in make_report().summary()
+
+
+def test_public_names_are_pinned() -> None:
+    assert sorted(deepfake.__all__) == [
+        "DeepfakeError",
+        "DetectOptions",
+        "Detector",
+        "Evidence",
+        "Kind",
+        "Limits",
+        "Report",
+        "Settings",
+        "Verdict",
+        "detect",
+        "open_media",
+    ]
+    assert all(hasattr(deepfake, name) for name in deepfake.__all__)
