@@ -115,11 +115,12 @@ def _pool(record: FileLogits, top_fraction: float) -> float:
 
 
 def _upper(odds: Array, chosen: npt.NDArray[np.bool_], weights: Array, share: float) -> float:
-    """The smallest log-odds that at most ``share`` of the chosen weight reaches or passes."""
+    """Log-odds that at most ``share`` of the chosen weight passes, midway between two files."""
     order = np.argsort(-odds[chosen])
     values, mass = odds[chosen][order], np.cumsum(weights[chosen][order])
-    over = np.flatnonzero(mass / mass[-1] > share)
-    return float(np.nextafter(values[over[0]], np.inf))
+    over = int(np.flatnonzero(mass / mass[-1] > share)[0])
+    above = values[over - 1] if over else values[over] + 0.1
+    return float(values[over] + above) / 2
 
 
 def _spread_between_views(records: Sequence[FileLogits], odds: Array) -> float:

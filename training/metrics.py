@@ -29,7 +29,7 @@ def eer(labels: Array, scores: Array) -> float:
     """Equal error rate: where false acceptances equal false rejections."""
     if len(set(labels)) < 2:
         return float("nan")
-    false_positive, true_positive, _ = roc_curve(labels, scores)
+    false_positive, true_positive, _ = roc_curve(labels, scores, drop_intermediate=False)
     nearest = int(np.argmin(np.abs(1 - true_positive - false_positive)))
     return float((1 - true_positive[nearest] + false_positive[nearest]) / 2)
 
@@ -38,7 +38,7 @@ def tpr_at_fpr(labels: Array, scores: Array, *, fpr: float) -> float:
     """Share of synthetic files above the threshold that at most ``fpr`` of bona fide ones pass."""
     if len(set(labels)) < 2:
         return float("nan")
-    false_positive, true_positive, _ = roc_curve(labels, scores)
+    false_positive, true_positive, _ = roc_curve(labels, scores, drop_intermediate=False)
     return float(true_positive[false_positive <= fpr].max())
 
 

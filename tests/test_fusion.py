@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deepfake.fusion import Policy, decide
+from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict
+
+POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
+POLICY = Policy()
+
+
+def scored(source: str, score: float, **values: Any) -> Evidence:
+    values = {"points": POINTS, "interval": (score, score), "claim": f"{source} says", **values}
+    return Evidence(source=source, status=Status.OK, score=score, **values)
+
+
+def skipped(source: str, reason: str) -> Evidence:
+    return Evidence(source=source, status=Status.SKIPPED, reason=reason, claim="not run")
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict", "code"),
+    [
+        (0.95, Verdict.SYNTHETIC, "image_synthetic"),
+        (0.90, Verdict.SYNTHETIC, "image_synthetic"),
+        (0.70, Verdict.SUSPICIOUS, "image_suspicious"),
+        (0.40, Verdict.INCONCLUSIVE, "between_limits"),
+        (0.10, Verdict.AUTHENTIC, "image_authentic"),
+    ],
+)
+def test_one_score_is_read_at_its_own_points(score: float, verdict: Verdict, code: str) -> None:
+    decision = decide([scored("image", score)], kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (verdict, score)
+    assert decision.reasons[0].code == code
+
+
+def test_proof_decides_against_a_detector() -> None:
+    proof = scored("watermark", 0.999, conclusive=True, points=None)
+    decision = decide([scored("image", 0.05), proof], kind=Kind.IMAGE, policy=POLICY)
+    assert decision.verdict is Verdict.SYNTHETIC
+    assert decision.reasons[0].code == "watermark_conclusive"
+
+
+def test_nothing_applied_has_no_probability() -> None:
+    evidence = [skipped("provenance", "no_manifest"), skipped("image", "image_too_small")]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (Verdict.INCONCLUSIVE, None)
+    assert decision.reasons[0].code == "image_too_small"
+    nothing = decide([], kind=Kind.IMAGE, policy=POLICY)
+    assert nothing.reasons[0].code == "nothing_applied"
+
+
+def test_failed_detector_is_named_before_what_was_skipped() -> None:
+    failed = Evidence(source="image", status=Status.FAILED, reason="backend", claim="broke")
+    decision = decide([skipped("audio", "no_sound"), failed], kind=Kind.IMAGE, policy=POLICY)
+    assert decision.reasons[0].code == "backend"
+
+
+def test_unstable_score_is_inconclusive() -> None:
+    decision = decide([scored("image", 0.5, interval=(0.1, 0.95))], kind=Kind.IMAGE, policy=POLICY)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.reasons[0].code == "unstable"
+
+
+@pytest.mark.parametrize(("score", "verdict"), [(0.95, Verdict.SUSPICIOUS), (0.1, "inconclusive")])
+def test_caution_softens_both_firm_words(score: float, verdict: str) -> None:
+    evidence = [scored("image", score, reason="graphic_not_photo")]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
+    assert decision.verdict == verdict
+    assert decision.reasons[0].code == "graphic_not_photo"
+
+
+def test_a_video_is_as_suspicious_as_its_most_suspicious_part() -> None:
+    evidence = [scored("video", 0.05), scored("audio", 0.95)]
+    decision = decide(evidence, kind=Kind.VIDEO, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (Verdict.SYNTHETIC, 0.95)
+    assert [reason.code for reason in decision.reasons] == ["audio_synthetic", "video_authentic"]
+
+
+def test_a_video_is_not_cleared_by_its_sound_alone() -> None:
+    evidence = [skipped("video", "image_too_small"), scored("audio", 0.05)]
+    decision = decide(evidence, kind=Kind.VIDEO, policy=POLICY)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.reasons[0].code == "mandatory_not_run"
+
+
+def test_trusted_camera_against_detector_is_a_disagreement() -> None:
+    camera = Evidence(
+        source="provenance",
+        status=Status.OK,
+        claim="camera",
+        details={"declares": "capture", "state": "trusted"},
+    )
+    decision = decide([camera, scored("image", 0.95)], kind=Kind.IMAGE, policy=POLICY)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.reasons[0].code == "evidence_disagrees"
+
+
+def test_a_hint_without_trace_is_a_disagreement() -> None:
+    hint = scored("metadata", 0.9, points=None)
+    decision = decide([hint, scored("image", 0.05)], kind=Kind.IMAGE, policy=POLICY)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    both = decide([hint, scored("image", 0.7)], kind=Kind.IMAGE, policy=POLICY)
+    assert both.verdict is Verdict.SUSPICIOUS
+
+
+def test_prior_moves_the_probability_by_bayes_rule() -> None:
+    even = decide([scored("image", 0.95)], kind=Kind.IMAGE, policy=POLICY)
+    rare = decide([scored("image", 0.95)], kind=Kind.IMAGE, policy=POLICY, prior=0.01)
+    assert even.probability == 0.95
+    assert rare.probability == pytest.approx(0.95 * 0.01 / (0.95 * 0.01 + 0.05 * 0.99))
+    assert rare.verdict is Verdict.SUSPICIOUS
+    assert rare.reasons[0].code == "low_prior"
