@@ -1,0 +1,165 @@
+"""Messages between the decoder process and its owner, over one stream socket.
+
+A message is a four-byte length, a JSON object of that length and, when the object has ``shape`` and
+``dtype``, the raw bytes of one array. Both ends validate what they receive; nothing is pickled, so
+a decoder that a hostile file has taken over can at worst send wrong pixels.
+
+======== ============ ====================================================
+sender   ``type``     meaning
+======== ============ ====================================================
+owner    ``request``  one operation on the attached file descriptor
+decoder  ``ready``    started and confined; sent once
+decoder  ``progress`` still working: resets the owner's patience
+decoder  ``part``     one result: ``values`` and perhaps an array
+decoder  ``done``     the operation is over; ``warnings`` for a person
+decoder  ``error``    the operation failed; see :func:`error_to_dict`
+======== ============ ====================================================
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import (
+    BackendError,
+    Corrupt,
+    DeepfakeError,
+    MediaError,
+    ModelError,
+    SettingsError,
+    TooLarge,
+    UnsupportedMedia,
+)
+
+Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Message = dict[str, Any]
+
+MAX_HEADER_BYTES = 96 * 1024**2
+"""Bounds one JSON object; metadata of 8 MiB can grow sixfold when escaped."""
+
+_LENGTH = struct.Struct("<I")
+_DTYPES: dict[str, npt.DTypeLike] = {"uint8": np.uint8, "float32": np.float32}
+_ERRORS: dict[str, type[DeepfakeError]] = {
+    kind.__name__: kind
+    for kind in (
+        BackendError,
+        Corrupt,
+        DeepfakeError,
+        MediaError,
+        ModelError,
+        SettingsError,
+        TooLarge,
+        UnsupportedMedia,
+    )
+}
+
+
+class Received(NamedTuple):
+    message: Message
+    array: Array | None
+    descriptor: int | None
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is not a message."""
+
+
+def send(
+    connection: socket.socket,
+    message: Message,
+    *,
+    array: Array | None = None,
+    descriptor: int | None = None,
+) -> None:
+    """Send one message; ``descriptor`` is an open file that the receiver gets a copy of."""
+    if array is not None:
+        if not array.flags.c_contiguous:
+            array = array.copy()
+        message = {**message, "shape": array.shape, "dtype": array.dtype.name}
+    header = json.dumps(message).encode("ascii")
+    data = _LENGTH.pack(len(header)) + header
+    if descriptor is not None:
+        sent = socket.send_fds(connection, [data], [descriptor])
+        data = data[sent:]
+    connection.sendall(data)
+    if array is not None and array.size:
+        connection.sendall(array.data.cast("B"))
+
+
+def receive(connection: socket.socket, *, max_array_bytes: int) -> Received:
+    """The next message. Raises EOFError at the end and ``ProtocolError`` for nonsense."""
+    length, descriptor = _receive_length(connection)
+    if length > MAX_HEADER_BYTES:
+        raise ProtocolError(f"a header of {length} bytes")
+    header = bytearray(length)
+    _receive_into(connection, memoryview(header))
+    try:
+        message = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"no JSON ({type(error).__name__})") from error
+    if not isinstance(message, dict):
+        raise ProtocolError("no JSON object")
+    if "shape" not in message:
+        return Received(message, None, descriptor)
+    array = _empty(message, max_array_bytes)
+    if array.size:
+        _receive_into(connection, array.data.cast("B"))
+    return Received(message, array, descriptor)
+
+
+def error_to_dict(error: DeepfakeError) -> Message:
+    """The class, code, text without hint, and hint of an error."""
+    kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in _ERRORS)
+    text = str(error)
+    if error.hint:
+        text = text.removesuffix(f"; {error.hint}")
+    return {"class": kind, "code": error.code, "text": text, "hint": error.hint}
+
+
+def error_from_dict(values: Message) -> DeepfakeError:
+    """The inverse of :func:`error_to_dict`, through an explicit table of classes."""
+    kind = _ERRORS.get(str(values.get("class")), Corrupt)
+    return kind(
+        str(values.get("text")),
+        code=str(values.get("code")),
+        hint=str(values.get("hint") or ""),
+    )
+
+
+def _receive_length(connection: socket.socket) -> tuple[int, int | None]:
+    data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 1)
+    if not data:
+        raise EOFError
+    if len(data) < _LENGTH.size:
+        rest = bytearray(_LENGTH.size - len(data))
+        _receive_into(connection, memoryview(rest))
+        data += rest
+    return _LENGTH.unpack(data)[0], descriptors[0] if descriptors else None
+
+
+def _receive_into(connection: socket.socket, view: memoryview) -> None:
+    while view:
+        count = connection.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+
+
+def _empty(message: Message, max_array_bytes: int) -> Array:
+    shape, dtype = message.get("shape"), _DTYPES.get(str(message.get("dtype")))
+    if dtype is None or not isinstance(shape, list) or not 1 <= len(shape) <= 3:
+        raise ProtocolError("an array of unknown form")
+    size = np.dtype(dtype).itemsize
+    for side in shape:
+        if not isinstance(side, int) or not 0 <= side <= max_array_bytes:
+            raise ProtocolError("an array of impossible shape")
+        size *= side
+    if size > max_array_bytes:
+        raise ProtocolError(f"an array of {size} bytes")
+    return np.empty(shape, dtype)
