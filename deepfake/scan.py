@@ -8,14 +8,17 @@ A line is appended in one write; a torn last line of a killed run is cut off at 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
 import stat
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -140,7 +143,6 @@ def scan(
     """
     settings = settings or Settings()
     options = options or DetectOptions()
-    workers = workers or os.cpu_count() or 1
     with Detector(settings) as detector:
         versions = detector.versions
     paths = list(find_files(roots))
@@ -150,18 +152,18 @@ def scan(
         resumed = len(paths) - len(todo)
         if progress:
             progress(resumed, len(paths), None)
-        interrupted, finished = False, 0
-        try:
-            for path, line in _run(todo, settings=settings, options=options, workers=workers):
+        workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
+        finished = 0
+        with _ctrl_c() as stop:
+            waiting = itertools.takewhile(lambda _: not stop.is_set(), todo)
+            for path, line in _run(waiting, settings=settings, options=options, workers=workers):
                 line["journal"] = {"key": keys[path], "versions": versions}
                 journal.append(line)
                 finished += 1
                 if progress:
                     progress(resumed + finished, len(paths), line)
-        except KeyboardInterrupt:
-            interrupted = True
         outcomes = Counter(journal.done[key] for key in keys.values() if key in journal.done)
-    return Summary(outcomes, finished, resumed, interrupted)
+    return Summary(outcomes, finished, resumed, stop.is_set())
 
 
 def find_files(roots: Iterable[Path]) -> Iterator[Path]:
@@ -250,18 +252,36 @@ def _error_line(path: Path, code: str, message: str) -> Line:
     return {"path": str(path), "error": {"code": code, "message": message}}
 
 
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run(
-    paths: list[Path], *, settings: Settings, options: DetectOptions, workers: int
+    waiting: Iterator[Path], *, settings: Settings, options: DetectOptions, workers: int
 ) -> Iterator[tuple[Path, Line]]:
-    if workers == 1 or len(paths) <= 1:
+    if workers == 1:
         with Detector(settings) as detector:
-            for path in paths:
+            for path in waiting:
                 yield path, examine(detector, path, options)
         return
     alone: list[Path] = []
-    waiting = iter(paths)
     while True:
-        lost = yield from _run_pool(waiting, settings, options, min(workers, len(paths)))
+        lost = yield from _run_pool(waiting, settings, options, workers)
         if not lost:
             break
         alone += lost
