@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections import deque
@@ -92,6 +91,8 @@ class Detector:
         self, source: Source, options: DetectOptions | None = None, *, name: str | None = None
     ) -> Report:
         """:meth:`detect` in a thread, for pipelines that must not block their event loop."""
+        import asyncio
+
         return await asyncio.to_thread(self.detect, source, options, name=name)
 
     def detect_many(

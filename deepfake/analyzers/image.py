@@ -75,7 +75,7 @@ def recompress(pixels: Pixels, *, quality: int = STABILITY_QUALITY) -> Pixels:
         cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR),
         [cv2.IMWRITE_JPEG_QUALITY, quality],
     )
-    return np.asarray(cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def flat_share(pixels: Pixels) -> float:
