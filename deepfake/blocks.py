@@ -20,6 +20,8 @@ VALUE_CHARACTERS = 256 * 1024
 XMP_BYTES = 2 * 1024**2
 BLOCKS = 4096
 """Most chunks, segments or boxes that are walked in one file."""
+STEPS = 1_000_000
+"""Most sub-blocks that are walked in one GIF."""
 ENTRIES = 512
 """Most tags that are kept of one block."""
 
@@ -32,7 +34,7 @@ BROKEN = (
     MemoryError,
     NotImplementedError,
     OSError,
-    RecursionError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
@@ -66,6 +68,7 @@ class Collector:
 
     def __init__(self, limit_bytes: int) -> None:
         self.left = limit_bytes
+        self.steps_left = STEPS
         self.found: dict[str, Any] = {}
         self.problems: list[str] = []
         self.truncated: list[str] = []
@@ -101,7 +104,7 @@ class Collector:
         try:
             step(*arguments)
         except BROKEN as error:
-            self.problem(f"{what}: {type(error).__name__}")
+            self.problem(f"{what}: {type(error).__name__} {error}")
 
     def result(self) -> dict[str, Any]:
         if self.truncated:

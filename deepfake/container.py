@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -49,6 +50,15 @@ def read_metadata(stream: BinaryIO, *, format: str, limit_bytes: int) -> dict[st
     ``truncated`` names what was cut, ``problems`` what could not be read.
     """
     into = Collector(limit_bytes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _read(stream, format, into)
+    for warning in caught:
+        into.problem(f"{format}: {warning.message}")
+    return into.result()
+
+
+def _read(stream: BinaryIO, format: str, into: Collector) -> None:
     if format in IMAGES:
         into.attempt(format, _IMAGE_READERS[format], stream, into)
     if format in AUDIO:
@@ -59,7 +69,6 @@ def read_metadata(stream: BinaryIO, *, format: str, limit_bytes: int) -> dict[st
         into.attempt("boxes", _read_boxes, stream, into)
     if format in ("mp4", "mov", "m4a", "webm", "mkv", "avi"):
         into.attempt(format, _read_av_tags, stream, into)
-    return into.result()
 
 
 # Pictures
@@ -141,8 +150,59 @@ def _read_webp(stream: BinaryIO, into: Collector) -> None:
             into.attempt(f"WebP {kind.decode()}", step, stream.read(size), into)
 
 
+def _read_gif(stream: BinaryIO, into: Collector) -> None:
+    """Comments, and XMP in its application extension (XMP part 3, 1.1.2)."""
+    stream.seek(0)
+    head = stream.read(13)
+    stream.seek(13 + _colour_table(head[10]))
+    for _ in range(BLOCKS):
+        kind = stream.read(1)
+        if kind == b"!":
+            label = stream.read(1)
+            start = stream.tell()
+            size = _skip_sub_blocks(stream, into)
+            if label in (b"\xfe", b"\xff") and size <= max(into.left, 0):
+                stream.seek(start)
+                into.attempt("GIF block", _gif_block, label, stream.read(size), into)
+        elif kind == b",":
+            stream.seek(_colour_table(stream.read(9)[8]) + 1, io.SEEK_CUR)
+            _skip_sub_blocks(stream, into)
+        else:
+            return
+    into.problem("GIF: not every block was searched")
+
+
+def _colour_table(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _skip_sub_blocks(stream: BinaryIO, into: Collector) -> int:
+    """Stand behind a chain of sub-blocks; its length in bytes."""
+    start = stream.tell()
+    while size := stream.read(1):
+        into.steps_left -= 1
+        if into.steps_left < 0:
+            raise EOFError("too many sub-blocks")
+        if size == b"\x00":
+            break
+        stream.seek(size[0], io.SEEK_CUR)
+    return stream.tell() - start
+
+
+def _gif_block(label: bytes, data: bytes, into: Collector) -> None:
+    if label == b"\xff":
+        if data[1:12] == b"XMP DataXMP":
+            read_xmp(data[12:-258], into)
+        return
+    text, at = b"", 0
+    while at < len(data) and data[at]:
+        text += data[at + 1 : at + 1 + data[at]]
+        at += 1 + data[at]
+    into.found.setdefault("comment", into.text(text, "comment"))
+
+
 def _read_with_pillow(stream: BinaryIO, into: Collector) -> None:
-    """GIF, TIFF, AVIF and HEIF: Pillow and pi-heif read their headers, no pixel is decoded."""
+    """TIFF, AVIF and HEIF: Pillow and pi-heif read their headers, no pixel is decoded."""
     from PIL import Image
 
     stream.seek(0)
@@ -181,7 +241,7 @@ _IMAGE_READERS: dict[str, Callable[[BinaryIO, Collector], None]] = {
     "png": _read_png,
     "jpeg": _read_jpeg,
     "webp": _read_webp,
-    "gif": _read_with_pillow,
+    "gif": _read_gif,
     "tiff": _read_with_pillow,
     "avif": _read_with_pillow,
     "heif": _read_heif,

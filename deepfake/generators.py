@@ -123,19 +123,26 @@ def parse_json(text: str) -> Any:
         return None
 
 
+def _nodes(value: Any) -> list[str] | None:
+    value = parse_json(value) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return None
+    if isinstance(value.get("nodes"), list) and "links" in value:
+        listed, key = value["nodes"], "type"
+    else:
+        listed, key = list(value.values()), "class_type"
+        listed = [node for node in listed if isinstance(node, dict) and "inputs" in node]
+    return [str(n[key])[:80] for n in listed if isinstance(n, dict) and key in n] or None
+
+
 def comfyui_nodes(text: str) -> list[str] | None:
-    """Node types of a ComfyUI prompt or workflow, or None if the text is neither.
+    """Node types of a ComfyUI prompt or workflow, or of an object that holds one; else None.
 
     A truncated prompt is still recognised by its nodes.
     """
     value = parse_json(text)
     if isinstance(value, dict):
-        if isinstance(value.get("nodes"), list) and "links" in value:
-            listed, key = value["nodes"], "type"
-        else:
-            listed, key = list(value.values()), "class_type"
-            listed = [node for node in listed if isinstance(node, dict) and "inputs" in node]
-        return [str(n[key])[:80] for n in listed if isinstance(n, dict) and key in n] or None
+        return _nodes(value) or _nodes(value.get("prompt")) or _nodes(value.get("workflow"))
     if value is None and text.lstrip().startswith("{"):
         found = _NODE.findall(text)
         return found if len(found) > 1 and '"inputs"' in text else None

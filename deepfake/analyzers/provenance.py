@@ -91,13 +91,17 @@ class Provenance:
 
 
 def judge(found: dict[str, Any]) -> Evidence:
-    """Evidence from the result of ``container.read_manifest``; ``{}`` counts as absent."""
+    """Evidence from the result of ``container.read_manifest``; ``{}`` counts as absent.
+
+    ``details["declares"]`` is what counts; what an unvalidated manifest says is ``unverified``.
+    """
     state = str(found.get("state", "absent"))
     manifest = _mapping(found.get("manifest"))
     declares, kind = declaration(manifest, _mapping(found.get("ancestors")))
     details: dict[str, Any] = {
         "state": state,
-        "declares": declares,
+        "declares": declares if state in _SIGNERS else None,
+        "unverified": None if state in _SIGNERS else declares,
         "digital_source_type": kind,
         "generator": generator(manifest),
         "signer": _signer(manifest),

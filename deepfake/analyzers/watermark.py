@@ -15,16 +15,18 @@ Two readings of the votes are used:
 
 Generators embed before they round to bytes, in float YUV, where U is centred on 0 instead of 128;
 blocks with negative U are then written mirrored, which the package cannot read back. So the ranked
-reading is taken around both centres. Found on 115 real photographs with an SDXL mark embedded as
-generators do it (float): package 31 %, ranked around both centres 100 %; see
-``python -m benchmarks.watermark``.
+reading is taken around both centres.
 
-The mark does not survive 4:2:0 JPEG or resizing, so its absence means nothing.
+``python -m benchmarks.watermark`` measured, with all readings together: 0 of 870 unmarked real
+pictures flagged; 100 of 100 marked ones found when embedded in float and kept as PNG or JPEG 95
+4:4:4, 98 or more at JPEG 75 4:4:4 (by the package's rule alone 26 to 32 and 12 to 19); 0 after
+4:2:0 JPEG or resizing. The bound of one in a million holds if the payload's bits are fair coins
+(package) or equally likely in every order (ranked) in an unmarked picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
 from typing import TYPE_CHECKING
@@ -168,7 +170,7 @@ def ranked_bound(payload: Payload, matching: int) -> float:
     return ways / comb(size, ones)
 
 
-def find_watermarks(pixels: Bytes) -> list[Match]:
+def find_watermarks(pixels: Bytes, *, readings: Sequence[str] = READINGS) -> list[Match]:
     """The payloads in an upright RGB picture (height, width, 3), the surest reading of each.
 
     Flat pictures, whose blocks all vote alike, never match. Pictures under 65,536 pixels carry no
@@ -186,7 +188,7 @@ def find_watermarks(pixels: Bytes) -> list[Match]:
     for payload in PAYLOADS:
         matches = [
             match
-            for reading in READINGS
+            for reading in readings
             if (match := _match(payload, reading, ballots[reading == "ranked_float"])) is not None
         ]
         if matches:
