@@ -38,6 +38,8 @@ _START = (
     "from deepfake.decode_worker import main; main()"
 )
 _STDERR_BYTES = 64 * 1024
+_START_SECONDS = 60.0
+_MAX_PARTS = 1_000_000
 
 
 class Part(NamedTuple):
@@ -65,27 +67,22 @@ class Decoder:
             *(sys.executable, "-I", "-c", _START),
             *(json.dumps(_import_paths()), str(memory_bytes), str(os.getpid())),
         ]
-        with theirs:
-            try:
-                self.process = subprocess.Popen(  # noqa: S603 (our own interpreter and text)
-                    arguments,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=write_end,
-                    env=_environment(),
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                ours.close()
-                os.close(errors)
-                raise DeepfakeError(
-                    f"decoder process: cannot be started ({error.strerror})",
-                    code="decoder",
-                    hint="free memory or processes and try again",
-                ) from error
-            finally:
-                os.close(write_end)
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 (our own interpreter and text)
+                arguments,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=write_end,
+                env=_environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError:
+            self.abandon()
+            raise
+        finally:
+            theirs.close()
+            os.close(write_end)
 
     def ask(self, request: Message, *, descriptor: int, limits: Limits) -> Iterator[Part]:
         """Parts of the answer to one request; the ``done`` message comes last, as its values.
@@ -93,7 +90,7 @@ class Decoder:
         Raises what the child raised, or ``Corrupt`` / ``TooLarge`` for how it died.
         """
         self.requests += 1
-        name, waited = request["name"], 0.0
+        name, waited, parts = request["name"], 0.0, 0
         self.connection.settimeout(limits.decode_stall_seconds)
         most_bytes = max(3 * max(limits.image_pixels, limits.frame_pixels), 64 * 1024**2)
         try:
@@ -109,7 +106,8 @@ class Decoder:
                     raise TimeoutError
                 if kind == "ready":
                     self._ready = True
-                elif kind in ("part", "done"):
+                elif kind in ("part", "done") and parts < _MAX_PARTS:
+                    parts += 1
                     yield Part(_object(received.message.get("values")), received.array)
                     if kind == "done":
                         return
@@ -160,7 +158,7 @@ class Decoder:
         )
 
     def _last_words(self) -> str:
-        with contextlib.suppress(BlockingIOError, OSError):
+        with contextlib.suppress(OSError):
             lines = os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").split("\n")
             said = [line for line in lines if line.strip()]
             return escape(said[-1].strip()[:200]) if said else ""
@@ -168,7 +166,7 @@ class Decoder:
 
     def rest(self) -> None:
         """Between requests: forget what was written to standard error."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):
             os.read(self._stderr, _STDERR_BYTES)
 
     def close(self) -> None:
@@ -213,7 +211,14 @@ class Pool:
                 self._starter.start()
         future: Future[Decoder] = Future()
         self._starts.put((memory_bytes, future))
-        decoder = future.result()
+        try:
+            decoder = future.result(timeout=_START_SECONDS)
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise DeepfakeError(
+                f"decoder process: cannot be started ({str(error) or type(error).__name__})",
+                code="decoder",
+                hint="free memory, processes or open files and try again",
+            ) from error
         with self._lock:
             self._living.add(decoder)
         return decoder
@@ -256,7 +261,7 @@ class Pool:
             memory_bytes, future = self._starts.get()
             try:
                 future.set_result(Decoder(memory_bytes=memory_bytes))
-            except DeepfakeError as error:
+            except (OSError, RuntimeError, MemoryError) as error:
                 future.set_exception(error)
 
 
@@ -305,10 +310,15 @@ def memory_error(name: str, limits: Limits) -> TooLarge:
 
 def escape(text: str) -> str:
     """``text`` with every character that is not printable as a backslash escape."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return "".join(map(_escape_character, text))
+
+
+def _escape_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, see PEP 383
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _object(values: Any) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from .decode_worker import Job
 from .errors import Corrupt
 from .preprocess import Samples
 
+_PIECE_SAMPLES = 64 * 1024
+
 
 def decode_audio(job: Job, *, format: str, sample_rate: int, max_seconds: float) -> dict[str, Any]:
     """Send mono float32 samples at ``sample_rate`` in pieces, ``max_seconds`` at most."""
@@ -24,10 +26,11 @@ def decode_audio(job: Job, *, format: str, sample_rate: int, max_seconds: float)
         streams.require_decoder(job, stream, "sound")
         streams.keep_only(container, stream)
         claimed = streams.claimed_seconds(container, stream)
-        for piece in _resample(_decode(job, container, stream), sample_rate):
-            if sent + len(piece) > most:
-                job.warn(f"Only the first {max_seconds:g} seconds of the sound were looked at.")
+        longest = 0.999 * (claimed or 0.0)
+        for piece in _gather(_resample(_decode(job, container, stream), sample_rate)):
             samples = piece[: most - sent]
+            if sent + len(piece) > most or (sent + len(piece) == most and max_seconds < longest):
+                job.warn(f"Only the first {max_seconds:g} seconds of the sound were looked at.")
             if len(samples):
                 job.part(samples)
             sent += len(samples)
@@ -82,7 +85,7 @@ def _resample(frames: Iterator[Any], sample_rate: int) -> Iterator[Samples]:
         if resampler is None or now != form:
             if resampler is not None:
                 yield from _samples(resampler.resample(None))
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sample_rate)
             form = now
         frame.pts = None
         yield from _samples(resampler.resample(frame))
@@ -91,5 +94,18 @@ def _resample(frames: Iterator[Any], sample_rate: int) -> Iterator[Samples]:
 
 
 def _samples(frames: list[Any]) -> Iterator[Samples]:
+    # The mean of the channels; FFmpeg's own mix to mono would be louder than each of them.
     for frame in frames:
-        yield frame.to_ndarray()[0].astype(np.float32, copy=False)
+        yield frame.to_ndarray().mean(axis=0, dtype=np.float32)
+
+
+def _gather(pieces: Iterator[Samples]) -> Iterator[Samples]:
+    """The same samples in larger pieces, since codec frames are a few milliseconds long."""
+    held: list[Samples] = []
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) >= _PIECE_SAMPLES:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)

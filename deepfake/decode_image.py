@@ -7,14 +7,13 @@ to eight bits; whatever had to be guessed or left out is a warning.
 from __future__ import annotations
 
 import io
-import re
 import struct
 import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageFile, ImageMode, PngImagePlugin
+from PIL import Image, ImageCms, ImageFile, ImageMode, PngImagePlugin, UnidentifiedImageError
 
 from .decode_worker import Job
 from .errors import Corrupt, MediaError, TooLarge
@@ -92,6 +91,8 @@ def open_image(job: Job, *, format: str) -> Image.Image:
 def image_size(image: Image.Image) -> tuple[int, int]:
     """Upright width and height of an opened picture."""
     width, height = image.size
+    if image.format == "TIFF":  # Pillow turns these itself, and their size in advance
+        return width, height
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
@@ -227,8 +228,9 @@ def _to_srgb(job: Job, image: Image.Image, profile: bytes) -> Image.Image:
 def _corrupt(job: Job, error: BaseException) -> MediaError:
     if isinstance(error, Image.DecompressionBombError):
         return TooLarge(f"file {job.name}: holds more pixels than it declares")
-    why = re.sub(r"<[^>]*>", "the file", str(error)).strip()[:160] or type(error).__name__
-    why = "".join(c if c.isprintable() else "?" for c in why)
+    why = "".join(c if c.isprintable() else "?" for c in str(error))[:160] or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        why = "a damaged header, or a rare variant of its format"
     return Corrupt(
         f"file {job.name}: the picture cannot be decoded ({why})",
         hint="get the original file again, or export it with another program",

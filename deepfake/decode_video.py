@@ -56,7 +56,6 @@ def _send_spread(job: Job, container: Any, span: streams.Span, most: int) -> int
     only_keys = span.packets > KEY_FRAMES_FROM and span.widest_key_gap <= spacing
     start, sent, wanted, last = None, 0, 0.0, None
     for frame in _decode(job, container, stream, only_keys=only_keys):
-        job.progress()
         time = _frame_seconds(frame, stream, last)
         start = time if start is None else start
         last, time = time, max(0.0, time - start)
@@ -79,6 +78,7 @@ def _decode(job: Job, container: Any, stream: Any, *, only_keys: bool) -> Iterat
     """Frames in display order; damaged ones are left out with a warning."""
     damaged = False
     for packet in streams.packets(container, stream):
+        job.progress()
         if only_keys and packet is not None and packet.size and not packet.is_keyframe:
             continue
         try:

@@ -92,15 +92,22 @@ def overlay(pixels: Pixels, shown: Heatmap) -> Pixels:
 
 def draw(media: Media, report: Report) -> Pixels | None:
     """The picture, or the frame of a video, under the report's first heat map; None without one."""
-    shown = next((h for evidence in report.evidence for h in evidence.heatmaps), None)
-    if shown is None:
+    found = located(media, report)
+    return None if found is None else overlay(*found)
+
+
+def located(media: Media, report: Report) -> tuple[Pixels, Heatmap] | None:
+    """The picture or video frame that the report's first heat map lies over, and that heat map."""
+    evidence = next((item for item in report.evidence if item.heatmaps), None)
+    if evidence is None:
         return None
+    shown = evidence.heatmaps[0]
     if shown.second is None:
-        return overlay(media.image(), shown)
-    most = max(len(line.seconds) for e in report.evidence for line in e.timelines)
+        return media.image(), shown
+    most = max(len(timeline.seconds) for timeline in evidence.timelines)
     for frame in media.frames(most=most):
         if abs(frame.seconds - shown.second) < 1e-3:
-            return overlay(frame.pixels, shown)
+            return frame.pixels, shown
     return None
 
 

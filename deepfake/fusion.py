@@ -62,7 +62,9 @@ def decide(
         return _decide_by_proof(proofs)
     scored = [item for item in ran if item.score is not None]
     if not scored:
-        return Decision(None, None, Verdict.INCONCLUSIVE, _why_nothing(evidence))
+        return Decision(
+            None, None, Verdict.INCONCLUSIVE, _why_nothing(evidence, policy.mandatory[kind])
+        )
     words = [_read(item, policy) for item in scored]
     verdict = max((word for word, _ in words), key=_BY_CONCERN.index)
     reasons = [reason for word, reason in words if word is verdict]
@@ -92,12 +94,12 @@ def _decide_by_proof(proofs: Sequence[Evidence]) -> Decision:
     return Decision(probability, (probability, probability), Verdict.SYNTHETIC, reasons)
 
 
-def _why_nothing(evidence: Sequence[Evidence]) -> tuple[Reason, ...]:
-    """Failures before skips, and among these the detectors before the missing manifests."""
+def _why_nothing(evidence: Sequence[Evidence], mandatory: frozenset[str]) -> tuple[Reason, ...]:
+    """Failures before skips, and among these what had to run before what might have."""
     order = {Status.FAILED: 0, Status.SKIPPED: 1}
     idle = sorted(
         (item for item in evidence if item.status in order and item.reason),
-        key=lambda item: (order[item.status], item.reason == "no_manifest"),
+        key=lambda item: (order[item.status], item.source not in mandatory),
     )
     return tuple(Reason(code=str(item.reason), text=item.claim) for item in idle) or (
         Reason(code="nothing_applied", text="no detector applies to this file"),

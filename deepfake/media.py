@@ -80,8 +80,12 @@ class Media:
         return self._frames(most)
 
     def _frames(self, most: int) -> Iterator[Frame]:
+        count = 0
         for part in self._ask("frames", format=self.info.format, most=most):
             if part.array is not None:
+                count += 1
+                if count > most:
+                    raise _broken_answer(self.name)
                 yield Frame(_number(part.values.get("seconds")) or 0.0, _pixels(part, self.name))
 
     def audio(self, *, sample_rate: int, max_seconds: float) -> Samples:

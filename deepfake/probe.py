@@ -8,9 +8,10 @@ from .decode_worker import Job
 from .errors import Corrupt, TooLarge, UnsupportedMedia
 from .sniff import HEAD_BYTES, describe, sniff
 
+_MAX_CHUNKS = 1000
 READABLE = (
     "images (JPEG, PNG, WebP, AVIF, HEIF, GIF, TIFF, BMP), sound (WAV, FLAC, MP3, OGG, Opus, M4A) "
-    "and video (MP4, MOV, WebM, MKV, AVI) can be read"
+    "and video (MP4, MOV, WebM, MKV, AVI, MPEG) can be read"
 )
 
 
@@ -76,6 +77,8 @@ def _probe_audio(job: Job, format: str, container: Any, audio: Any) -> dict[str,
     context, seconds = audio.codec_context, streams.claimed_seconds(container, audio)
     if format == "wav":
         seconds = _wav_seconds(job, context, seconds)
+        if _wav_is_cut(job):
+            job.warn("The sound ends before the length that its header states.")
     if streams.measure(job, container, audio, most=1).packets == 0:
         raise Corrupt(
             f"file {job.name}: the sound has no samples",
@@ -99,9 +102,27 @@ def _wav_seconds(job: Job, context: Any, claimed: float | None) -> float | None:
     if not context.name.startswith("pcm_") or not context.bit_rate:
         return claimed
     held = job.stream.bytes * 8 / int(context.bit_rate)
-    if claimed is not None and claimed > held + 0.1:
-        job.warn("The sound ends before the length that its header states.")
     return held if claimed is None else min(claimed, held)
+
+
+def _wav_is_cut(job: Job) -> bool:
+    """Whether the data chunk claims more bytes than follow; all ones means a length unknown."""
+    position = 12
+    for _ in range(_MAX_CHUNKS):
+        job.stream.seek(position)
+        head = job.stream.read(8) or b""
+        if len(head) < 8:
+            return False
+        size, position = int.from_bytes(head[4:], "little"), position + 8
+        if head[:4] == b"data":
+            return size != 0xFFFFFFFF and position + size > job.stream.bytes
+        position += size + size % 2
+    return False
+
+
+def _avi_is_cut(job: Job) -> bool:
+    job.stream.seek(4)
+    return int.from_bytes(job.stream.read(4) or b"", "little") + 8 > job.stream.bytes
 
 
 def _probe_video(job: Job, format: str, container: Any, video: Any, audio: Any) -> dict[str, Any]:
@@ -122,6 +143,8 @@ def _probe_video(job: Job, format: str, container: Any, video: Any, audio: Any) 
     seconds = streams.claimed_seconds(container, video)
     rate = float(video.average_rate) if video.average_rate else None
     streams.check_seconds(job, seconds)
+    if format == "avi" and _avi_is_cut(job):
+        job.warn("The video ends before the length that its header states.")
     if format in ("mp4", "mov") and _is_sideways(job, container, video):
         width, height = height, width
     if seconds is None or format == "gif":

@@ -19,6 +19,8 @@ EXTENSIONS = {
     "mkv": ("mkv", "mka", "mk3d", "webm"),
     "mov": ("mov", "qt", "mp4", "m4v"),
     "mp3": ("mp3", "mpga", "mp2", "mpa"),
+    "mpeg": ("mpg", "mpeg", "vob"),
+    "mpegts": ("ts", "mts", "m2ts"),
     "mp4": ("mp4", "m4v", "mov", "3gp", "3g2", "m4a", "f4v"),
     "ogg": ("ogg", "oga", "opus", "ogv", "spx"),
     "png": ("png", "apng"),
@@ -40,6 +42,7 @@ _PREFIXES = (
     (b"MM\0+", "tiff"),
     (b"OggS", "ogg"),
     (b"fLaC", "flac"),
+    (b"\0\0\x01\xba", "mpeg"),
 )
 _RIFF = {b"WEBP": "webp", b"WAVE": "wav", b"AVI ": "avi"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -59,8 +62,6 @@ _UNREADABLE = (
     (rb"FORM....AIF[FC]", "an AIFF recording"),
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
     (rb"FLV\x01", "a Flash video"),
-    (rb"\0\0\x01\xba", "an MPEG program stream"),
-    (rb"G.{187}G.{187}G", "an MPEG transport stream"),
     (rb"\s*(?:<\?xml|<svg|<!doctype|<html)", "an XML, SVG or HTML document"),
     (rb"\x7fELF|MZ", "a program"),
     (rb"(?:[\t\n\f\r\x20-\x7e]|[\xc2-\xf4][\x80-\xbf]{1,3}){16,}", "text"),
@@ -72,6 +73,8 @@ def sniff(head: bytes) -> str | None:
     for prefix, word in _PREFIXES:
         if head.startswith(prefix):
             return word
+    if head[:1] == head[188:189] == head[376:377] == b"G":
+        return "mpegts"
     return _sniff_boxes(head) or _sniff_mpeg_audio(head)
 
 

@@ -35,7 +35,8 @@ class OpenFile(NamedTuple):
 
 def display_name(path: str | bytes | os.PathLike[str]) -> str:
     """A path for people and logs: other than UTF-8 and control characters are escaped."""
-    return escape(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    text = os.fspath(path)
+    return escape(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
 
 
 def open_path(path: str | os.PathLike[str], *, name: str, limits: Limits) -> OpenFile:
@@ -69,7 +70,10 @@ def open_stream(stream: BinaryIO, *, name: str, limits: Limits) -> OpenFile:
     with tempfile.TemporaryFile() as file:
         total = 0
         while True:
-            chunk = stream.read(_CHUNK_BYTES)
+            try:
+                chunk = stream.read(_CHUNK_BYTES)
+            except (OSError, ValueError) as error:
+                raise _not_opened(error, name) from error
             if not isinstance(chunk, bytes | bytearray | memoryview):
                 raise SettingsError(
                     f"source {name}: gives {type(chunk).__name__}, not bytes",

@@ -26,6 +26,8 @@ DEMUXERS = {
     "mov": "mov",
     "mp3": "mp3",
     "mp4": "mov",
+    "mpeg": "mpeg",
+    "mpegts": "mpegts",
     "ogg": "ogg",
     "wav": "wav",
     "webm": "matroska",

@@ -214,7 +214,9 @@ def test_base_install_runs_every_shipped_detector(tmp_path: Path) -> None:
     files = {
         "a.png": image_bytes(scene(400, 300)),
         "b.wav": wav_bytes(speech(5.0)),
-        "c.mp4": video_bytes([scene(320, 240, seed=n) for n in range(6)], sound=speech(5.0), sample_rate=16000),
+        "c.mp4": video_bytes(
+            [scene(320, 240, seed=n) for n in range(6)], sound=speech(5.0), sample_rate=16000
+        ),
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
