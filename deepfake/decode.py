@@ -133,7 +133,8 @@ class Decoder:
         """Why the child is gone, from its exit status and last words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)
-        status, words = self.process.returncode, self._last_words()
+        status, said = self.process.returncode, self._said()
+        words = escape(said[-1].strip()[:200]) if said else ""
         if not self._ready and status != -signal.SIGKILL:
             return DeepfakeError(
                 f"decoder process: cannot be started ({words or status})",
@@ -146,9 +147,8 @@ class Decoder:
                 "time to decode",
                 hint="cut or re-encode the file, or raise Limits.decode_cpu_seconds",
             )
-        if status == -signal.SIGKILL or any(
-            mark in words for mark in ("MemoryError", "bad_alloc", "allocat", "out of memory")
-        ):
+        starved = ("MemoryError", "bad_alloc", "allocat", "out of memory")
+        if status == -signal.SIGKILL or any(mark in line for line in said for mark in starved):
             return memory_error(name, limits)
         why = words if status is None or status >= 0 else signal.Signals(-status).name
         return Corrupt(
@@ -157,12 +157,12 @@ class Decoder:
             hint="the file is damaged or hostile; re-encode it with a trusted program",
         )
 
-    def _last_words(self) -> str:
+    def _said(self) -> list[str]:
+        """The lines on standard error that are left."""
         with contextlib.suppress(OSError):
-            lines = os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").split("\n")
-            said = [line for line in lines if line.strip()]
-            return escape(said[-1].strip()[:200]) if said else ""
-        return ""
+            text = os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace")
+            return [line for line in text.split("\n") if line.strip()]
+        return []
 
     def rest(self) -> None:
         """Between requests: forget what was written to standard error."""

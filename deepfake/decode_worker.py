@@ -110,9 +110,6 @@ class _Unowned(io.BufferedReader):
     def close(self) -> None:
         pass
 
-    def __del__(self) -> None:
-        self.detach()
-
 
 def main() -> None:
     """Serve the owner at the other end of standard input until it hangs up."""

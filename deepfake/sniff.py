@@ -134,7 +134,7 @@ def _sniff_mpeg_audio(head: bytes) -> str | None:
     if start:
         while start < len(head) - 4 and head[start] == 0:
             start += 1
-    if head[start : start + 1] != b"\xff":
+    if head[start : start + 1] != b"\xff" or len(head) < start + 8:
         return "mp3" if start else None
     if head[start + 1] & 0xF6 == 0xF0:
         length = (int.from_bytes(head[start + 3 : start + 6], "big") >> 5) & 0x1FFF
