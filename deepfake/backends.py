@@ -6,6 +6,7 @@ Each maps a float32 batch (windows, …) to float32 logits (windows,) and comput
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,6 +125,9 @@ _PACKAGES = {
 }
 
 
+_CUDA_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+
 def installed_backends() -> tuple[str, ...]:
     """Names of the backends whose packages are installed, without importing them."""
     return tuple(
@@ -163,8 +167,13 @@ def choose_backend(settings: Settings) -> str:
 
 
 def torch_device(settings: Settings) -> str:
-    """``cuda`` or ``cpu``; raises ``SettingsError`` when CUDA is asked for and not there."""
+    """``cuda`` or ``cpu``; raises ``SettingsError`` when CUDA is asked for and not there.
+
+    ``auto`` imports torch (seconds) only where a driver shows that there may be a device.
+    """
     if settings.device == "cpu":
+        return "cpu"
+    if settings.device == "auto" and not any(path.exists() for path in _CUDA_DRIVERS):
         return "cpu"
     import torch
 

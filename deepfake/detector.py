@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
+from os import PathLike
 from types import TracebackType
 
 from . import fusion
@@ -75,7 +76,7 @@ class Detector:
                 evidence, kind=media.info.kind, policy=self.policy, prior=options.prior
             )
             return Report(
-                path=media.name,
+                path=name or (str(source) if isinstance(source, str | PathLike) else media.name),
                 media=media.info,
                 verdict=decision.verdict,
                 probability=decision.probability,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .backends import Backend, check_logits, open_backend
+from .backends import Backend, check_logits, choose_backend, open_backend
 from .bundle import Bundle, Logits, read_bundles
 from .errors import BackendError, ModelError
 from .preprocess import Batch
@@ -29,12 +29,14 @@ class Scored:
 class Engine:
     """Scores batches with the active bundle of each slot; safe to share between threads.
 
-    ``active`` maps a slot to its bundle. Backends are opened at first use. Requests that arrive
+    ``active`` maps a slot to its bundle. Backends are opened at first use, but one that cannot be
+    had raises at once (``MissingDependency``, ``SettingsError``). Requests that arrive
     within ``settings.batch_wait_seconds`` of one another run in one batch.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
+        choose_backend(self.settings)
         self.active: dict[str, Bundle] = read_bundles(self.settings.models_folder)
         self._batchers: dict[str, _Batcher] = {}
         self._lock = threading.Lock()

@@ -143,9 +143,9 @@ def scan(
     """
     settings = settings or Settings()
     options = options or DetectOptions()
+    paths = list(find_files(roots))
     with Detector(settings) as detector:
         versions = detector.versions
-    paths = list(find_files(roots))
     with Journal(output, versions) as journal:
         keys = {path: file_key(path) for path in paths}
         todo = [path for path in paths if keys[path] not in journal.done]

@@ -61,7 +61,7 @@ def test_heatmap_is_written_as_png(picture: Path, tmp_path: Path, known_models: 
 def test_hostile_name_cannot_reach_the_terminal(
     tmp_path: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = tmp_path / "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe [red]x[/red]\n.png"
+    name = tmp_path / "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe [red]x[bold]\n.png"
     name.write_bytes(image_bytes(scene()))
     broken = tmp_path / "\x1b[31mbroken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
@@ -71,7 +71,7 @@ def test_hostile_name_cannot_reach_the_terminal(
         assert "\x1b" not in text
         assert "\x07" not in text
         assert "\u202e" not in text
-    assert "[red]x[/red]" in captured.out
+    assert "[red]x[bold]" in captured.out
 
 
 def test_not_utf8_name_and_leading_dash(tmp_path: Path, known_models: Path) -> None:

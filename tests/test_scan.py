@@ -82,11 +82,13 @@ def test_torn_last_line_is_cut_off(folder: Path, tmp_path: Path, known_models: P
     assert len(lines(output)) == 9
 
 
-def test_foreign_results_file_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+def test_foreign_results_file_is_not_overwritten(
+    folder: Path, tmp_path: Path, known_models: Path
+) -> None:
     output = tmp_path / "important.txt"
     output.write_text("do not lose me\n")
     with pytest.raises(SettingsError, match="not of a scan"):
-        scan([folder], output=output)
+        scan([folder], output=output, settings=Settings(models_folder=known_models))
     assert output.read_text() == "do not lose me\n"
 
 
