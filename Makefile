@@ -10,8 +10,8 @@ DEV := .venv-dev/bin
 
 demo: .venv/installed
 	$(DEMO)/python -m examples.samples samples
-	$(DEMO)/deepfake detect samples/photo.jpg samples/generated-parameters.png \
-		samples/watermarked.png samples/signed.jpg samples/speech.wav samples/clip.mp4
+	$(DEMO)/deepfake detect samples/camera.jpg samples/parameters.png samples/sdxl.png \
+		samples/signed.jpg samples/tampered.jpg samples/speech.wav samples/clip.mp4
 	@echo
 	@echo 'The web page: $(DEMO)/deepfake serve, then open http://127.0.0.1:7860'
 	@echo 'A folder:     $(DEMO)/deepfake scan samples --output results.jsonl'

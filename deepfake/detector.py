@@ -153,7 +153,7 @@ class Detector:
                     source=analyzer.name,
                     status=Status.FAILED,
                     reason=error.code,
-                    claim=f"{analyzer.name} could not be examined: {error}",
+                    claim=f"The {analyzer.name} evidence could not be examined: {error}.",
                 )
             ]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..preprocess import AudioPreprocess, AudioWindows, Samples
 from ..types import Evidence, Kind, Status, Timeline
+from .claims import EXPLANATIONS, word_score
 
 if TYPE_CHECKING:
     from ..engine import Engine, Scored
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 
 SILENT_DBFS = -65.0
 CLIPPED_SHARE = 0.02
-EXPLANATIONS = {
-    "no_sound": "the video has no sound track",
-    "no_speech": "the sound is silent, so there is no speech to judge",
-    "audio_too_short": "there is too little sound to judge",
-    "clipped": "much of the sound is clipped, which hides and imitates traces",
-}
 
 
 class Audio:
@@ -48,18 +43,17 @@ class Audio:
         windows = preprocess(samples)
         scored = engine.score(bundle, windows.batch)
         clipped = float(np.mean(np.abs(samples) >= 0.999)) > CLIPPED_SHARE
-        claim = f"traces of synthesis in the sound: P(synthetic) {scored.score:.2f}"
-        if clipped:
-            claim += f"; {EXPLANATIONS['clipped']}"
+        caution = "clipped" if clipped else None
+        points = bundle.calibration.points
         return [
             Evidence(
                 source=self.name,
                 status=Status.OK,
-                reason="clipped" if clipped else None,
-                claim=claim,
+                reason=caution,
+                claim=word_score(scored.score, points, where="the sound", caution=caution),
                 score=scored.score,
                 interval=scored.interval,
-                points=bundle.calibration.points,
+                points=points,
                 timelines=(_timeline(windows, scored, preprocess, samples),),
                 details={"bundle": bundle.name, "windows": len(scored.windows)},
             )

@@ -9,6 +9,7 @@ import numpy as np
 from .. import explain
 from ..preprocess import ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
+from .claims import EXPLANATIONS, word_score
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
 GRAPHIC_FLAT_SHARE = 0.35
 STABILITY_QUALITY = 75
-EXPLANATIONS = {
-    "image_too_small": "the picture is too small for the detector",
-    "graphic_not_photo": "it looks like a graphic or a screenshot, which the detector was not "
-    "made for",
-}
 
 
 class Image:
@@ -38,7 +34,7 @@ class Image:
         height, width = pixels.shape[:2]
         reason = bundle.why_not(width=width, height=height)
         if reason:
-            claim = f"{EXPLANATIONS[reason]} ({width}×{height} pixels)"
+            claim = EXPLANATIONS[reason]
             return [Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)]
         scored = engine.score(bundle, preprocess(pixels).batch)
         low, high = scored.interval
@@ -47,19 +43,17 @@ class Image:
             again = engine.score(bundle, preprocess(recompress(pixels)).batch)
             low, high = min(low, again.score), max(high, again.score)
             details["recompressed_score"] = round(again.score, 6)
-        graphic = flat_share(pixels) > GRAPHIC_FLAT_SHARE
-        claim = f"traces of generation in the picture: P(synthetic) {scored.score:.2f}"
-        if graphic:
-            claim += f"; {EXPLANATIONS['graphic_not_photo']}"
+        caution = "graphic_not_photo" if flat_share(pixels) > GRAPHIC_FLAT_SHARE else None
+        points = bundle.calibration.points
         return [
             Evidence(
                 source=self.name,
                 status=Status.OK,
-                reason="graphic_not_photo" if graphic else None,
-                claim=claim,
+                reason=caution,
+                claim=word_score(scored.score, points, where="the picture", caution=caution),
                 score=scored.score,
                 interval=(low, high),
-                points=bundle.calibration.points,
+                points=points,
                 heatmaps=(explain.heatmap(engine, bundle, pixels),) if options.heatmap else (),
                 details=details,
             )

@@ -10,7 +10,7 @@ import numpy as np
 from .. import explain
 from ..preprocess import ImagePreprocess
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
-from .image import EXPLANATIONS
+from .claims import EXPLANATIONS, word_score
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -37,19 +37,20 @@ class Video:
         assert isinstance(preprocess, ImagePreprocess)
         reason = bundle.why_not(width=media.info.width, height=media.info.height)
         if reason:
-            claim = f"frames: {EXPLANATIONS[reason]}"
+            claim = EXPLANATIONS[reason]
             return [Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)]
         waiting: list[tuple[float, Future[Scored]]] = []
         for frame in media.frames(most=options.max_frames):
             batch = preprocess(frame.pixels, max_windows=WINDOWS_PER_FRAME).batch
             waiting.append((frame.seconds, engine.submit(bundle, batch)))
         if not waiting:
-            claim = "no frame of the video could be decoded"
+            claim = "No frame of the video could be decoded."
             return [
                 Evidence(source=self.name, status=Status.FAILED, reason="no_frames", claim=claim)
             ]
         scored = [(second, future.result()) for second, future in waiting]
         score, interval = pool_frames([result for _, result in scored])
+        caution, points = "not_calibrated_for_video", bundle.calibration.points
         timeline = Timeline(
             name="frames",
             seconds=tuple(second for second, _ in scored),
@@ -59,12 +60,11 @@ class Video:
             Evidence(
                 source=self.name,
                 status=Status.OK,
-                reason="not_calibrated_for_video",
-                claim=f"traces of generation in {len(scored)} frames: P(synthetic) {score:.2f}; "
-                "the detector was calibrated on still pictures",
+                reason=caution,
+                claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
                 score=score,
                 interval=interval,
-                points=bundle.calibration.points,
+                points=points,
                 timelines=(timeline,),
                 heatmaps=_heatmaps(media, engine, timeline, options),
                 details={"bundle": bundle.name, "frames": len(scored)},

@@ -1,0 +1,30 @@
+"""How the neural analyzers put a score into words."""
+
+from __future__ import annotations
+
+from ..types import OperatingPoints
+
+EXPLANATIONS = {
+    "image_too_small": "The picture is too small for the detector.",
+    "graphic_not_photo": "It looks like a graphic or a screenshot, which the detector was not "
+    "made for.",
+    "not_calibrated_for_video": "The detector was calibrated on still pictures.",
+    "no_sound": "The video has no sound track.",
+    "no_speech": "The sound is silent, so there is no speech to judge.",
+    "audio_too_short": "There is too little sound to judge.",
+    "clipped": "Much of the sound is clipped, which hides and imitates traces.",
+}
+
+
+def word_score(score: float, points: OperatingPoints, *, where: str, caution: str | None) -> str:
+    """One sentence for a score at its operating points, and one for a caution."""
+    if score >= points.synthetic:
+        found = "Clear traces"
+    elif score >= points.suspicious:
+        found = "Possible traces"
+    elif score < points.authentic:
+        found = "No traces"
+    else:
+        found = "Unclear traces"
+    sentence = f"{found} of a generative model in {where} (score {score:.2f})."
+    return f"{sentence} {EXPLANATIONS[caution]}" if caution else sentence
