@@ -160,7 +160,17 @@ def _exif_text(tag: int, value: Any) -> str:
         return _user_comment(value)
     if 0x9C9B <= tag <= 0x9C9F and isinstance(value, (bytes, tuple)):
         return bytes(value).decode("utf-16-le", "replace")
+    if isinstance(value, str):
+        return _utf8_read_as_latin1(value)
     return decode(value) if isinstance(value, bytes) else str(value)
+
+
+def _utf8_read_as_latin1(text: str) -> str:
+    """Pillow reads every Exif text as Latin-1; most writers mean UTF-8."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _user_comment(value: bytes) -> str:

@@ -28,7 +28,8 @@ _MIME = {
     "mov": "video/quicktime",
     "avi": "video/avi",
 }
-_MISMATCH = ("Hash.mismatch", "hashedURI.mismatch", "claimSignature.mismatch")
+MISMATCHES = ("Hash.mismatch", "hashedURI.mismatch", "claimSignature.mismatch")
+"""Ends of the validation codes that mean tampering: content, assertion or signature differ."""
 
 
 def read_manifest(
@@ -105,7 +106,7 @@ def _from_store(store: Any) -> dict[str, Any]:
     every = codes + [str(item.get("code")) for item in store.get("validation_status") or []]
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")))
     if state is None:
-        state = "tampered" if any(code.endswith(_MISMATCH) for code in codes) else "present"
+        state = "tampered" if any(code.endswith(MISMATCHES) for code in codes) else "present"
     active = str(store.get("active_manifest"))
     manifests = {key: value for key, value in store["manifests"].items() if key != active}
     return {

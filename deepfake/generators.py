@@ -43,7 +43,7 @@ _NAMES: tuple[tuple[str, str], ...] = (
     ("FLUX", r"black forest labs|\bflux[.-]?[12]\b"),
     ("Draw Things", r"\bdraw things\b"),
     ("Midjourney", r"\bmidjourney\b"),
-    ("OpenAI", r"\bopen ?ai\b|\bdall[-·• ]?e\b|\bchatgpt\b|\bgpt-?4o\b|\bgpt-image\b"),
+    ("OpenAI", r"\bopen ?ai\b|\bdall[-·•? ]?e\b|\bchatgpt\b|\bgpt-?4o\b|\bgpt-image\b"),
     ("Sora", r"\bsora\b"),
     ("Adobe Firefly", r"\bfirefly\b"),
     (

@@ -246,7 +246,10 @@ def sign(
     parent: bytes | None = None,
     remote: str | None = None,
 ) -> bytes:
-    """``data`` with a signed manifest, or with a link to it where ``remote`` is an address."""
+    """``data`` with a signed manifest, or with a link to it where ``remote`` is an address.
+
+    ``parent`` is the signed file that ``data`` was made from.
+    """
     import c2pa
 
     settings = {
@@ -256,6 +259,7 @@ def sign(
     info = c2pa.C2paSignerInfo("es256", signer.chain.encode(), signer.key.encode(), None)
     builder = c2pa.Builder(json.dumps(manifest), context=c2pa.Context.from_dict(settings))
     if parent is not None:
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
         ingredient = {"title": "parent", "relationship": "parentOf"}
         builder.add_ingredient(json.dumps(ingredient), mime, io.BytesIO(parent))
     if remote is not None:

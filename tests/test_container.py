@@ -148,6 +148,13 @@ def test_user_comment_in_both_byte_orders(big_endian: bool) -> None:
     assert metadata(data, "jpeg")["exif"]["UserComment"] == "Steps: 20, Grüße"
 
 
+@pytest.mark.parametrize("text", ["Möwe über See", "相机", "plain"])
+def test_exif_text_is_utf8(text: str) -> None:
+    data = files.image("JPEG", exif={0x010E: "-" * len(text.encode())})
+    data = data.replace(b"-" * len(text.encode()), text.encode())
+    assert metadata(data, "jpeg")["exif"]["ImageDescription"] == text
+
+
 def test_icc_description() -> None:
     from PIL import ImageCms
 

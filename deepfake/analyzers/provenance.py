@@ -10,10 +10,11 @@ Five states are kept apart, because moderators mix them up:
 * *tampered* – the content or the manifest was changed after signing. Untrusted is not tampered, and
   tampered proves neither synthesis nor its absence: a resave by an old program does the same.
 
-A declaration of AI in a valid or trusted manifest is conclusive even from an unknown signer: it is
-a statement against interest, nobody gains by labelling a photograph as generated. A declaration of
-a camera original is not, so it never lowers the score; it is strong from a trusted signer and weak
-from any other.
+A declaration of AI in a valid or trusted manifest is conclusive even from an unknown signer,
+because forgers hide synthesis and do not declare it. The exception is someone who relabels a
+genuine picture to discredit it, so the claim always says whether the signer is trusted. A
+declaration of a camera original is what a forger would sign, so it never lowers the score; it is
+strong from a trusted signer and weak from any other.
 
 Standards: C2PA 2.x (actions, ingredients), IPTC Digital Source Type.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..container import printable
+from ..credentials import MISMATCHES
 from ..errors import SettingsError
 from ..generators import SOURCE_TYPES, source_type
 from ..types import Evidence, Kind, Status
@@ -188,13 +190,19 @@ def _findings(manifest: dict[str, Any], ancestors: dict[str, Any]) -> Iterator[t
                 yield "edited", kind
         for ingredient in map(_mapping, _list(current.get("ingredients"))[:64]):
             relation = str(ingredient.get("relationship"))
-            if relation not in ("parentOf", "componentOf"):
+            if relation not in ("parentOf", "componentOf") or _is_tampered(ingredient):
                 continue
             label = str(ingredient.get("active_manifest"))
             step = (label, relation if role == "parentOf" else role)
             if label in ancestors and step not in seen:
                 seen.add(step)
                 waiting.append((_mapping(ancestors[label]), step[1]))
+
+
+def _is_tampered(ingredient: dict[str, Any]) -> bool:
+    results = _mapping(_mapping(ingredient.get("validation_results")).get("activeManifest"))
+    failures = [*_list(results.get("failure")), *_list(ingredient.get("validation_status"))]
+    return any(str(_mapping(item).get("code")).endswith(MISMATCHES) for item in failures)
 
 
 def _own_findings(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

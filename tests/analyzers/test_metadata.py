@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import Any
+
+import pytest
+
+from deepfake.analyzers.metadata import HINT_SCORE, PROOF_SCORE, Metadata, judge
+from deepfake.container import read_metadata
+from deepfake.generators import aigc_label, comfyui_nodes, name_of, source_type
+from deepfake.media import open_media
+from deepfake.settings import DetectOptions
+from deepfake.types import Evidence, Kind, Status
+from examples import samples
+from tests import evidence_files as files
+
+SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+AIGC = {"Label": "1", "ContentProducer": "001191110108MA01", "ProduceID": "p-1"}
+PROMPT = {
+    "3": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 20}},
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "m.safetensors"}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}},
+}
+WORKFLOW = {
+    "nodes": [{"id": 3, "type": "KSampler", "inputs": []}, {"id": 4, "type": "VAEDecode"}],
+    "links": [],
+}
+UPSCALE = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "holiday.jpg"}},
+    "2": {"class_type": "ImageUpscaleWithModel", "inputs": {}},
+    "3": {"class_type": "SaveImage", "inputs": {}},
+}
+NOVELAI = {"prompt": "p", "steps": 28, "sampler": "k_euler", "seed": 1, "scale": 5.0, "uc": "u"}
+INVOKE = {"generation_mode": "txt2img", "positive_prompt": "p", "seed": 1}
+MIDJOURNEY = "a lake --ar 16:9 --v 6.1 Job ID: 0123abcd-0123-4567-89ab-0123456789ab"
+SUNO = "made with suno; created=2026-02-25T03:57:12Z; id=6ec687e6-b51d-4a4b-9472-27bd8be77ffa"
+CAMERA = {0x010F: "Canon", 0x0110: "Canon EOS R5"}
+EXPOSURE = {0x829A: 0.004, 0x829D: 2.8, 0x8827: 200, 0xA434: "RF35mm"}
+
+
+def look(data: bytes, format: str) -> list[Evidence]:
+    found = read_metadata(io.BytesIO(data), format=format, limit_bytes=8 * 1024**2)
+    evidence = judge(found)
+    for item in evidence:
+        json.dumps(dict(item.details))
+        assert item.claim.isprintable()
+        assert len(item.claim) < 400
+    return evidence
+
+
+def of(data: bytes, format: str = "png") -> tuple[float | None, bool, str | None, str | None]:
+    first = look(data, format)[0]
+    details = first.details
+    return first.score, first.conclusive, details.get("generator"), details.get("declares")
+
+
+def proof(generator: str | None, declares: str = "generated") -> tuple[Any, ...]:
+    return PROOF_SCORE, True, generator, declares
+
+
+def hint(generator: str | None, declares: str | None = "generated") -> tuple[Any, ...]:
+    return HINT_SCORE, False, generator, declares
+
+
+NOTHING = (None, False, None, None)
+
+
+# Proofs
+
+
+@pytest.mark.parametrize(
+    ("texts", "generator"),
+    [
+        ({"parameters": samples.PARAMETERS}, "Automatic1111 or compatible"),
+        ({"prompt": json.dumps(PROMPT)}, "ComfyUI"),
+        ({"workflow": json.dumps(WORKFLOW)}, "ComfyUI"),
+        ({"invokeai_metadata": json.dumps(INVOKE)}, "InvokeAI"),
+        ({"invokeai_graph": "{}"}, "InvokeAI"),
+        ({"sd_metadata": json.dumps({"app_id": "invoke-ai/InvokeAI"})}, "InvokeAI"),
+        ({"Dream": '"a lake" -s 50 -S 42 -W 512 -H 512 -C 7.5 -A k_lms'}, "InvokeAI"),
+        ({"Software": "NovelAI", "Comment": json.dumps(NOVELAI)}, "NovelAI"),
+        ({"fooocus_scheme": "a1111", "parameters": samples.PARAMETERS}, "Fooocus"),
+        ({"parameters": json.dumps({"sui_image_params": {"prompt": "p"}})}, "SwarmUI"),
+        ({"Description": MIDJOURNEY, "Author": "someone"}, "Midjourney"),
+    ],
+)
+def test_parameter_blocks_are_proof(texts: dict[str, str], generator: str) -> None:
+    assert of(files.png_text(**texts)) == proof(generator)
+
+
+@pytest.mark.parametrize("big_endian", [True, False])
+def test_parameters_in_the_user_comment_of_a_jpeg(big_endian: bool) -> None:
+    comment = files.user_comment(samples.PARAMETERS, big_endian=big_endian)
+    for format in ("jpeg", "webp"):
+        data = files.image(format.upper(), exif_ifd={0x9286: comment})
+        assert of(data, format) == proof("Automatic1111 or compatible")
+
+
+def test_comfyui_in_the_exif_of_a_webp() -> None:
+    data = files.image("WEBP", exif={0x0110: "prompt:" + json.dumps(PROMPT)})
+    assert of(data, "webp") == proof("ComfyUI")
+
+
+def test_comfyui_in_the_comment_of_a_video() -> None:
+    comment = json.dumps({"prompt": json.dumps(PROMPT), "workflow": {}})
+    assert of(samples.mp4(seconds=0.3, tags={"comment": comment}), "mp4") == proof("ComfyUI")
+
+
+def test_a_truncated_comfyui_prompt_is_recognised() -> None:
+    nodes = {str(i): PROMPT["3"] for i in range(9000)}
+    text = json.dumps(nodes)
+    assert len(text) > 300_000
+    assert of(files.png_text(prompt=text)) == proof("ComfyUI")
+
+
+def test_comfyui_that_loads_a_picture_edits_it() -> None:
+    text = json.dumps(PROMPT | {"1": UPSCALE["1"]})
+    assert of(files.png_text(prompt=text)) == proof("ComfyUI", "edited")
+
+
+@pytest.mark.parametrize(
+    ("kind", "declares"),
+    [
+        ("trainedAlgorithmicMedia", "generated"),
+        ("compositeWithTrainedAlgorithmicMedia", "edited"),
+    ],
+)
+@pytest.mark.parametrize("as_attribute", [True, False])
+def test_iptc_source_types_are_proof(kind: str, declares: str, as_attribute: bool) -> None:
+    name = "Iptc4xmpExt:DigitalSourceType"
+    packet = (
+        files.xmp(f'{name}="{SOURCE}{kind}"')
+        if as_attribute
+        else files.xmp(children=f"<{name}>{SOURCE}{kind}</{name}>")
+    )
+    assert of(files.jpeg_xmp(packet), "jpeg") == proof(None, declares)
+
+
+def test_the_chinese_label_is_proof_in_every_place() -> None:
+    label = json.dumps(AIGC)
+    wrapped = json.dumps({"AIGC": AIGC})
+    escaped = label.replace('"', "&quot;")
+    comment = b"ASCII\0\0\0" + wrapped.encode()
+    for data, format in (
+        (files.png_text(AIGC=label), "png"),
+        (files.jpeg_xmp(files.xmp(children=f"<TC260:AIGC>{escaped}</TC260:AIGC>")), "jpeg"),
+        (files.jpeg_xmp(files.xmp(f'TC260:AIGC="{escaped}"')), "jpeg"),
+        (files.image("JPEG", exif_ifd={0x9286: comment}), "jpeg"),
+        (samples.mp4(seconds=0.3, tags={"AIGC": label}), "mp4"),
+        (files.sound("flac", tags={"AIGC": label}), "flac"),
+        (files.sound("mp3", tags={"AIGC": label}), "mp3"),
+    ):
+        assert of(data, format) == proof("001191110108MA01"), format
+
+
+def test_the_chinese_label_has_three_degrees() -> None:
+    scores = [
+        of(files.png_text(AIGC=json.dumps(AIGC | {"Label": degree})))[:2] for degree in "1234"
+    ]
+    assert scores == [(PROOF_SCORE, True), (HINT_SCORE, False), (None, False), (None, False)]
+
+
+# Hints
+
+
+@pytest.mark.parametrize(
+    ("software", "generator"),
+    [
+        ("Midjourney", "Midjourney"),
+        ("DALL·E 3", "OpenAI"),
+        ("gpt-image-1", "OpenAI"),
+        ("Adobe Firefly", "Adobe Firefly"),
+        ("Ideogram 2.0", "Ideogram"),
+        ("Leonardo.Ai", "Leonardo AI"),
+        ("Stability AI", "Stable Diffusion"),
+        ("Google Imagen", "Google AI"),
+        ("Grok", "Grok"),
+        ("NovelAI", "NovelAI"),
+    ],
+)
+def test_a_name_in_a_software_field_is_a_hint(software: str, generator: str) -> None:
+    assert of(files.image("JPEG", exif={0x0131: software}), "jpeg") == hint(generator)
+    assert of(files.png_text(Software=software)) == hint(generator)
+    packet = files.xmp(f'xmp:CreatorTool="{software}"')
+    assert of(files.jpeg_xmp(packet), "jpeg") == hint(generator)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "generator"),
+    [
+        ("Sora", "Sora"),
+        ("Google Veo 3", "Google AI"),
+        ("Runway Gen-4", "Runway"),
+        ("Pika Labs", "Pika"),
+        ("Kling AI", "Kling"),
+        ("Luma AI", "Luma"),
+        ("HeyGen", "HeyGen"),
+        ("D-ID", "D-ID"),
+        ("Synthesia", "Synthesia"),
+    ],
+)
+def test_video_generators(encoder: str, generator: str) -> None:
+    data = samples.mp4(seconds=0.1, tags={"software": encoder})
+    assert of(data, "mp4") == hint(generator)
+
+
+@pytest.mark.parametrize("name", ["ElevenLabs", "Suno", "Udio"])
+def test_sound_generators(name: str) -> None:
+    assert of(files.sound("mp3", tags={"encoded_by": name}), "mp3") == hint(name)
+    assert of(files.wav_with_info(ISFT=name), "wav") == hint(name)
+
+
+@pytest.mark.parametrize("format", ["mp3", "m4a", "flac", "ogg"])
+def test_the_fixed_comment_of_suno(format: str) -> None:
+    assert of(files.sound(format, tags={"comment": SUNO}), format) == hint("Suno")
+
+
+def test_credits_of_google() -> None:
+    made, changed = "Made with Google AI", "Edited with Google AI"
+    packet = files.xmp(f'photoshop:Credit="{made}"')
+    assert of(files.jpeg_xmp(packet), "jpeg") == hint("Google AI")
+    assert of(files.jpeg_iptc({110: changed}), "jpeg") == hint("Google AI", "edited")
+
+
+def test_the_signature_of_grok() -> None:
+    exif = {0x010E: "Signature: " + "Ab1+" * 30, 0x013B: "0123abcd-0123-4567-89ab-0123456789ab"}
+    assert of(files.image("JPEG", exif=exif), "jpeg") == hint("Grok")
+    exif[0x013B] = "Jane Doe"
+    assert of(files.image("JPEG", exif=exif), "jpeg") == NOTHING
+
+
+def test_the_ai_system_of_iptc_is_a_hint() -> None:
+    packet = files.xmp('Iptc4xmpExt:AISystemUsed="House model 7"')
+    assert of(files.jpeg_xmp(packet), "jpeg") == hint("House model 7")
+
+
+def test_the_strongest_trace_leads_and_the_others_are_listed() -> None:
+    data = files.png_text(
+        Software="NovelAI", AIGC=json.dumps(AIGC | {"Label": "3"}), Comment=json.dumps(NOVELAI)
+    )
+    (evidence,) = look(data, "png")
+    assert [item["strength"] for item in evidence.details["findings"]] == ["proof", "hint", "note"]
+
+
+# No false accusations
+
+
+@pytest.mark.parametrize(
+    ("data", "format"),
+    [
+        (
+            files.image("JPEG", exif={0x010E: "Not Stable Diffusion, a real lake! #midjourney"}),
+            "jpeg",
+        ),
+        (files.png_text(Description="I compared this photo with DALL-E and Midjourney v6"), "png"),
+        (files.png_text(Title="Firefly at night", Author="Leonardo"), "png"),
+        (files.png_text(Comment="Steps: first, boil the water. Sampler: none"), "png"),
+        (files.png_text(Comment='{"title": "Steps", "seed": "flowers"}'), "png"),
+        (files.png_text(prompt="What is in this picture?"), "png"),
+        (files.png_text(workflow='{"name": "Lightroom import", "nodes": 3}'), "png"),
+        (files.image("JPEG", exif={0x0131: "Adobe Photoshop 25.0 (with Firefly)"}), "jpeg"),
+        (files.image("JPEG", exif={0x0131: "Adobe Photoshop 25.0"}), "jpeg"),
+        (files.image("JPEG", exif={0x0131: "HDR+ 1.0.6"}), "jpeg"),
+        (files.image("JPEG", exif={0x0131: "Runwayz Kodak Sorano 1.2"}), "jpeg"),
+        (files.jpeg_iptc({120: "Made with Google AI was the slogan", 110: "Reuters"}), "jpeg"),
+        (files.jpeg_xmp(files.xmp('photoshop:Credit="Photo by Suno Udio"')), "jpeg"),
+        (
+            files.jpeg_xmp(
+                files.xmp(
+                    children="<xmpMM:History><rdf:Seq><rdf:li "
+                    'stEvt:softwareAgent="Adobe Firefly"/></rdf:Seq></xmpMM:History>'
+                )
+            ),
+            "jpeg",
+        ),
+        (
+            files.jpeg_xmp(files.xmp(f'Iptc4xmpExt:DigitalSourceType="{SOURCE}digitalCapture"')),
+            "jpeg",
+        ),
+        (
+            files.jpeg_xmp(files.xmp(f'Iptc4xmpExt:DigitalSourceType="{SOURCE}algorithmicMedia"')),
+            "jpeg",
+        ),
+        (files.sound("mp3", tags={"title": "Suno", "artist": "Udio", "comment": "suno"}), "mp3"),
+        (files.wav_with_info(ISFT="Lavf60.16.100"), "wav"),
+        (samples.mp4(seconds=0.1, tags={"title": "My Sora holiday", "comment": "Kling!"}), "mp4"),
+    ],
+)
+def test_words_of_people_and_editors_are_no_evidence(data: bytes, format: str) -> None:
+    assert of(data, format) == NOTHING
+
+
+def test_a_workflow_without_a_sampler_is_only_noted() -> None:
+    (evidence,) = look(files.png_text(prompt=json.dumps(UPSCALE)), "png")
+    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert evidence.details["declares"] is None
+    assert "not necessarily generated" in evidence.claim
+
+
+def test_no_metadata_is_skipped() -> None:
+    (evidence,) = look(files.image("PNG"), "png")
+    assert (evidence.status, evidence.reason) == (Status.SKIPPED, "no_metadata")
+    assert "says nothing" in evidence.claim
+
+
+def test_no_trace_means_nothing() -> None:
+    (evidence,) = look(files.png_text(Title="A lake"), "png")
+    assert (evidence.status, evidence.score) == (Status.OK, None)
+    assert "means nothing" in evidence.claim
+
+
+# Cameras
+
+
+def test_a_camera_original_is_weak_evidence_only() -> None:
+    data = files.image("JPEG", exif=CAMERA, exif_ifd=EXPOSURE | {0x927C: b"maker note"})
+    first, camera = look(data, "jpeg")
+    assert (first.score, first.conclusive) == (None, False)
+    assert camera.details["camera"] == "Canon EOS R5"
+    assert camera.details["has_maker_note"] is True
+    assert (camera.score, camera.conclusive, camera.details["strength"]) == (None, False, "weak")
+    assert "weak evidence" in camera.claim
+
+
+def test_maker_and_model_without_an_exposure_are_no_camera() -> None:
+    assert len(look(files.image("JPEG", exif=CAMERA), "jpeg")) == 1
+
+
+def test_camera_exif_does_not_hide_a_generator() -> None:
+    data = files.image("JPEG", exif=CAMERA | {0x0131: "Midjourney"}, exif_ifd=EXPOSURE)
+    first, camera = look(data, "jpeg")
+    assert first.score == HINT_SCORE
+    assert camera.details["declares"] == "capture"
+
+
+def test_a_phone_video_is_recognised() -> None:
+    tags = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.model": "iPhone 15"}
+    _, camera = look(samples.mp4(seconds=0.1, tags=tags), "mp4")
+    assert camera.details["camera"] == "Apple iPhone 15"
+
+
+# Hostile text
+
+
+def test_names_from_the_file_are_cleaned() -> None:
+    software = "Midjourney\u202e\x1b[2J\n<script>" + "x" * 5000
+    (evidence,) = look(files.png_text(Software=software), "png")
+    for hostile in ("\u202e", "\x1b", "\n"):
+        assert hostile not in json.dumps(dict(evidence.details), ensure_ascii=False)
+    exif = CAMERA | {0x0110: "EOS\x07\u200f" + "y" * 900}
+    camera = look(files.image("JPEG", exif=exif, exif_ifd=EXPOSURE), "jpeg")[1]
+    assert len(camera.details["camera"]) < 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        "Steps: 1, " * 20_000,
+        '"' * 100_000,
+        "--v 6 " * 40_000,
+        '"class_type": "' * 15_000,
+        '{"prompt": {"prompt": ' * 10_000,
+        "9" * 200_000,
+    ],
+)
+def test_hostile_parameters_take_no_time(text: str) -> None:
+    started = time.monotonic()
+    for key in ("parameters", "prompt", "Comment", "Dream", "AIGC", "Software"):
+        look(files.png_text(**{key: text}), "png")
+    assert time.monotonic() - started < 3
+
+
+def test_tables() -> None:
+    assert source_type("cv.iptc.org/x/trainedAlgorithmicMedia/") == "trainedAlgorithmicMedia"
+    assert source_type("digsrctype:digitalCapture") == "digitalCapture"
+    assert name_of("Lavf60.3.100") is None
+    assert aigc_label('{"Label": "7"}') is None
+    assert aigc_label("[1]") is None
+    assert comfyui_nodes('{"1": {"class_type": "KSampler"}}') is None
+
+
+def test_through_media() -> None:
+    with open_media(files.png_text(parameters=samples.PARAMETERS)) as media:
+        (evidence,) = Metadata().analyze(media, None, DetectOptions())
+    assert evidence.conclusive
+    assert Metadata().kinds == set(Kind)

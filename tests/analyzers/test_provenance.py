@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepfake.analyzers.provenance import Provenance, declaration, judge, read_trust_anchors
+from deepfake.errors import SettingsError
+from deepfake.media import open_media
+from deepfake.settings import DetectOptions
+from deepfake.types import Evidence, Kind, Status
+from examples import samples
+from tests import evidence_files as files
+
+Sign = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def signer() -> samples.Signer:
+    return samples.make_signer()
+
+
+@pytest.fixture(scope="module")
+def sign(signer: samples.Signer) -> Sign:
+    def signed(*steps: dict[str, Any], parent: bytes | None = None) -> bytes:
+        return samples.sign(files.image("JPEG"), samples.actions(*steps), signer, parent=parent)
+
+    return signed
+
+
+def find(data: bytes, anchors: str | None = None) -> Evidence:
+    with open_media(data) as media:
+        (evidence,) = Provenance(anchors).analyze(media, None, DetectOptions())
+    return evidence
+
+
+def edited(kind: str, action: str = "c2pa.edited") -> dict[str, Any]:
+    return samples.created(kind) | {"action": action}
+
+
+def test_covers_every_kind() -> None:
+    assert Provenance().kinds == set(Kind)
+
+
+def test_absent_means_nothing() -> None:
+    evidence = find(files.image("JPEG"))
+    assert (evidence.status, evidence.reason) == (Status.SKIPPED, "no_manifest")
+    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert "says nothing" in evidence.claim
+    assert judge({}).reason == "no_manifest"
+
+
+def test_valid_ai_declaration_is_conclusive(sign: Sign) -> None:
+    evidence = find(sign(samples.created("trainedAlgorithmicMedia", agent="Model X")))
+    assert (evidence.score, evidence.conclusive) == (0.999, True)
+    assert evidence.details["state"] == "valid"
+    assert (evidence.details["declares"], evidence.details["generator"]) == ("generated", "Model X")
+    assert "made by a generative model with Model X" in evidence.claim
+    assert "not on a trust list" in evidence.claim
+
+
+def test_trusted_ai_declaration_names_the_trusted_signer(
+    sign: Sign, signer: samples.Signer
+) -> None:
+    evidence = find(sign(samples.created("trainedAlgorithmicMedia")), signer.root)
+    assert (evidence.details["state"], evidence.conclusive) == ("trusted", True)
+    assert "trusted signer Sample signer" in evidence.claim
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [samples.created("compositeWithTrainedAlgorithmicMedia")],
+        [samples.created("digitalCapture"), edited("compositeWithTrainedAlgorithmicMedia")],
+        [samples.created("digitalCapture"), edited("trainedAlgorithmicMedia")],
+    ],
+)
+def test_edited_by_ai_is_told_from_made_by_ai(sign: Sign, steps: list[dict[str, Any]]) -> None:
+    evidence = find(sign(*steps))
+    assert (evidence.details["declares"], evidence.conclusive) == ("edited", True)
+    assert "edited by, or composed with" in evidence.claim
+
+
+def test_capture_is_weak_when_valid_and_strong_when_trusted(
+    sign: Sign, signer: samples.Signer
+) -> None:
+    for kind in ("digitalCapture", "computationalCapture"):
+        data = sign(samples.created(kind, agent="Camera Y"))
+        for anchors, strength in ((None, "weak"), (signer.root, "strong")):
+            evidence = find(data, anchors)
+            assert (evidence.score, evidence.conclusive) == (None, False)
+            assert evidence.details["declares"] == "capture"
+            assert evidence.details["strength"] == strength
+            assert f"{strength} evidence of a camera original" in evidence.claim
+
+
+@pytest.mark.parametrize("kind", ["algorithmicMedia", "digitalCreation", "humanEdits"])
+def test_other_source_types_declare_neither(sign: Sign, kind: str) -> None:
+    evidence = find(sign(samples.created(kind)))
+    assert (evidence.status, evidence.score, evidence.conclusive) == (Status.OK, None, False)
+    assert evidence.details["declares"] is None
+
+
+def test_tampered_proves_nothing(sign: Sign, signer: samples.Signer) -> None:
+    signed = sign(samples.created("trainedAlgorithmicMedia"))
+    evidence = find(samples.transplant(signed, files.image("JPEG", quality=30)), signer.root)
+    assert (evidence.details["state"], evidence.details["declares"]) == ("tampered", None)
+    assert evidence.details["unverified"] == "generated"
+    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert "neither proves nor disproves" in evidence.claim
+
+
+def test_a_link_to_a_manifest_counts_for_nothing(signer: samples.Signer) -> None:
+    linked = samples.sign(
+        files.image("JPEG"), samples.actions(), signer, remote="http://127.0.0.1:9/m.c2pa"
+    )
+    evidence = find(linked, signer.root)
+    assert evidence.details["state"] == "present"
+    assert evidence.details["remote"] == "http://127.0.0.1:9/m.c2pa"
+    assert (evidence.score, evidence.conclusive) == (None, False)
+
+
+def test_a_generated_parent_counts_as_own_making(sign: Sign) -> None:
+    parent = sign(samples.created("trainedAlgorithmicMedia", agent="Model X"))
+    child = sign({"action": "c2pa.color_adjustments"}, parent=parent)
+    evidence = find(child)
+    assert (evidence.details["declares"], evidence.conclusive) == ("generated", True)
+
+
+def test_a_generated_component_counts_as_an_edit() -> None:
+    made = {
+        "assertions": [
+            {
+                "label": "c2pa.actions.v2",
+                "data": {"actions": [samples.created("trainedAlgorithmicMedia")]},
+            }
+        ]
+    }
+    whole = {"ingredients": [{"relationship": "componentOf", "active_manifest": "a"}]}
+    assert declaration(whole, {"a": made}) == ("edited", "trainedAlgorithmicMedia")
+    used = {"ingredients": [{"relationship": "inputTo", "active_manifest": "a"}]}
+    assert declaration(used, {"a": made}) == (None, None)
+
+
+def test_a_tampered_ingredient_counts_for_nothing() -> None:
+    data = {"actions": [samples.created("trainedAlgorithmicMedia")]}
+    made = {"assertions": [{"label": "c2pa.actions", "data": data}]}
+    failure = [{"code": "assertion.dataHash.mismatch"}]
+    ingredient = {"relationship": "parentOf", "active_manifest": "a"}
+    assert declaration({"ingredients": [ingredient]}, {"a": made})[0] == "generated"
+    ingredient["validation_results"] = {"activeManifest": {"failure": failure}}
+    assert declaration({"ingredients": [ingredient]}, {"a": made}) == (None, None)
+
+
+def test_a_captured_component_does_not_make_a_camera_original() -> None:
+    data = {"actions": [samples.created("digitalCapture")]}
+    photo = {"assertions": [{"label": "c2pa.actions", "data": data}]}
+    whole = {"ingredients": [{"relationship": "componentOf", "active_manifest": "a"}]}
+    assert declaration(whole, {"a": photo}) == (None, None)
+
+
+def test_circular_and_tangled_ancestors_end() -> None:
+    labels = [f"m{i}" for i in range(32)]
+    links = [
+        {"relationship": role, "active_manifest": label}
+        for label in labels
+        for role in ("parentOf", "componentOf")
+    ]
+    ancestors = {label: {"ingredients": links} for label in labels}
+    assert declaration({"ingredients": links}, ancestors) == (None, None)
+
+
+def test_permission_for_training_is_no_sign_of_ai() -> None:
+    entries = {"c2pa.ai_generative_training": {"use": "notAllowed"}}
+    found = {
+        "state": "trusted",
+        "manifest": {
+            "assertions": [{"label": "c2pa.training-mining", "data": {"entries": entries}}],
+            "claim_generator": "Adobe Firefly is not what made this",
+        },
+    }
+    evidence = judge(found)
+    assert (evidence.score, evidence.conclusive) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "broken", [None, 7, "x", [], {"assertions": {"a": 1}}, {"assertions": [3]}]
+)
+def test_odd_manifests_are_survived(broken: Any) -> None:
+    evidence = judge({"state": "valid", "manifest": broken, "ancestors": broken})
+    assert evidence.details["declares"] is None
+
+
+def test_names_from_the_manifest_are_cleaned(sign: Sign) -> None:
+    agent = "Evil\u202e\x1b[2J\nModel" + "x" * 500
+    evidence = find(sign(samples.created("trainedAlgorithmicMedia", agent=agent)))
+    assert "\u202e" not in evidence.claim
+    assert "\x1b" not in evidence.claim
+    assert "\n" not in evidence.claim
+    assert len(evidence.details["generator"]) <= 60
+
+
+# Trust lists
+
+
+def test_trust_anchors_come_from_a_pem_file(tmp_path: Path, signer: samples.Signer) -> None:
+    path = tmp_path / "trust.pem"
+    path.write_text(signer.root)
+    assert read_trust_anchors(path) == signer.root
+    assert read_trust_anchors(None) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff\xfe\x00"])
+def test_a_wrong_trust_list_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "trust.pem"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="trust anchors"):
+        read_trust_anchors(path)
+
+
+def test_a_missing_trust_list_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        read_trust_anchors(tmp_path / "none.pem")
+    with pytest.raises(SettingsError):
+        read_trust_anchors(tmp_path)
