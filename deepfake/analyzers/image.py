@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..settings import DetectOptions
 
-GRAPHIC_FLAT_SHARE = 0.35
+GRAPHIC_FLAT_SHARE = 0.7
 STABILITY_QUALITY = 75
 
 
