@@ -33,10 +33,17 @@ MAX_IDLE = 8
 MAX_REQUESTS = 1000
 """Requests after which a child is replaced, so that leaks in decoders stay small."""
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from deepfake.decode_worker import main; main()"
-)
+_START = """
+import json, sys, types
+paths, folder = json.loads(sys.argv[1])
+sys.path[:] = paths
+package = types.ModuleType("deepfake")  # without running __init__: a decoder needs no detector
+package.__path__ = [folder]
+sys.modules["deepfake"] = package
+from deepfake.decode_worker import main
+main()
+"""
+_FOLDER = str(Path(__file__).resolve().parent)
 _STDERR_BYTES = 64 * 1024
 _START_SECONDS = 60.0
 _MAX_PARTS = 1_000_000
@@ -65,7 +72,7 @@ class Decoder:
             theirs.setsockopt(socket.SOL_SOCKET, option, 1024**2)
         arguments = [
             *(sys.executable, "-I", "-c", _START),
-            *(json.dumps(_import_paths()), str(memory_bytes), str(os.getpid())),
+            *(json.dumps([_import_paths(), _FOLDER]), str(memory_bytes), str(os.getpid())),
         ]
         try:
             self.process = subprocess.Popen(  # noqa: S603 (our own interpreter and text)
@@ -328,10 +335,8 @@ def _object(values: Any) -> dict[str, Any]:
 
 
 def _import_paths() -> list[str]:
-    """Where the child finds this package and its dependencies; never the working folder."""
-    package = str(Path(__file__).resolve().parent.parent)
-    paths = [path for path in sys.path if Path(path).is_absolute()]
-    return paths if package in paths else [package, *paths]
+    """Where the child finds the dependencies of this package; never the working folder."""
+    return [path for path in sys.path if Path(path).is_absolute()]
 
 
 def _environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,9 @@ def image_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if image.format == "TIFF":  # Pillow turns these itself, and their size in advance
         return width, height
-    return (height, width) if _orientation(image) >= 5 else (width, height)
+    # Of a PNG only what stands before the pixels is read here, so as not to decode it.
+    exif = Image.Image.getexif if image.format == "PNG" else type(image).getexif
+    return (height, width) if _orientation(image, exif) >= 5 else (width, height)
 
 
 def decode_image(job: Job, *, format: str) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def decode_image(job: Job, *, format: str) -> dict[str, Any]:
         things = "pages" if format == "tiff" else "pictures"
         job.warn(f"The file holds several {things}; only the first was looked at.")
     image = _load(job, image, format)
-    orientation = _orientation(image)
+    orientation = _orientation(image, type(image).getexif)
     pixels = to_rgb(job, image)
     del image
     job.part(upright(pixels, orientation))
@@ -174,9 +177,9 @@ def _is_flat(image: Image.Image) -> bool:
     return all(low == high for low, high in pairs)
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, exif: Callable[[Any], Image.Exif]) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        value = exif(image).get(_ORIENTATION, 1)
     except DECODE_ERRORS:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

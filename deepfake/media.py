@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -65,6 +66,8 @@ class Media:
             for part in self._ask("image", format=self.info.format):
                 if part.array is not None:
                     self._pixels = _pixels(part, self.name)
+                    height, width = self._pixels.shape[:2]
+                    self.info = replace(self.info, width=width, height=height)
         if self._pixels is None:
             raise _broken_answer(self.name)
         return self._pixels
