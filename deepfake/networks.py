@@ -188,18 +188,13 @@ class SpeechNet(nn.Module):
         self.decide = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * width, 1))
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        return self.judge(self.embed(samples))
+        return self.judge(self.features(samples))
 
-    def embed(self, samples: torch.Tensor) -> torch.Tensor:
-        """The pooled description (windows, 2 * width) before the decision."""
-        with torch.no_grad():
-            features = self.features(samples)
+    def judge(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (windows,) from the features; these need fp32, what follows does not."""
         if self.training:
             features = self._hide(features)
-        pooled: torch.Tensor = self.pool(self.project(self.trunk(features).flatten(1, 2)))
-        return pooled
-
-    def judge(self, pooled: torch.Tensor) -> torch.Tensor:
+        pooled = self.pool(self.project(self.trunk(features).flatten(1, 2)))
         logits: torch.Tensor = self.decide(pooled)[:, 0]
         return logits
 

@@ -11,10 +11,12 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from .errors import SettingsError
@@ -53,7 +55,7 @@ def code_audio(samples: Samples, *, codec: str, bit_rate: int) -> Samples:
     levels = np.clip(samples * 32767, -32768, 32767).astype(np.int16)[None]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=facts.format) as container:
-        stream = container.add_stream(facts.encoder, rate=facts.sample_rate)
+        stream: Any = container.add_stream(facts.encoder, rate=facts.sample_rate)
         stream.bit_rate, stream.layout = bit_rate, "mono"
         frame = av.AudioFrame.from_ndarray(levels, format="s16", layout="mono")
         frame.sample_rate = SAMPLE_RATE
@@ -61,9 +63,9 @@ def code_audio(samples: Samples, *, codec: str, bit_rate: int) -> Samples:
             container.mux(packet)
     buffer.seek(0)
     pieces = []
-    with av.open(buffer) as container:
+    with av.open(buffer, "r") as coded:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        for decoded in (*container.decode(audio=0), None):
+        for decoded in (*coded.decode(audio=0), None):
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(decoded)]
     return _cut(np.concatenate(pieces)[facts.delay_samples :], len(samples))
 
@@ -110,7 +112,7 @@ def resample_and_back(samples: Samples, *, sample_rate: int) -> Samples:
 def change_speed(samples: Samples, *, factor: float) -> Samples:
     """Play faster (above 1) or slower: tempo and pitch together. The only one to change length."""
     size = _fast_size(len(samples))
-    target = max(2, round(size / factor))
+    target = 80 * round(size / factor / 80) if size > 4000 else max(2, round(size / factor))
     spectrum = np.fft.rfft(samples, size)
     resized = np.zeros(target // 2 + 1, dtype=np.complex128)
     kept = min(len(resized), len(spectrum))
@@ -125,7 +127,7 @@ def change_gain(samples: Samples, *, decibels: float) -> Samples:
 def clip_peaks(samples: Samples, *, share: float) -> Samples:
     """Cut off the loudest ``share`` of the samples, as an overdriven input does."""
     limit = max(1e-6, float(np.quantile(np.abs(samples), 1 - share)))
-    return np.clip(samples, -limit, limit)
+    return np.asarray(np.clip(samples, -limit, limit), dtype=np.float32)
 
 
 def add_noise(
@@ -216,7 +218,7 @@ def boost_stationary(samples: Samples, *, rng: np.random.Generator) -> Samples:
 
 
 def notches(rng: np.random.Generator, *, count: int) -> Callable[[Samples], Samples]:
-    """A gain curve with ``count`` dips at 20–8000 Hz, each 100–1000 Hz wide and up to 20 dB deep."""
+    """A gain curve with ``count`` dips at 20–8000 Hz, 100–1000 Hz wide, up to 20 dB deep."""
     centres, widths = rng.uniform(20, 8000, count), rng.uniform(100, 1000, count)
     depths = rng.uniform(2, 20, count)
 
@@ -258,10 +260,10 @@ def _match(samples: Samples, model: Samples) -> Samples:
     return (samples * np.float32(_rms(model) / max(_rms(samples), 1e-9))).astype(np.float32)
 
 
-def _cut(samples: Samples, count: int) -> Samples:
+def _cut(samples: npt.NDArray[Any], count: int) -> Samples:
     """Exactly ``count`` samples, with silence at the end where some are missing."""
     missing = max(0, count - len(samples))
-    return np.pad(samples[:count], (0, missing)).astype(np.float32)
+    return np.pad(samples[:count], (0, missing)).astype(np.float32, copy=False)
 
 
 def _fast_size(count: int) -> int:
