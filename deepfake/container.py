@@ -4,7 +4,7 @@ Runs inside the limited decoder child. Each format has a small walker of its own
 value a size limit; compressed text is inflated only up to that limit. A broken block becomes an
 entry of ``problems`` instead of an error.
 
-Sources: PNG 1.2, JPEG APPn segments, RIFF, ISO base media boxes; Pillow, pi-heif, mutagen and PyAV.
+Sources: PNG 1.2, JPEG APPn segments, GIF89a, RIFF; TIFF by Pillow, tags by mutagen and PyAV.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from .blocks import (
     BLOCKS,
     ENTRIES,
     VALUE_CHARACTERS,
-    XMP_BYTES,
     Collector,
     decode,
     exif_tags,
@@ -32,6 +31,7 @@ from .blocks import (
     read_xmp,
 )
 from .credentials import read_manifest
+from .isobmff import read_items, read_top_boxes
 
 __all__ = ["printable", "read_manifest", "read_metadata"]
 
@@ -62,11 +62,11 @@ def _read(stream: BinaryIO, format: str, into: Collector) -> None:
     if format in IMAGES:
         into.attempt(format, _IMAGE_READERS[format], stream, into)
     if format in AUDIO:
-        into.attempt(format, _read_audio_tags, stream, into)
+        into.attempt(format, _read_audio_tags, stream, format, into)
     if format in ("wav", "avi"):
         into.attempt("riff", _read_riff, stream, into)
     if format in ("mp4", "mov", "m4a"):
-        into.attempt("boxes", _read_boxes, stream, into)
+        into.attempt("boxes", read_top_boxes, stream, into)
     if format in ("mp4", "mov", "m4a", "webm", "mkv", "avi"):
         into.attempt(format, _read_av_tags, stream, into)
 
@@ -201,40 +201,23 @@ def _gif_block(label: bytes, data: bytes, into: Collector) -> None:
     into.found.setdefault("comment", into.text(text, "comment"))
 
 
-def _read_with_pillow(stream: BinaryIO, into: Collector) -> None:
-    """TIFF, AVIF and HEIF: Pillow and pi-heif read their headers, no pixel is decoded."""
+def _read_tiff(stream: BinaryIO, into: Collector) -> None:
+    """Pillow reads the directory, no pixel is decoded."""
     from PIL import Image
 
     stream.seek(0)
     try:
-        opened = Image.open(stream)
+        opened = Image.open(stream, formats=("TIFF",))
     except Image.DecompressionBombError:
         into.problem("header: the picture is over the limit")
         return
     with opened as image:
-        _read_info(image.info, into)
-        tags = getattr(image, "tag_v2", None)
-        if tags is not None:
-            into.attempt("exif", exif_tags, image.getexif(), into)
-            if isinstance(tags.get(33723), bytes):
-                into.attempt("iptc", read_iim, tags[33723], into)
-
-
-def _read_heif(stream: BinaryIO, into: Collector) -> None:
-    import pi_heif
-
-    stream.seek(0)
-    _read_info(pi_heif.open_heif(stream, convert_hdr_to_8bit=False).info, into)
-
-
-def _read_info(info: dict[Any, Any], into: Collector) -> None:
-    if isinstance(info.get("comment"), (bytes, str)):
-        into.found["comment"] = into.text(info["comment"], "comment")
-    for key, step in (("exif", read_exif), ("xmp", read_xmp), ("icc_profile", read_icc)):
-        data = info.get(key)
-        data = data.encode() if isinstance(data, str) else data
-        if isinstance(data, bytes) and data:
-            into.attempt(key, step, data, into)
+        into.attempt("exif", exif_tags, image.getexif(), into)
+        blocks = ((700, read_xmp), (33723, read_iim), (34675, read_icc))
+        for tag, step in blocks:
+            data = getattr(image, "tag_v2", {}).get(tag)
+            if isinstance(data, bytes):
+                into.attempt(f"tag {tag}", step, data, into)
 
 
 _IMAGE_READERS: dict[str, Callable[[BinaryIO, Collector], None]] = {
@@ -242,9 +225,9 @@ _IMAGE_READERS: dict[str, Callable[[BinaryIO, Collector], None]] = {
     "jpeg": _read_jpeg,
     "webp": _read_webp,
     "gif": _read_gif,
-    "tiff": _read_with_pillow,
-    "avif": _read_with_pillow,
-    "heif": _read_heif,
+    "tiff": _read_tiff,
+    "avif": read_items,
+    "heif": read_items,
     "bmp": lambda stream, into: None,
 }
 
@@ -294,16 +277,18 @@ def _chunks_at(stream: BinaryIO) -> Iterator[tuple[tuple[bytes, int], int]]:
         yield (kind, stream.tell()), size
 
 
-def _read_audio_tags(stream: BinaryIO, into: Collector) -> None:
-    import mutagen
+def _read_audio_tags(stream: BinaryIO, format: str, into: Collector) -> None:
+    from mutagen import MutagenError
+    from mutagen.id3 import ID3NoHeaderError
 
     stream.seek(0)
     try:
-        file = mutagen.File(stream)
-    except mutagen.MutagenError as error:
+        tags = _open_tags(stream, format)
+    except ID3NoHeaderError:
+        return
+    except MutagenError as error:
         into.problem(f"tags: {type(error).__name__}")
         return
-    tags = getattr(file, "tags", None)
     if not tags:
         return
     pairs = tags if isinstance(tags, list) else tags.items()
@@ -311,6 +296,18 @@ def _read_audio_tags(stream: BinaryIO, into: Collector) -> None:
         if name[:4] in ("APIC", "GEOB", "covr", "PRIV") or name == "metadata_block_picture":
             continue
         into.attempt(f"tag {name}", _put_tag, name, value, into)
+
+
+def _open_tags(stream: BinaryIO, format: str) -> Any:
+    """The tags alone; the reader is chosen by the sniffed format, never by a name."""
+    from mutagen import File, flac, id3, mp4, oggflac, oggopus, oggspeex, oggvorbis, wave
+
+    if format == "ogg":
+        kinds = [oggvorbis.OggVorbis, oggopus.OggOpus, oggflac.OggFLAC, oggspeex.OggSpeex]
+        return getattr(File(stream, options=kinds), "tags", None)
+    readers: dict[str, Any] = {"mp3": id3.ID3, "flac": flac.FLAC, "m4a": mp4.MP4, "wav": wave.WAVE}
+    found = readers[format](fileobj=stream)
+    return found if format == "mp3" else found.tags
 
 
 def _put_tag(name: str, value: Any, into: Collector) -> None:
@@ -329,32 +326,6 @@ def _tag_text(value: Any) -> str:
     parts = value if isinstance(value, (list, tuple)) else [value]
     texts = [decode(bytes(p)) if isinstance(p, (bytes, bytearray)) else str(p) for p in parts[:64]]
     return "\n".join(texts)
-
-
-_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-
-
-def _read_boxes(stream: BinaryIO, into: Collector) -> None:
-    """Top-level box types, and XMP in its ``uuid`` box."""
-    atoms: list[str] = []
-    stream.seek(0, io.SEEK_END)
-    end, at = stream.tell(), 0
-    while at + 8 <= end and len(atoms) < 64:
-        stream.seek(at)
-        size, kind = struct.unpack(">I4s", stream.read(8))
-        header = 8
-        if size == 1:
-            (size,) = struct.unpack(">Q", stream.read(8))
-            header = 16
-        size = end - at if size == 0 else size
-        if size < header:
-            into.problem("boxes: a box is smaller than its header")
-            break
-        atoms.append(printable(kind.decode("latin-1"), most=4))
-        if kind == b"uuid" and stream.read(16) == _XMP_BOX and size <= XMP_BYTES:
-            read_xmp(stream.read(size - header - 16), into)
-        at += size
-    into.found["atoms"] = atoms
 
 
 def _read_av_tags(stream: BinaryIO, into: Collector) -> None:
