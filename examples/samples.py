@@ -154,7 +154,7 @@ class Signer:
     root: str
 
 
-def make_signer(*, valid_days: int = 365) -> Signer:
+def make_signer(*, valid_days: float = 365) -> Signer:
     """An ES256 certificate for signing documents, under an authority of its own (C2PA 2.x, 14.5).
 
     Raises ImportError without the package ``cryptography``.

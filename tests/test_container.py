@@ -188,6 +188,43 @@ def test_xmp_box_of_a_video() -> None:
     assert metadata(data, "mp4")["xmp_properties"]["xmp:CreatorTool"] == ["Tool"]
 
 
+def box(kind: bytes, data: bytes) -> bytes:
+    return (len(data) + 8).to_bytes(4) + kind + data
+
+
+def heif_with(exif: bytes, packet: bytes, *, inside: bool) -> bytes:
+    """The boxes of a HEIF file around two items, kept in ``idat`` or in ``mdat``."""
+    entries = b"\x00\x01\x00\x00Exif\x00" + b"\x00\x02\x00\x00mime\x00application/rdf+xml\x00"
+    first, second = entries[:9], entries[9:]
+    items = box(b"infe", b"\x02\x00\x00\x00" + first) + box(b"infe", b"\x02\x00\x00\x00" + second)
+    iinf = box(b"iinf", bytes(4) + (2).to_bytes(2) + items)
+    content = exif + packet
+    ftyp = box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+
+    def meta(base: int) -> bytes:
+        iloc = b"\x01\x00\x00\x00\x44\x00" + (2).to_bytes(2)
+        for number, offset, length in ((1, 0, len(exif)), (2, len(exif), len(packet))):
+            iloc += number.to_bytes(2) + int(inside).to_bytes(2) + bytes(2) + (1).to_bytes(2)
+            iloc += (base + offset).to_bytes(4) + length.to_bytes(4)
+        tail = box(b"idat", content) if inside else b""
+        return box(b"meta", bytes(4) + iinf + box(b"iloc", iloc) + tail)
+
+    if inside:
+        return ftyp + meta(0)
+    start = len(ftyp) + len(meta(0)) + 8
+    return ftyp + meta(start) + box(b"mdat", content)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_items_of_heif(inside: bool) -> None:
+    tags = files.Image.Exif()
+    tags[0x0131] = "Tool"
+    exif = (6).to_bytes(4) + tags.tobytes()
+    found = metadata(heif_with(exif, files.xmp('xmp:CreatorTool="T"'), inside=inside), "heif")
+    assert found["exif"] == {"Software": "Tool"}
+    assert found["xmp_properties"] == {"xmp:CreatorTool": ["T"]}
+
+
 def test_positions_are_not_copied() -> None:
     exif = files.image("JPEG", exif={0x8825: {1: "N", 2: (52.0, 31.0, 12.0)}})
     packet = files.jpeg_xmp(files.xmp('exif:GPSLatitude="52,31.2N"'))
@@ -353,6 +390,16 @@ def test_a_changed_declaration_is_tampering(signed: bytes, signer: samples.Signe
     found = manifest(changed, anchors=signer.root)
     assert found["state"] == "tampered"
     assert "assertion.hashedURI.mismatch" in found["problems"]
+
+
+def test_an_expired_signer_is_neither_valid_nor_tampered() -> None:
+    short = samples.make_signer(valid_days=2 / 86_400)
+    steps = samples.actions(samples.created("trainedAlgorithmicMedia"))
+    data = samples.sign(files.image("JPEG"), steps, short)
+    time.sleep(3)
+    found = manifest(data, anchors=short.root)
+    assert found["state"] == "present"
+    assert "signingCredential.expired" in found["problems"]
 
 
 def test_a_damaged_manifest_is_unreadable(signed: bytes) -> None:
