@@ -71,7 +71,7 @@ class Decoder:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             theirs.setsockopt(socket.SOL_SOCKET, option, 1024**2)
         arguments = [
-            *(sys.executable, "-I", "-c", _START),
+            *(sys.executable, "-I", "-B", "-c", _START),
             *(json.dumps([_import_paths(), _FOLDER]), str(memory_bytes), str(os.getpid())),
         ]
         try:

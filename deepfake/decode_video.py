@@ -7,6 +7,7 @@ give wrong pictures without an error after a seek, and memory does not grow with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +18,11 @@ from .decode_worker import Job
 from .errors import Corrupt
 from .preprocess import Pixels
 
-KEY_FRAMES_FROM = 20_000
-"""Videos with more packets are sampled from key frames when those lie close enough."""
+KEY_FRAMES_FROM = 1_500
+"""Videos with more frames are sampled from key frames alone when those lie close enough."""
 
 _BT709_FROM_HEIGHT = 720
+_MOST_THREADS = 4
 
 
 def decode_frames(job: Job, *, format: str, most: int) -> dict[str, Any]:
@@ -29,7 +31,11 @@ def decode_frames(job: Job, *, format: str, most: int) -> dict[str, Any]:
         claimed = streams.claimed_seconds(container, _video(job, container))
         span = streams.measure(job, container, _video(job, container))
     with streams.open_streams(job, format=format) as container:
-        sent = _send_spread(job, container, span, most)
+        only_keys = _key_frames_suffice(job, span, most)
+        sent = _send_spread(job, container, span, most, only_keys=only_keys)
+    if not sent and only_keys:
+        with streams.open_streams(job, format=format) as container:
+            sent = _send_spread(job, container, span, most, only_keys=False)
     if not sent:
         raise Corrupt(
             f"file {job.name}: no frame of the video can be decoded",
@@ -43,17 +49,27 @@ def decode_frames(job: Job, *, format: str, most: int) -> dict[str, Any]:
     return {"frames": sent}
 
 
-def _video(job: Job, container: Any) -> Any:
+def _video(job: Job, container: Any, *, threads: int = 1) -> Any:
     stream = streams.video_stream(container)
-    streams.require_decoder(job, stream, "picture")
+    streams.require_decoder(job, stream, "picture", threads=threads)
     return stream
 
 
-def _send_spread(job: Job, container: Any, span: streams.Span, most: int) -> int:
-    stream = _video(job, container)
+def _spacing(job: Job, span: streams.Span, most: int) -> float:
+    return min(span.seconds, job.limits.seconds) / most
+
+
+def _key_frames_suffice(job: Job, span: streams.Span, most: int) -> bool:
+    spacing = _spacing(job, span, most)
+    return span.packets > KEY_FRAMES_FROM and 0 < span.widest_key_gap <= spacing
+
+
+def _send_spread(
+    job: Job, container: Any, span: streams.Span, most: int, *, only_keys: bool
+) -> int:
+    stream = _video(job, container, threads=min(_MOST_THREADS, len(os.sched_getaffinity(0))))
     streams.keep_only(container, stream)
-    spacing = min(span.seconds, job.limits.seconds) / most
-    only_keys = span.packets > KEY_FRAMES_FROM and span.widest_key_gap <= spacing
+    spacing = _spacing(job, span, most)
     start, sent, wanted, last = None, 0, 0.0, None
     for frame in _decode(job, container, stream, only_keys=only_keys):
         time = _frame_seconds(frame, stream, last)
@@ -86,7 +102,7 @@ def _decode(job: Job, container: Any, stream: Any, *, only_keys: bool) -> Iterat
         except streams.DAMAGE:
             damaged, frames = True, []
         for frame in frames:
-            if frame.is_corrupt:
+            if frame.is_corrupt or (only_keys and not frame.key_frame):
                 damaged = True
             elif frame.width * frame.height <= job.limits.frame_pixels:
                 yield frame

@@ -95,13 +95,15 @@ def audio_stream(container: Any) -> Any | None:
     return None
 
 
-def require_decoder(job: Job, stream: Any, what: str) -> None:
+def require_decoder(job: Job, stream: Any, what: str, *, threads: int = 1) -> None:
+    """Raise ``UnsupportedMedia`` for a stream that nothing here can decode."""
     if stream.codec_context is None:
         raise UnsupportedMedia(
             f"file {job.name}: its {what} is coded in a way that cannot be read here",
             hint="re-encode it, for example as H.264 with AAC sound",
         )
-    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = "AUTO" if threads > 1 else "SLICE"
 
 
 def keep_only(container: Any, stream: Any) -> None:

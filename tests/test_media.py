@@ -165,6 +165,22 @@ def test_variable_frame_rate_keeps_times(format: str) -> None:
         assert float(frame.pixels.mean()) == pytest.approx(20 * index, abs=3)
 
 
+def test_long_videos_are_sampled_from_key_frames_that_lie_close_enough() -> None:
+    scenes = [make.scene(32, 32, seed=seed) for seed in range(8)]
+    for interval, step in ((25, 1.0), (250, 0.04)):
+        options = {"preset": "ultrafast", "g": str(interval), "keyint_min": str(interval)}
+        movie = make.video_bytes((scenes[i // 50 % 8] for i in range(1600)), options=options)
+        with open_media(movie) as media:
+            frames = list(media.frames(most=20))
+            assert media.warnings == []
+        assert len(frames) == 20
+        for index, frame in enumerate(frames):
+            assert -0.001 < frame.seconds - index * 3.2 < step + 0.001
+            assert frame.seconds % step == pytest.approx(0, abs=1e-6) or step < 1
+            scene = scenes[round(frame.seconds * 25) // 50 % 8]
+            assert np.abs(frame.pixels.astype(int) - scene).mean() < 12
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_video_rotation(rotation: int) -> None:
     content = make.video_bytes([make.quadrants()] * 5, rotation=rotation)
