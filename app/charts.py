@@ -1,0 +1,148 @@
+"""Scores as small charts in HTML and SVG, drawn from numbers alone.
+
+The geometry is stretched to the width of the page and the labels are text beside it, so that they
+stay legible on a telephone; colours come from ``page.css`` and follow the dark mode.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from deepfake.types import OperatingPoints, Timeline
+
+MOST_POINTS = 240
+
+
+def percent(value: float) -> str:
+    """A share in 0…1 for people; never a certainty that no detector has."""
+    if value > 0.99:
+        return "> 99 %" if value < 1 else "100 %"
+    if value < 0.01:
+        return "< 1 %" if value > 0 else "0 %"
+    return f"{100 * value:.0f} %"
+
+
+def score_bar(
+    score: float,
+    *,
+    interval: tuple[float, float] | None,
+    points: OperatingPoints | None,
+    label: str,
+) -> str:
+    """A bar from 0 to 1 with the score, its interval and the zones of the operating points."""
+    low, high = interval or (score, score)
+    said = f"{label} {score:.2f} on a scale from 0 to 1, interval {low:.2f} to {high:.2f}"
+    parts = [_zone(0, 1, "none")] if points is None else _zones(points)
+    width = max(0.6, 100 * (high - low))
+    parts.append(
+        f'<rect class="df-interval" x="{min(100 * low, 100 - width):.2f}" y="6" '
+        f'width="{width:.2f}" height="8"/>'
+    )
+    parts.append(
+        f'<line class="df-mark" x1="{100 * score:.2f}" x2="{100 * score:.2f}" y1="2" y2="18"/>'
+    )
+    limits = ""
+    if points is not None:
+        limits = _legend(points)
+        said += f"; {_limits(points)}"
+    return (
+        f'<div class="df-bar"><svg viewBox="0 0 100 20" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(said)}">{"".join(parts)}</svg>'
+        '<div class="df-scale" aria-hidden="true"><span>0</span><span>0.25</span>'
+        f"<span>0.5</span><span>0.75</span><span>1</span></div>{limits}</div>"
+    )
+
+
+def timeline_chart(timeline: Timeline, *, points: OperatingPoints | None) -> str:
+    """Scores over time, with the limits as zones; at most 240 points, each the highest of its
+    stretch.
+    """
+    if not timeline.seconds:
+        return ""
+    middle = timeline.window_seconds / 2
+    shown = _thin([(s + middle, y) for s, y in zip(timeline.seconds, timeline.scores, strict=True)])
+    last = timeline.seconds[-1] + timeline.window_seconds
+    across = [(100 * second / last if last else 50.0, 40 * (1 - score)) for second, score in shown]
+    path = " ".join(f"{x:.2f},{y:.2f}" for x, y in across)
+    dots = "".join(
+        f'<line class="df-dot" x1="{x:.2f}" x2="{x:.2f}" y1="{y:.2f}" y2="{y:.2f}">'
+        f"<title>{second:.2f} s: {score:.2f}</title></line>"
+        for (x, y), (second, score) in zip(across, shown, strict=True)
+    )
+    zones = "" if points is None else "".join(_levels(points))
+    top = max(range(len(timeline.scores)), key=timeline.scores.__getitem__)
+    count = len(timeline.seconds)
+    what = f"{count} windows of {timeline.window_seconds:.2g} s"
+    if not timeline.window_seconds:
+        what = f"{count} frames"
+    said = (
+        f"{what}, scores from {min(timeline.scores):.2f} to "
+        f"{max(timeline.scores):.2f}, highest at {timeline.seconds[top]:.1f} s"
+    )
+    name = escape(timeline.name)
+    ticks = "".join(f"<span>{last * part / 4:.3g} s</span>" for part in range(5))
+    return (
+        f'<figure class="df-timeline"><div class="df-plot">'
+        '<div class="df-levels" aria-hidden="true"><span>1</span><span>0.5</span><span>0</span>'
+        '</div><svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '
+        f'aria-label="{name}: {escape(said)}">{zones}<polyline class="df-line" points="{path}"/>'
+        f'{dots}</svg></div><div class="df-scale df-times" aria-hidden="true">{ticks}</div>'
+        f"<figcaption>Score over time: {escape(said)}</figcaption></figure>"
+    )
+
+
+def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    step = max(1, -(-len(points) // MOST_POINTS))
+    return [
+        max(points[start : start + step], key=lambda point: point[1])
+        for start in range(0, len(points), step)
+    ]
+
+
+def _bands(points: OperatingPoints) -> list[tuple[float, float, str]]:
+    suspicious = max(points.authentic, points.suspicious)
+    return [
+        (0.0, points.authentic, "authentic"),
+        (points.authentic, suspicious, "between"),
+        (suspicious, points.synthetic, "suspicious"),
+        (points.synthetic, 1.0, "synthetic"),
+    ]
+
+
+def _zones(points: OperatingPoints) -> list[str]:
+    return [_zone(low, high, name) for low, high, name in _bands(points)]
+
+
+def _zone(low: float, high: float, name: str) -> str:
+    width = max(0.0, 100 * (high - low))
+    return (
+        f'<rect class="df-zone-{name}" x="{100 * low:.2f}" y="4" width="{width:.2f}" height="12"/>'
+    )
+
+
+def _levels(points: OperatingPoints) -> list[str]:
+    return [
+        f'<rect class="df-zone-{name}" x="0" y="{40 * (1 - high):.2f}" width="100" '
+        f'height="{max(0.0, 40 * (high - low)):.2f}"/>'
+        for low, high, name in _bands(points)
+    ]
+
+
+def _legend(points: OperatingPoints) -> str:
+    words = {
+        "authentic": f"no sign, below {points.authentic:.2f}",
+        "between": "not enough either way",
+        "suspicious": f"suspicious, from {points.suspicious:.2f}",
+        "synthetic": f"synthetic, from {points.synthetic:.2f}",
+    }
+    items = "".join(
+        f'<li><i class="df-key df-key-{name}"></i>{text}</li>' for name, text in words.items()
+    )
+    return f'<ul class="df-legend" aria-hidden="true">{items}</ul>'
+
+
+def _limits(points: OperatingPoints) -> str:
+    return (
+        f"no sign of synthesis below {points.authentic:.2f}, suspicious from "
+        f"{points.suspicious:.2f}, synthetic from {points.synthetic:.2f}"
+    )

@@ -1,0 +1,160 @@
+"""The page: one drop zone for every kind of file, the options, and the report."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from deepfake.detector import Detector
+from deepfake.errors import DeepfakeError
+from deepfake.settings import DetectOptions
+from deepfake.types import Report
+
+from .pictures import Pictures, draw_pictures
+from .uploads import Upload, claimed, read_options
+from .views import render_error, render_invitation, render_report
+
+MOST_AT_ONCE = 2
+CACHE_CHECK_SECONDS, CACHE_AGE_SECONDS = 300, 1800
+ON_BY_DEFAULT = {"heatmap": True}
+"""A page is looked at, so it draws where the evidence lies unless told otherwise."""
+
+INTRODUCTION = """\
+<header class="df-title"><h1>Was this generated?</h1>
+<p>Choose an image, a recording or a video. You get a verdict, how sure it is, and the evidence
+behind it. Files are examined on this computer, sent nowhere, and deleted once their report is made
+(a file that is never examined: within 35 minutes).</p></header>"""
+
+
+def build(detector: Detector) -> gr.Blocks:
+    """Lay the page out over ``detector``; its API endpoint ``/detect`` answers with the JSON."""
+    folder = Path(__file__).parent
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    show_preview = (folder / "preview.js").read_text(encoding="utf-8")
+    page = gr.Blocks(
+        title="Deepfake",
+        analytics_enabled=False,
+        delete_cache=(CACHE_CHECK_SECONDS, CACHE_AGE_SECONDS),
+    )
+    with page:
+        _html(f"<style>{style}</style>{INTRODUCTION}")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                file = gr.File(label="Image, sound or video", elem_id="df-file", height=180)
+                _html('<div id="df-preview" hidden></div>')
+                button = gr.Button("Examine", variant="primary", elem_id="df-examine")
+                with gr.Accordion("Options", open=False):
+                    controls = [_control(option) for option in fields(DetectOptions)]
+            with gr.Column(scale=3, min_width=300):
+                shown = _html(render_invitation(), elem_id="df-result")
+        button.click(
+            page_handler(detector),
+            inputs=[file, *controls],
+            outputs=[shown, file],
+            preprocess=False,
+            api_visibility="private",
+            show_progress_on=shown,
+            scroll_to_output=True,
+            concurrency_id="detect",
+            concurrency_limit=MOST_AT_ONCE,
+        )
+        file.upload(None, inputs=file, outputs=shown, js=show_preview, api_visibility="private")
+        file.clear(None, inputs=file, outputs=shown, js=show_preview, api_visibility="private")
+        answer = gr.Textbox(label="Report", visible=False)
+        gr.Button(visible=False).click(
+            api_handler(detector),
+            inputs=[file, *controls],
+            outputs=answer,
+            preprocess=False,
+            api_name="detect",
+            concurrency_id="detect",
+            concurrency_limit=MOST_AT_ONCE,
+        )
+    page.queue(max_size=32, default_concurrency_limit=MOST_AT_ONCE)
+    return page
+
+
+def page_handler(detector: Detector) -> Callable[..., tuple[str, Any]]:
+    """The handler of the button: an upload and the options in, HTML and an empty drop zone out.
+
+    An option that does not fit leaves the upload where it is.
+    """
+
+    def examine(sent: Mapping[str, Any] | None, *values: Any) -> tuple[str, Any]:
+        try:
+            options = read_options(values)
+        except DeepfakeError as error:
+            return render_error(error), gr.skip()
+        try:
+            with claimed(sent) as upload:
+                report = detector.detect(upload.path, options, name=upload.name)
+                pictures, note = _pictures_or_note(detector, upload, report)
+        except DeepfakeError as error:
+            return render_error(error), None
+        return render_report(report, pictures=pictures, note=note), None
+
+    return examine
+
+
+def _pictures_or_note(
+    detector: Detector, upload: Upload, report: Report
+) -> tuple[Pictures | None, str]:
+    try:
+        return draw_pictures(upload.path, report, limits=detector.settings.limits), ""
+    except DeepfakeError as error:
+        return None, f"The heat map could not be drawn: {error}"
+
+
+def api_handler(detector: Detector) -> Callable[..., str]:
+    """The handler of the API: the report as JSON text, errors as gradio's ``Error``.
+
+    Text, because gradio's client takes an object with a ``path`` for a file to fetch.
+    """
+
+    def detect(file: Mapping[str, Any] | None, *values: Any) -> str:
+        try:
+            with claimed(file) as upload:
+                report = detector.detect(upload.path, read_options(values), name=upload.name)
+        except DeepfakeError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return json.dumps(report.to_dict())
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    options = [
+        inspect.Parameter(option.name, kind, default=option.default)
+        for option in fields(DetectOptions)
+    ]
+    detect.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("file", kind), *options]
+    )
+    return detect
+
+
+def _html(value: str, **settings: Any) -> gr.HTML:
+    return gr.HTML(value, padding=False, apply_default_css=False, **settings)
+
+
+def _control(option: Any) -> Any:
+    """The control of one field of ``DetectOptions``."""
+    label = option.name.replace("_", " ").capitalize()
+    text = option.metadata["help"].capitalize()
+    default = ON_BY_DEFAULT.get(option.name, option.default)
+    if isinstance(option.default, bool):
+        return gr.Checkbox(default, label=label, info=text)
+    low, high = option.metadata["minimum"], option.metadata["maximum"]
+    whole = isinstance(option.default, int)
+    return gr.Number(
+        default,
+        label=label,
+        info=f"{text} ({low:g} to {high:g})",
+        minimum=low,
+        maximum=high,
+        precision=0 if whole else None,
+        step=1 if high > 1 else 0.05,
+    )

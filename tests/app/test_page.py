@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+import app
+from app.page import api_handler, page_handler
+from deepfake.detector import Detector
+from deepfake.errors import MissingDependency
+from deepfake.settings import DetectOptions
+
+from ..media_files import image_bytes, scene, speech, video_bytes, wav_bytes
+from .media import DEFAULTS, sent
+
+Examine = Callable[..., tuple[str, Any]]
+
+
+@pytest.fixture
+def examine(known_detector: Detector) -> Examine:
+    return page_handler(known_detector)
+
+
+def saved(page: str) -> dict[str, Any]:
+    found = re.search(r'href="data:application/json;base64,([^"]+)"', page)
+    assert found, page
+    report: dict[str, Any] = json.loads(base64.b64decode(found[1]))
+    return report
+
+
+def test_import_app_does_not_import_gradio() -> None:
+    code = "import sys, app; sys.exit('gradio' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_missing_gradio_is_answered_with_the_extra(
+    known_detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for call in (
+        lambda: app.build(known_detector),
+        lambda: app.serve(known_detector, host="127.0.0.1", port=1),
+    ):
+        with pytest.raises(MissingDependency, match=r"deepfake\[app\]"):
+            call()
+
+
+def test_every_option_has_a_labelled_control(known_detector: Detector) -> None:
+    async def build() -> Any:  # within a loop gradio makes none of its own
+        return app.build(known_detector)
+
+    page = asyncio.run(build())
+    config = page.get_config_file()
+    labels = {component["props"].get("label"): component for component in config["components"]}
+    for option in fields(DetectOptions):
+        control = labels[option.name.replace("_", " ").capitalize()]["props"]
+        assert option.metadata["help"].lower() in control["info"].lower()
+        if not isinstance(option.default, bool):
+            assert control["minimum"] == option.metadata["minimum"]
+            assert control["maximum"] == option.metadata["maximum"]
+    assert not page.analytics_enabled
+    named = [it["api_name"] for it in config["dependencies"] if it["api_visibility"] == "public"]
+    assert named == ["detect"]
+
+
+def test_a_picture_gives_a_report_with_its_heat_map(examine: Examine, tmp_path: Path) -> None:
+    file = sent(tmp_path, image_bytes(scene()), "<b>photo</b>.png")
+    page, drop_zone = examine(file, *DEFAULTS)
+    assert drop_zone is None
+    report = saved(page)
+    assert report["kind"] == "image"
+    assert report["path"] == "b>.png"
+    image = next(item for item in report["evidence"] if item["source"] == "image")
+    assert f"Score {image['score']:.2f}" in page
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_heat_map_can_be_left_out(examine: Examine, tmp_path: Path) -> None:
+    page, _ = examine(sent(tmp_path, image_bytes(scene()), "a.png"), False, *DEFAULTS[1:])
+    assert "data:image" not in page
+    assert saved(page)["kind"] == "image"
+
+
+def test_a_recording_gives_a_timeline(examine: Examine, tmp_path: Path) -> None:
+    page, _ = examine(sent(tmp_path, wav_bytes(speech(3.0)), "voice.wav"), *DEFAULTS)
+    audio = next(item for item in saved(page)["evidence"] if item["source"] == "audio")
+    assert page.count("df-dot") == len(audio["timelines"][0]["scores"]) > 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_gives_both_timelines_and_the_frame(examine: Examine, tmp_path: Path) -> None:
+    frames = [scene(seed=number) for number in range(8)]
+    content = video_bytes(frames, rate=4, sound=speech(2.0, sample_rate=48000))
+    page, _ = examine(sent(tmp_path, content, "clip.mp4"), *DEFAULTS)
+    assert page.count('<figure class="df-timeline">') == 2
+    second = next(h["second"] for item in saved(page)["evidence"] for h in item["heatmaps"])
+    assert f"The frame at {second:.2f} s" in page
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_file_gives_a_message_and_is_deleted(examine: Examine, tmp_path: Path) -> None:
+    page, drop_zone = examine(sent(tmp_path, b"no picture", "<script>x.jpg"), *DEFAULTS)
+    assert drop_zone is None
+    assert 'role="alert"' in page
+    assert "unsupported" in page
+    assert "<script" not in page
+    assert "Traceback" not in page
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_option_keeps_the_upload(examine: Examine, tmp_path: Path) -> None:
+    file = sent(tmp_path, image_bytes(scene()), "a.png")
+    page, drop_zone = examine(file, True, True, 5, 32, 600)
+    assert "Option prior 5.0: out of range" in page
+    assert drop_zone is not None
+    assert Path(file["path"]).exists()
+
+
+def test_no_file_gives_a_message(examine: Examine) -> None:
+    page, _ = examine(None, *DEFAULTS)
+    assert "choose a file first" in page
+
+
+def test_hostile_metadata_stays_text(examine: Examine, tmp_path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", "Midjourney <script>alert(1)</script> **bold**")
+    content = image_bytes(scene(), pnginfo=info)
+    page, _ = examine(sent(tmp_path, content, "a.png"), *DEFAULTS)
+    metadata = next(item for item in saved(page)["evidence"] if item["source"] == "metadata")
+    assert "<script" in json.dumps(metadata)
+    assert "<script" not in page
+    assert "Midjourney &lt;script&gt;alert(1)&lt;/script&gt; **bold**" in page
+
+
+def test_the_api_answers_json_and_deletes_too(known_detector: Detector, tmp_path: Path) -> None:
+    detect = api_handler(known_detector)
+    report = json.loads(detect(sent(tmp_path, wav_bytes(speech()), "a.wav"), *DEFAULTS))
+    assert report["kind"] == "audio"
+    assert list(tmp_path.iterdir()) == []

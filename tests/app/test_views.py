@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from app.charts import MOST_POINTS, percent, score_bar, timeline_chart
+from app.pictures import Pictures
+from app.views import render_error, render_report
+from deepfake.errors import Corrupt
+from deepfake.types import (
+    Evidence,
+    Kind,
+    MediaInfo,
+    OperatingPoints,
+    Reason,
+    Report,
+    Status,
+    Timeline,
+    Verdict,
+)
+
+HOSTILE = "<script>alert(1)</script> **bold** [x](javascript:1) \"'><img src=x onerror=alert(2)>"
+POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
+VOID = {"img", "input"}
+
+
+class Tree(HTMLParser):
+    """Tags, attributes and text as a browser would see them, and whether the tags match."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def make_report(**changes: object) -> Report:
+    timeline = Timeline(name="audio", seconds=(0.0, 1.0), scores=(0.3, 0.95), window_seconds=2.0)
+    evidence = Evidence(
+        source="audio",
+        status=Status.OK,
+        claim="traces of synthesis in the sound",
+        score=0.93,
+        interval=(0.85, 0.97),
+        points=POINTS,
+        timelines=(timeline,),
+        details={"windows": 2},
+    )
+    skipped = Evidence(
+        source="provenance", status=Status.SKIPPED, reason="no_manifest", claim="no manifest"
+    )
+    report = Report(
+        path="voice.wav",
+        media=MediaInfo(
+            kind=Kind.AUDIO, format="wav", sha256="ab" * 32, bytes=2_500_000, seconds=3.0
+        ),
+        verdict=Verdict.SYNTHETIC,
+        probability=0.93,
+        interval=(0.85, 0.97),
+        reasons=(Reason(code="audio_synthetic", text="traces of synthesis in the sound"),),
+        evidence=(evidence, skipped),
+        warnings=("The end of the file is missing.",),
+        versions={"deepfake": "0.1.0", "audio": "audio-1"},
+        seconds_by_step={"open": 0.1, "audio": 0.4},
+    )
+    return dataclasses.replace(report, **changes)  # type: ignore[arg-type]
+
+
+def test_a_report_says_everything_it_holds() -> None:
+    tree = Tree(render_report(make_report()))
+    for wanted in (
+        *("Synthetic", "93 %", "between 85 % and 97 %", "audio_synthetic", "provenance"),
+        *("not applicable", "no_manifest", "Score 0.93", "The end of the file is missing."),
+        *("voice.wav", "2.5 MB", "3.0 s", "ab" * 32, "audio-1", "2 windows of 2 s"),
+    ):
+        assert wanted in tree.text
+    labels = [value for name, value in tree.attributes if name == "aria-label"]
+    assert any("0.93 on a scale from 0 to 1, interval 0.85 to 0.97" in str(it) for it in labels)
+
+
+def test_authentic_claims_no_more_than_was_looked_for() -> None:
+    text = Tree(render_report(make_report(verdict=Verdict.AUTHENTIC))).text
+    assert "No sign of synthesis found" in text
+    assert "authentic" not in text.lower().replace("audio_synthetic", "")
+    assert "does not prove that the file is genuine" in text
+
+
+def test_no_probability_is_not_drawn_as_zero() -> None:
+    report = make_report(verdict=Verdict.INCONCLUSIVE, probability=None, interval=None, evidence=())
+    tree = Tree(render_report(report))
+    assert "No probability could be estimated" in tree.text
+    assert "svg" not in tree.tags
+
+
+def test_limits_are_not_drawn_over_a_shifted_probability() -> None:
+    shifted = render_report(make_report(probability=0.5, interval=(0.4, 0.6)))
+    assert shifted.count("df-legend") == render_report(make_report()).count("df-legend") - 1
+
+
+def test_everything_from_a_file_is_escaped() -> None:
+    evidence = Evidence(
+        source=HOSTILE,
+        status=Status.FAILED,
+        claim=HOSTILE,
+        reason=HOSTILE,
+        score=0.5,
+        timelines=(Timeline(name=HOSTILE, seconds=(0.0,), scores=(0.5,)),),
+        details={HOSTILE: HOSTILE},
+    )
+    hostile = make_report(
+        path=HOSTILE,
+        media=MediaInfo(kind=Kind.IMAGE, format=HOSTILE, sha256="ab" * 32, bytes=1),
+        reasons=(Reason(code=HOSTILE, text=HOSTILE),),
+        evidence=(evidence,),
+        warnings=(HOSTILE,),
+        versions={HOSTILE: HOSTILE},
+        seconds_by_step={HOSTILE: 1.0},
+    )
+    for page in (
+        render_report(hostile, note=HOSTILE),
+        render_error(Corrupt(HOSTILE, code=HOSTILE, hint=HOSTILE)),
+    ):
+        tree = Tree(page)
+        assert not {"script", "img", "b", "strong img", "a href"} & set(tree.tags)
+        assert not [name for name, _ in tree.attributes if name.startswith("on")]
+        assert tree.text.count("**bold**") >= 2  # text stays text, and Markdown stays unread
+
+
+def test_control_and_direction_characters_are_dropped() -> None:
+    text = Tree(render_report(make_report(path="a\u202egpj.exe\x1b[31m\n.jpg"))).text
+    assert "agpj.exe[31m .jpg" in text
+
+
+def test_the_report_can_be_saved_as_it_is() -> None:
+    report = make_report()
+    page = render_report(report)
+    found = re.search(r'download="([^"]+)" href="data:application/json;base64,([^"]+)"', page)
+    assert found
+    assert found[1] == "deepfake-report-abababababab.json"
+    assert Report.from_dict(json.loads(base64.b64decode(found[2]))) == report
+
+
+def test_pictures_have_texts_for_those_who_cannot_see_them() -> None:
+    pictures = Pictures("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", 1.5)
+    tree = Tree(render_report(make_report(), pictures=pictures))
+    texts = [value for name, value in tree.attributes if name == "alt"]
+    assert texts == ["The frame at 1.50 s as it is", "The frame at 1.50 s under its heat map"]
+    assert ("for", "df-heat-toggle") in tree.attributes
+    assert ("id", "df-heat-toggle") in tree.attributes
+
+
+def test_an_error_is_announced_with_its_remedy() -> None:
+    page = render_error(Corrupt("file x: no frames", code="corrupt", hint="give another one"))
+    assert 'role="alert"' in page
+    assert "File x: no frames; give another one" in Tree(page).text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0 %"), (0.002, "< 1 %"), (0.336, "34 %"), (0.9991, "> 99 %"), (1.0, "100 %")],
+)
+def test_percent_leaves_room_for_doubt(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_the_bar_puts_score_interval_and_zones_where_they_belong() -> None:
+    bar = score_bar(0.93, interval=(0.85, 0.97), points=POINTS, label="score")
+    assert 'class="df-mark" x1="93.00"' in bar
+    assert 'class="df-interval" x="85.00" y="6" width="12.00"' in bar
+    assert 'class="df-zone-suspicious" x="60.00" y="4" width="30.00"' in bar
+    certain = score_bar(1.0, interval=(1.0, 1.0), points=None, label="score")
+    assert 'class="df-interval" x="99.40" y="6" width="0.60"' in certain
+    assert "df-legend" not in certain
+
+
+def test_a_long_timeline_is_thinned_and_keeps_its_peak() -> None:
+    scores = [0.1] * 5000
+    scores[3333] = 0.99
+    chart = timeline_chart(
+        Timeline(name="frames", seconds=tuple(range(5000)), scores=tuple(scores)), points=None
+    )
+    assert chart.count("df-dot") <= MOST_POINTS
+    assert "3333.00 s: 0.99" in chart
+    assert "highest at 3333.0 s" in Tree(chart).text
+
+
+def test_a_timeline_of_one_or_no_frame_can_be_drawn() -> None:
+    assert timeline_chart(Timeline(name="frames", seconds=(), scores=()), points=POINTS) == ""
+    one = timeline_chart(Timeline(name="frames", seconds=(0.0,), scores=(0.4,)), points=POINTS)
+    assert "1 frames" in Tree(one).text
