@@ -28,6 +28,7 @@ _MIME = {
     "mov": "video/quicktime",
     "avi": "video/avi",
 }
+MANIFEST_CHARACTERS = 1024**2
 MISMATCHES = ("Hash.mismatch", "hashedURI.mismatch", "claimSignature.mismatch")
 """Ends of the validation codes that mean tampering: content, assertion or signature differ."""
 
@@ -111,10 +112,19 @@ def _from_store(store: Any) -> dict[str, Any]:
     manifests = {key: value for key, value in store["manifests"].items() if key != active}
     return {
         "state": state,
-        "manifest": bounded(store["manifests"].get(active) or {}),
-        "ancestors": bounded(dict(list(manifests.items())[:32])),
+        "manifest": _fit(store["manifests"].get(active) or {}),
+        "ancestors": _fit(dict(list(manifests.items())[:32])),
         "problems": [printable(code) for code in dict.fromkeys(every)][:32],
     }
+
+
+def _fit(value: dict[str, Any]) -> dict[str, Any]:
+    """The fullest bounded copy of at most ``MANIFEST_CHARACTERS``; {} where none is."""
+    for characters, entries, depth in ((2000, 64, 12), (300, 32, 10), (100, 8, 10)):
+        copy = bounded(value, characters=characters, entries=entries, depth=depth)
+        if len(json.dumps(copy)) <= MANIFEST_CHARACTERS:
+            return dict(copy)
+    return {}
 
 
 def bounded(value: Any, *, characters: int = 2000, entries: int = 64, depth: int = 12) -> Any:

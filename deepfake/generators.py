@@ -183,7 +183,7 @@ def _is_dream(text: str) -> bool:
 def parameters_in(text: str) -> Iterator[tuple[str, str]]:
     """Generators whose parameter block ``text`` is: pairs of name and what it declares."""
     if _is_automatic1111(text):
-        yield "Automatic1111 or compatible", "generated"
+        yield "Automatic1111 or compatible", "edited" if "Mask blur: " in text else "generated"
     if _MIDJOURNEY_VERSION.search(text) and _MIDJOURNEY_JOB.search(text):
         yield "Midjourney", "generated"
     if _is_dream(text):

@@ -242,7 +242,7 @@ def _parameters(field: str, name: str, text: str) -> Iterator[Finding]:
             declares,
             field,
             f"The file holds the generation parameters of {generator}, which that program writes "
-            "into the pictures it makes.",
+            f"into the pictures it {'makes' if declares == 'generated' else 'edits'}.",
         )
     if name in _GRAPH_FIELDS:
         graph = re.sub(r"^\s*(?:prompt|workflow)\s*:\s*", "", text, count=1, flags=re.IGNORECASE)

@@ -90,6 +90,12 @@ def test_parameter_blocks_are_proof(texts: dict[str, str], generator: str) -> No
     assert of(files.png_text(**texts)) == proof(generator)
 
 
+def test_inpainting_is_an_edit() -> None:
+    parameters = samples.PARAMETERS + ", Denoising strength: 0.75, Mask blur: 4"
+    expected = proof("Automatic1111 or compatible", "edited")
+    assert of(files.png_text(parameters=parameters)) == expected
+
+
 @pytest.mark.parametrize("big_endian", [True, False])
 def test_parameters_in_the_user_comment_of_a_jpeg(big_endian: bool) -> None:
     comment = files.user_comment(samples.PARAMETERS, big_endian=big_endian)
