@@ -57,6 +57,11 @@ class Calibration:
     top_fraction: float = 1.0
     floor: float = 0.001
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """The inverse of ``dataclasses.asdict``."""
+        return cls(**{**values, "points": OperatingPoints(**values["points"])})
+
     def pool(self, logits: Logits) -> float:
         """The mean of the highest ``top_fraction`` of ``logits`` (windows,)."""
         count = max(1, math.ceil(self.top_fraction * len(logits)))
@@ -89,7 +94,11 @@ class Applicability:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``."""
+    """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``.
+
+    ``frames_calibration`` reads the pooled log-odds of a video's frames (see
+    ``deepfake.analyzers.video``), for a bundle that was calibrated for video as well.
+    """
 
     name: str
     slot: str
@@ -97,6 +106,7 @@ class Bundle:
     network_options: Mapping[str, Any]
     preprocess: Preprocess
     calibration: Calibration
+    frames_calibration: Calibration | None = None
     limits: Applicability
     files: Mapping[str, Mapping[str, str]]
     metrics: Mapping[str, Any]
@@ -124,15 +134,15 @@ class Bundle:
                     f"bundle {folder.name}: schema {values['schema']!r}",
                     hint=f"this version reads {SCHEMA}",
                 )
-            calibration = dict(values["calibration"])
-            calibration["points"] = OperatingPoints(**calibration["points"])
+            frames = values["frames_calibration"]
             return cls(
                 name=values["name"],
                 slot=values["slot"],
                 network=values["network"],
                 network_options=values["network_options"],
                 preprocess=preprocess_from_dict(values["preprocess"]),
-                calibration=Calibration(**calibration),
+                calibration=Calibration.from_dict(values["calibration"]),
+                frames_calibration=frames and Calibration.from_dict(frames),
                 limits=Applicability(**values["limits"]),
                 files=values["files"],
                 metrics=values["metrics"],

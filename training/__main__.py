@@ -1,4 +1,4 @@
-"""Command line of the training module: ``python -m training bundle|evaluate …``."""
+"""Command line of the training module: ``python -m training bundle|evaluate|frames …``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ examples:
   python -m training evaluate training/configs/image-1.toml
       prints the accuracy of every left-out source in every view, from the out-of-fold
       logits of that run, and writes metrics.json, roc.png and reliability.png
+  python -m training frames --data DATA
+      fits how the image bundle reads the frames of videos, and prints the accuracy on
+      each source of clips with a fit that did not see it
 """
 
 
@@ -35,11 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     bundle.add_argument("--weights", type=Path, required=True, help="folder of initial weights")
     bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
+    frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
+    frames.add_argument("--data", type=Path, required=True, help="folder with video/")
+    frames.add_argument("--models", type=Path, default=Path("models"), help="where bundles are")
     for command in (bundle, evaluate):
         command.add_argument("config", type=Path, help="a file of training/configs")
+    for command in (bundle, evaluate, frames):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints, logits")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "frames":
+            run_frames(options)
+            return 0
         config = tomllib.loads(options.config.read_text(encoding="utf-8"))
         output = options.runs / config["name"]
         if options.command == "bundle":
@@ -88,6 +98,19 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     )
     evaluate_run(output)
     print(f"wrote {bundle.folder}")
+
+
+def run_frames(options: argparse.Namespace) -> None:
+    """Calibrate for video frames and print the accuracy on left-out sources."""
+    from .card import source_table, view_table
+    from .frames import calibrate_frames
+
+    sources, views = calibrate_frames(
+        models=options.models, data=options.data, output=options.runs / "frames"
+    )
+    print(view_table(views))
+    print(source_table(sources, label=1))
+    print(source_table(sources, label=0))
 
 
 def evaluate_run(output: Path) -> None:

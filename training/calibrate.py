@@ -88,12 +88,12 @@ def choose_pooling(records: Sequence[FileLogits]) -> float:
 
 
 def cross_calibrate(records: Sequence[FileLogits], *, top_fraction: float) -> list[Scored]:
-    """Score every record with a calibration fitted on the *other* folds only."""
+    """Score every record with a calibration fitted on the *other* groups only."""
     scored = []
-    for fold in sorted({record.fold for record in records}):
-        others = [record for record in records if record.fold != fold]
+    for group in sorted({record.group for record in records}):
+        others = [record for record in records if record.group != group]
         calibration = fit_calibration(others, top_fraction=top_fraction)
-        for record in (record for record in records if record.fold == fold):
+        for record in (record for record in records if record.group == group):
             pooled = _pool(record, top_fraction)
             score = calibration.probability(pooled)
             scored.append(Scored(record, pooled, score, calibration.points))

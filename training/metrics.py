@@ -89,10 +89,11 @@ class ViewRow:
 
 
 def tabulate(
-    records: Sequence[FileLogits], calibration: Calibration
+    records: Sequence[FileLogits], calibration: Calibration, *, within_fold: bool = True
 ) -> tuple[list[SourceRow], list[ViewRow]]:
     """Per-source and per-view rows, every number from models *and calibrations* fitted without the
-    source that it is about.
+    source that it is about. ``within_fold`` compares a source with the other class of its own fold,
+    as it must where each fold has its own model.
     """
     scored = cross_calibrate(records, top_fraction=calibration.top_fraction)
     sources: list[SourceRow] = []
@@ -100,7 +101,9 @@ def tabulate(
     for view in dict.fromkeys(record.view for record in records):
         inside = [s for s in scored if s.record.view == view]
         rows = [
-            _source_row(view, name, [s for s in inside if s.record.source == name], inside)
+            _source_row(
+                view, name, [s for s in inside if s.record.source == name], inside, within_fold
+            )
             for name in sorted({s.record.source for s in inside})
         ]
         sources += rows
@@ -130,11 +133,13 @@ def tabulate(
 
 
 def _source_row(
-    view: str, name: str, mine: Sequence[Scored], inside: Sequence[Scored]
+    view: str, name: str, mine: Sequence[Scored], inside: Sequence[Scored], within_fold: bool
 ) -> SourceRow:
     label = mine[0].record.label
     folds = {s.record.fold for s in mine}
-    against = [s for s in inside if s.record.label != label and s.record.fold in folds]
+    against = [s for s in inside if s.record.label != label]
+    if within_fold:
+        against = [s for s in against if s.record.fold in folds]
     labels = np.array([s.record.label for s in [*mine, *against]], dtype=np.float64)
     logits = np.array([s.pooled for s in [*mine, *against]])
     fake = label == 1

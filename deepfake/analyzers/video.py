@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,8 +51,12 @@ class Video:
                 Evidence(source=self.name, status=Status.FAILED, reason="no_frames", claim=claim)
             ]
         scored = [(second, future.result()) for second, future in waiting]
-        score, interval = pool_frames([result for _, result in scored])
-        caution, points = "not_calibrated_for_video", bundle.calibration.points
+        pooled = pool_frames([result.score for _, result in scored])
+        calibration, caution = bundle.frames_calibration, None
+        if calibration is None:
+            caution = "not_calibrated_for_video"
+            calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
+        score, points = calibration.probability(pooled), calibration.points
         timeline = Timeline(
             name="frames",
             seconds=tuple(second for second, _ in scored),
@@ -63,7 +69,7 @@ class Video:
                 reason=caution,
                 claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
                 score=score,
-                interval=interval,
+                interval=calibration.interval(np.array([pooled], np.float32)),
                 points=points,
                 timelines=(timeline,),
                 heatmaps=_heatmaps(media, engine, timeline, options),
@@ -72,22 +78,13 @@ class Video:
         ]
 
 
-def pool_frames(scored: list[Scored]) -> tuple[float, tuple[float, float]]:
-    """The mean log-odds of the higher half of the frames, and of their intervals' ends.
+def pool_frames(scores: Sequence[float]) -> float:
+    """The mean log-odds of the higher half of the frames' scores.
 
-    Frames of one clip are near-copies, so their number does not narrow the interval.
+    Half, because a clip may be generated in part; not fewer, because single frames are noisy.
     """
-    ranked = sorted(scored, key=lambda result: result.score)
-    top = ranked[-max(1, math.ceil(TOP_FRACTION * len(ranked))) :]
-
-    def pool(values: list[float]) -> float:
-        odds = np.mean([math.log(value / (1 - value)) for value in values])
-        return float(1 / (1 + math.exp(-odds)))
-
-    return pool([result.score for result in top]), (
-        pool([result.interval[0] for result in top]),
-        pool([result.interval[1] for result in top]),
-    )
+    odds = sorted(math.log(score / (1 - score)) for score in scores)
+    return float(np.mean(odds[-max(1, math.ceil(TOP_FRACTION * len(odds))) :]))
 
 
 def _heatmaps(

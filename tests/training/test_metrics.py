@@ -24,7 +24,7 @@ def make_records(*, files: int = 120, gap: float = 3.0) -> list[FileLogits]:
                     logits = centre + rng.normal(0, 1) + noise * rng.normal(0, 0.3, 4)
                     path = f"{source}/{number}"
                     records.append(
-                        FileLogits(path, label, source, source, fold, view, tuple(logits))
+                        FileLogits(path, label, source, f"{fold}", fold, view, tuple(logits))
                     )
     return records
 
@@ -71,7 +71,7 @@ def test_sources_count_equally() -> None:
         assert share == pytest.approx(0.5)
 
 
-def test_cross_calibration_never_uses_the_own_fold() -> None:
+def test_cross_calibration_never_uses_the_own_group() -> None:
     records = make_records()
     shifted = [
         FileLogits(**{**r.__dict__, "logits": tuple(x + 100 for x in r.logits)})
