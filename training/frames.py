@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from tqdm import tqdm
@@ -98,7 +99,7 @@ def recompress_video(content: bytes, *, crf: int, most_height: int = 10_000) -> 
     return target.getvalue()
 
 
-def _frames(source: av.container.InputContainer, stream: object) -> Iterator[av.VideoFrame]:
+def _frames(source: Any, stream: Any) -> Iterator[Any]:
     last = None
     for frame in source.decode(stream):
         if frame.pts is not None and frame.pts != last:  # an encoder refuses the same time twice
