@@ -109,6 +109,8 @@ def decode_image(job: Job, *, format: str) -> dict[str, Any]:
     orientation = _orientation(image, type(image).getexif)
     pixels = to_rgb(job, image)
     del image
+    if _DAMAGED in job.warnings:
+        pixels = without_missing_rows(pixels)
     job.part(upright(pixels, orientation))
     return {}
 
@@ -137,6 +139,14 @@ def to_rgb(job: Job, image: Image.Image) -> Pixels:
         ground.paste(image, mask=alpha)
         image = ground
     return np.asarray(image, dtype=np.uint8)
+
+
+def without_missing_rows(pixels: Pixels) -> Pixels:
+    """``pixels`` without the flat rows at the bottom that stand for data that never came."""
+    flat = (pixels == pixels[-1, -1]).all(axis=(1, 2))
+    if flat.all():
+        return pixels
+    return pixels[: len(flat) - int(np.argmin(flat[::-1]))]
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -55,6 +55,7 @@ class Media:
         self.info, self.name, self.limits = info, name, limits
         self.warnings: list[str] = warnings or []
         self._descriptor, self._pixels, self._samples = descriptor, pixels, samples
+        self._image_error: MediaError | None = None
 
     def image(self) -> Pixels:
         """The upright RGB picture (height, width, 3), uint8 in sRGB; decoded once and kept.
@@ -62,15 +63,26 @@ class Media:
         Raises ``Corrupt`` or ``TooLarge``, and ``MediaError`` for a file that is no picture.
         """
         self._require(self.info.kind is Kind.IMAGE, "a picture")
+        if self._image_error is not None:
+            raise self._image_error
         if self._pixels is None:
-            for part in self._ask("image", format=self.info.format):
-                if part.array is not None:
-                    self._pixels = _pixels(part, self.name)
-                    height, width = self._pixels.shape[:2]
-                    self.info = replace(self.info, width=width, height=height)
-        if self._pixels is None:
-            raise _broken_answer(self.name)
+            try:
+                self._pixels = self._decode_image()
+            except MediaError as error:
+                self._image_error = error
+                raise
+            height, width = self._pixels.shape[:2]
+            self.info = replace(self.info, width=width, height=height)
         return self._pixels
+
+    def _decode_image(self) -> Pixels:
+        pixels = None
+        for part in self._ask("image", format=self.info.format):
+            if part.array is not None:
+                pixels = _pixels(part, self.name)
+        if pixels is None:
+            raise _broken_answer(self.name)
+        return pixels
 
     def frames(self, *, most: int) -> Iterator[Frame]:
         """At most ``most`` frames evenly spread over a video, the first included.

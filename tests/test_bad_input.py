@@ -129,8 +129,11 @@ def test_truncated_files_give_what_is_readable(case: str) -> None:
 def test_truncated_picture_keeps_its_readable_rows() -> None:
     for content in (TRUNCATED["jpeg"][0], TRUNCATED["png"][0]):
         with open_media(content) as media:
-            difference = np.abs(media.image()[:60].astype(int) - make.scene(400, 300)[:60])
-        assert difference.mean() < 4
+            pixels = media.image()
+            assert (media.info.height, media.info.width) == pixels.shape[:2]
+        assert 100 < len(pixels) < 200
+        difference = np.abs(pixels[:-16].astype(int) - make.scene(400, 300)[: len(pixels) - 16])
+        assert difference.mean() < 6
 
 
 def test_truncated_video_keeps_its_frames() -> None:
@@ -163,7 +166,7 @@ def test_picture_bomb_is_refused_before_decoding() -> None:
     began = time.monotonic()
     with pytest.raises(TooLarge, match="30000×30000"):
         open_media(png_bomb(30_000, 30_000), limits=SMALL)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 10
 
 
 def test_picture_bomb_within_the_pixel_limit_meets_the_memory_limit() -> None:
@@ -206,7 +209,7 @@ def test_gif_with_ten_thousand_frames() -> None:
         times = [frame.seconds for frame in media.frames(most=32)]
     assert len(times) == 32
     assert times[-1] == pytest.approx(200 * 31 / 32, abs=0.1)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert peak_memory_bytes() < SMALL.decode_memory_bytes
 
 

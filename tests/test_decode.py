@@ -73,6 +73,16 @@ def test_a_child_is_replaced_after_a_failure() -> None:
     assert second.process.pid != first.process.pid
 
 
+def test_a_failure_to_decode_is_remembered() -> None:
+    with open_media(PNG[:60]) as media:
+        errors = []
+        for _ in range(2):
+            with pytest.raises(Corrupt) as caught:
+                media.image()
+            errors.append(caught.value)
+        assert errors[0] is errors[1]
+
+
 def test_a_refusal_keeps_the_child() -> None:
     with pytest.raises(MediaError):
         open_media(b"just some text, no media at all")
@@ -126,7 +136,7 @@ def test_a_stalled_child_is_ended() -> None:
         with pytest.raises(TooLarge, match="no progress") as caught:
             media.image()
     assert caught.value.code == "decoder_stalled"
-    assert 0.2 < time.monotonic() - began < 3
+    assert 0.2 < time.monotonic() - began < 10
     assert ended(child.process.pid)
 
 
