@@ -28,8 +28,8 @@ ON_BY_DEFAULT = {"heatmap": True}
 INTRODUCTION = """\
 <header class="df-title"><h1>Was this generated?</h1>
 <p>Choose an image, a recording or a video. You get a verdict, how sure it is, and the evidence
-behind it. Files are examined on this computer, sent nowhere, and deleted once their report is made
-(a file that is never examined: within 35 minutes).</p></header>"""
+behind it. Files are examined on the computer that serves this page, sent nowhere else, and deleted
+once their report is made (a file that is never examined: within 35 minutes).</p></header>"""
 
 
 def build(detector: Detector) -> gr.Blocks:
@@ -52,7 +52,11 @@ def build(detector: Detector) -> gr.Blocks:
                 with gr.Accordion("Options", open=False):
                     controls = [_control(option) for option in fields(DetectOptions)]
             with gr.Column(scale=3, min_width=300):
-                shown = _html(render_invitation(), elem_id="df-result")
+                shown = _html(
+                    render_invitation(),
+                    elem_id="df-result",
+                    js_on_load="element.setAttribute('aria-live', 'polite')",
+                )
         button.click(
             page_handler(detector),
             inputs=[file, *controls],
@@ -136,8 +140,8 @@ def api_handler(detector: Detector) -> Callable[..., str]:
     return detect
 
 
-def _html(value: str, **settings: Any) -> gr.HTML:
-    return gr.HTML(value, padding=False, apply_default_css=False, **settings)
+def _html(value: str, *, js_on_load: str | None = None, **settings: Any) -> gr.HTML:
+    return gr.HTML(value, padding=False, apply_default_css=False, js_on_load=js_on_load, **settings)
 
 
 def _control(option: Any) -> Any:

@@ -66,7 +66,7 @@ def render_report(report: Report, *, pictures: Pictures | None = None, note: str
 
 
 def _article(kind: str, inside: str) -> str:
-    return f'<article class="df-report df-{kind}" aria-live="polite">{inside}</article>'
+    return f'<article class="df-report df-{kind}">{inside}</article>'
 
 
 def _text(value: str, *, most: int = 200) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,15 +68,21 @@ def spread(
     cells = (max(1, MOST_CELLS * height // longest), max(1, MOST_CELLS * width // longest))
     down = (np.arange(cells[0]) + 0.5) * height / cells[0]
     across = (np.arange(cells[1]) + 0.5) * width / cells[1]
+    rows, columns = _widest_gap([box.top for box in boxes]), _widest_gap([b.left for b in boxes])
     total, weight = np.zeros(cells), np.full(cells, 1e-9)
     for box, score in zip(boxes, scores, strict=True):
-        reach_down = np.abs(down - box.top - box.height / 2) / (0.75 * box.height)
-        reach_across = np.abs(across - box.left - box.width / 2) / (0.75 * box.width)
-        near = np.outer(np.clip(1 - reach_down, 0, 1), np.clip(1 - reach_across, 0, 1))
+        off_down = np.abs(down - box.top - box.height / 2) / max(0.75 * box.height, rows)
+        off_across = np.abs(across - box.left - box.width / 2) / max(0.75 * box.width, columns)
+        near = np.outer(np.clip(1 - off_down, 0, 1), np.clip(1 - off_across, 0, 1))
         total += near * score
         weight += near
     grid = total / weight
     return tuple(tuple(float(value) for value in row) for row in grid)
+
+
+def _widest_gap(starts: list[int]) -> int:
+    ordered = sorted(set(starts))
+    return max((after - before for before, after in pairwise(ordered)), default=0)
 
 
 def overlay(pixels: Pixels, shown: Heatmap) -> Pixels:

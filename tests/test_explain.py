@@ -32,6 +32,13 @@ def test_the_bright_part_is_found_where_it_is(known_models: Path) -> None:
     assert (truth & seen).sum() / (truth | seen).sum() > 0.7
 
 
+@pytest.mark.parametrize(("width", "height"), [(900, 600), (4000, 3000), (500, 33)])
+def test_windows_that_lie_apart_leave_no_gaps(width: int, height: int) -> None:
+    boxes = explain.dense_boxes(width, height, side=32)
+    grid = np.array(explain.spread(boxes, [0.8] * len(boxes), width, height))
+    np.testing.assert_allclose(grid, 0.8, atol=1e-3)
+
+
 def test_overlay_leaves_clean_parts_alone() -> None:
     pixels = np.full((40, 60, 3), 90, np.uint8)
     shown = Heatmap(name="image", values=((0.0, 0.0, 1.0), (0.0, 0.0, 1.0)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ pytest.importorskip("gradio")
 
 import app
 from app.page import api_handler, page_handler
+from deepfake.cli import main
 from deepfake.detector import Detector
 from deepfake.errors import MissingDependency
 from deepfake.settings import DetectOptions
@@ -45,15 +47,18 @@ def test_import_app_does_not_import_gradio() -> None:
 
 
 def test_a_missing_gradio_is_answered_with_the_extra(
-    known_detector: Detector, monkeypatch: pytest.MonkeyPatch
+    known_detector: Detector,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for call in (
-        lambda: app.build(known_detector),
-        lambda: app.serve(known_detector, host="127.0.0.1", port=1),
-    ):
-        with pytest.raises(MissingDependency, match=r"deepfake\[app\]"):
-            call()
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "gradio" else find_spec(name)
+    )
+    with pytest.raises(MissingDependency, match=r"deepfake\[app\]"):
+        app.build(known_detector)
+    assert main(["serve", "--models", str(known_detector.settings.models_folder)]) == 2
+    assert 'pip install "deepfake[app]"' in capsys.readouterr().err
 
 
 def test_every_option_has_a_labelled_control(known_detector: Detector) -> None:

@@ -118,17 +118,28 @@ def test_pages_that_nobody_needs_are_closed(address: str, path: str) -> None:
     assert httpx.get(address + path).status_code == 404
 
 
-def test_an_upload_over_the_limit_is_refused(
+def test_uploads_are_limited_and_abandoned_ones_deleted(
     known_detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.server.MOST_UPLOAD_BYTES", 1000)
+    monkeypatch.setattr("app.page.CACHE_CHECK_SECONDS", 1)
+    monkeypatch.setattr("app.page.CACHE_AGE_SECONDS", 1)
     manager = running(known_detector, host="127.0.0.1", port=0)
     address = start(manager)
     try:
         assert upload(address, b"x" * 5000, "a.png").status_code == 413
-        assert upload(address, b"x" * 500, "a.png").status_code == 200
+        answer = upload(address, b"x" * 500, "a.png")
+        assert answer.status_code == 200
+        wait_until_gone(Path(answer.json()[0]))
     finally:
         manager.__exit__(None, None, None)
+
+
+def wait_until_gone(path: Path) -> None:
+    until = time.monotonic() + 10
+    while path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "no such host"])
