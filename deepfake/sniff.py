@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 HEAD_BYTES = 64 * 1024
+_SEARCH_BYTES = 4096
 
 EXTENSIONS = {
     "aac": ("aac", "adts"),
@@ -131,23 +132,21 @@ def _sniff_mpeg_audio(head: bytes) -> str | None:
             return "mp3"
     if head[start : start + 4] == b"fLaC":
         return "flac"
-    if start:
-        while start < len(head) - 4 and head[start] == 0:
-            start += 1
-    if head[start : start + 1] != b"\xff" or len(head) < start + 8:
-        return "mp3" if start else None
-    if head[start + 1] & 0xF6 == 0xF0:
-        length = (int.from_bytes(head[start + 3 : start + 6], "big") >> 5) & 0x1FFF
-        return "aac" if _repeats(head, start, length) else None
-    length = _mpeg_frame_bytes(head[start : start + 4])
-    return "mp3" if _repeats(head, start, length) else None
+    for at in range(start, min(start + _SEARCH_BYTES, len(head) - 7)):
+        if head[at] == 0xFF and (word := _mpeg_frame(head, at, alone=at == start)):
+            return word
+    return "mp3" if start else None
 
 
-def _repeats(head: bytes, start: int, length: int) -> bool:
-    following = head[start + length : start + length + 2]
-    if length < 8:
-        return False
-    return following == head[start : start + 2] or (len(head) < HEAD_BYTES and not following)
+def _mpeg_frame(head: bytes, at: int, *, alone: bool) -> str | None:
+    """The format of the frame at ``at`` if another follows, or (``alone``) if the file ends."""
+    if head[at + 1] & 0xF6 == 0xF0:
+        word, length = "aac", (int.from_bytes(head[at + 3 : at + 6], "big") >> 5) & 0x1FFF
+    else:
+        word, length = "mp3", _mpeg_frame_bytes(head[at : at + 4])
+    following = head[at + length : at + length + 2]
+    last = alone and not following and len(head) < HEAD_BYTES
+    return word if length >= 8 and (last or following == head[at : at + 2]) else None
 
 
 def _mpeg_frame_bytes(header: bytes) -> int:

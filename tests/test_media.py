@@ -110,7 +110,7 @@ def test_mp3_with_tags_and_without() -> None:
     tagged = make.sound_bytes(samples, metadata={"title": "x" * 70_000}, **options)
     assert tagged.startswith(b"ID3")
     bare = tagged[tagged.index(b"\xff\xfb") :]
-    for content in (tagged, bare):
+    for content in (tagged, bare, bytes(1000) + bare, bare[100:]):
         with open_media(content) as media:
             assert media.info.format == "mp3"
             assert len(media.audio(sample_rate=8000, max_seconds=5)) > 7900
