@@ -17,7 +17,7 @@ from .engine import Engine
 from .errors import DeepfakeError
 from .media import Media, Source, open_media
 from .settings import DetectOptions, Settings
-from .types import Evidence, Report, Status
+from .types import Evidence, Kind, Report, Status
 
 
 class Detector:
@@ -65,6 +65,8 @@ class Detector:
         with open_media(
             source, limits=self.settings.limits, name=name, sample_rate=sample_rate
         ) as media:
+            if media.info.kind is Kind.IMAGE:
+                media.image()  # a picture that cannot be decoded is one error, not several
             seconds["open"] = time.perf_counter() - started
             evidence: list[Evidence] = []
             for analyzer in self.analyzers:
