@@ -29,7 +29,6 @@ PACKAGES = (
     ("onnxruntime", "base"),
     ("openvino", "base"),
     ("gradio", "app"),
-    ("matplotlib", "app"),
     ("torch", "train"),
     ("timm", "train"),
     ("ray", "cluster"),
