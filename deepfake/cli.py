@@ -64,56 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    engine = argparse.ArgumentParser(add_help=False)
-    group = engine.add_argument_group("engine")
-    group.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime (auto)")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    group.add_argument("--threads", type=int, default=0, help="of a CPU runtime; 0 for all cores")
-    group.add_argument(
-        "--models", type=Path, default=shipped_models_folder(), help="folder of bundles"
-    )
-    group.add_argument(
-        "--trust-anchors", type=Path, help="PEM file of authorities whose manifests are trusted"
-    )
-    detection = argparse.ArgumentParser(add_help=False)
-    group = detection.add_argument_group("detection")
-    for option in fields(DetectOptions):
-        flag = "--" + option.name.replace("_", "-")
-        text = f"{option.metadata['help']} ({option.default})"
-        if isinstance(option.default, bool):
-            group.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=option.default, help=text
-            )
-        else:
-            group.add_argument(flag, type=type(option.default), default=option.default, help=text)
-
-    detect = commands.add_parser(
-        "detect", parents=[detection, engine], help="examine files and print a report for each"
-    )
-    detect.add_argument("paths", nargs="+", metavar="PATH", help="files to examine")
-    detect.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
-    detect.add_argument(
-        "--save-heatmap", type=Path, metavar="PNG", help="write the picture under its heat map"
-    )
-    detect.set_defaults(run=run_detect)
-
-    scan = commands.add_parser(
-        "scan",
-        parents=[detection, engine],
-        help="examine whole folders into a results file, resuming where it stopped",
-        description="Examine every file below the folders. The results file is also the journal: "
-        "the same command again goes on where a stopped scan ended, and examines only files that "
-        "are new or changed.",
-    )
-    scan.add_argument("roots", nargs="+", type=Path, metavar="FOLDER")
-    scan.add_argument("--output", type=Path, required=True, help="results file, JSON lines")
-    scan.add_argument("--csv", type=Path, help="write a table of all results as well")
-    scan.add_argument("--workers", type=int, default=0, help="processes; 0 for one per core")
-    scan.set_defaults(run=run_scan)
+    engine, detection = _engine_options(), _detection_options()
+    _add_detect(commands, [detection, engine])
+    _add_scan(commands, [detection, engine])
 
     serve = commands.add_parser("serve", parents=[engine], help="open the web page on this machine")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, default=7860)
+    serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
     serve.set_defaults(run=run_serve)
 
     models = commands.add_parser("models", parents=[engine], help="list, show or verify bundles")
@@ -126,6 +83,65 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=run_doctor)
     return parser
+
+
+def _engine_options() -> argparse.ArgumentParser:
+    engine = argparse.ArgumentParser(add_help=False)
+    group = engine.add_argument_group("engine")
+    group.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime (auto)")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument("--threads", type=int, default=0, help="of a CPU runtime; 0 for all cores")
+    group.add_argument(
+        "--models", type=Path, default=shipped_models_folder(), help="folder of bundles"
+    )
+    group.add_argument(
+        "--trust-anchors", type=Path, help="PEM file of authorities whose manifests are trusted"
+    )
+    return engine
+
+
+def _detection_options() -> argparse.ArgumentParser:
+    """One flag for each field of ``DetectOptions``."""
+    detection = argparse.ArgumentParser(add_help=False)
+    group = detection.add_argument_group("detection")
+    for option in fields(DetectOptions):
+        flag = "--" + option.name.replace("_", "-")
+        text = f"{option.metadata['help']} ({option.default})"
+        if isinstance(option.default, bool):
+            group.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=option.default, help=text
+            )
+        else:
+            group.add_argument(flag, type=type(option.default), default=option.default, help=text)
+    return detection
+
+
+def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    detect = commands.add_parser(
+        "detect", parents=parents, help="examine files and print a report for each"
+    )
+    detect.add_argument("paths", nargs="+", metavar="PATH", help="files to examine")
+    detect.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+    detect.add_argument(
+        "--save-heatmap", type=Path, metavar="PNG", help="write the picture under its heat map"
+    )
+    detect.set_defaults(run=run_detect)
+
+
+def _add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    scan = commands.add_parser(
+        "scan",
+        parents=parents,
+        help="examine whole folders into a results file, resuming where it stopped",
+        description="Examine every file below the folders. The results file is also the journal: "
+        "the same command again goes on where a stopped scan ended, and examines only files that "
+        "are new or changed.",
+    )
+    scan.add_argument("roots", nargs="+", type=Path, metavar="FOLDER")
+    scan.add_argument("--output", type=Path, required=True, help="results file, JSON lines")
+    scan.add_argument("--csv", type=Path, help="write a table of all results as well")
+    scan.add_argument("--workers", type=int, default=0, help="processes; 0 for one per core")
+    scan.set_defaults(run=run_scan)
 
 
 def run_detect(options: argparse.Namespace) -> int:
