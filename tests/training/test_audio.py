@@ -1,0 +1,199 @@
+"""The audio recipe end to end on a few synthetic sounds, and the rules that make it honest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import wavfile
+
+from deepfake import perturb
+from deepfake.errors import SettingsError
+from deepfake.networks import create
+from training import audio, audio_data
+from training.audio_fit import Fit, Sampler
+from training.audio_vocoder import MelVocoder, WaveCodec, train_resynthesiser
+from training.export import export_onnx
+
+RATE = 16000
+FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
+
+
+def voice(seed: int, *, seconds: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    turns = np.cumsum(120 + 30 * np.sin(2 * np.pi * rng.uniform(1, 3) * time)) / RATE
+    buzz = sum(np.sin(2 * np.pi * k * turns) / k for k in range(1, 20))
+    level = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(2, 4) * time)
+    return 0.1 * buzz * level + rng.normal(0, 0.003, len(time))
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("data")
+    rows = ["path\tsha256\tlabel\tsystem"]
+    for number, (folder, label) in enumerate(FOLDERS.items()):
+        kind = "fake" if label else "real"
+        (data / "audio" / kind / folder).mkdir(parents=True)
+        for index in range(3):
+            path = data / "audio" / kind / folder / f"{index}.wav"
+            samples = voice(10 * number + index, seconds=1.1 + 0.5 * index)
+            wavfile.write(path, RATE, np.round(samples * 32767).astype(np.int16))
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            rows.append(f"{path.relative_to(data / 'audio')}\t{sha256}\t{kind}\t{folder}")
+    (data / "audio" / "manifest.tsv").write_text("\n".join(rows) + "\n")
+    return data
+
+
+def settings() -> dict[str, Any]:
+    return {
+        "name": "audio-9",
+        "slot": "audio",
+        "seed": 3,
+        "threads": 1,
+        "network": "spectrogram_resnet",
+        "network_options": {"width": 4, "dense": 8},
+        "vocoder_steps": 3,
+        "pool_rounds": 1,
+        "preprocess": {"window_seconds": 1.0, "hop_seconds": 0.5},
+        "limits": {"min_seconds": 0.5},
+        "fit": {"steps": 2, "steps_per_epoch": 1, "genuine": 3, "paired": 2, "fakes": 2},
+        "folds": [
+            {"name": "a", "folders": ["corpus-a", "system-a"], "unseen_makers": ["world"]},
+            {"name": "b", "folders": ["corpus-b", "system-b"]},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    output = tmp_path_factory.mktemp("run")
+    return audio.train(settings(), data=material, weights=output, output=output), output
+
+
+def test_every_file_is_scored_once_in_every_view_by_a_model_that_never_saw_it(
+    run: tuple[Any, Path],
+) -> None:
+    trained, _ = run
+    keys = [(record.path, record.view) for record in trained.records]
+    assert len(keys) == len(set(keys)) == 12 * len(perturb.AUDIO_VIEWS)
+    for record in trained.records:
+        assert record.group == "ab"[record.fold]
+        assert ("-a/" in record.path) == (record.fold == 0)
+        assert len(record.logits) >= 1
+    assert set(trained.facts["shortcut_shifts"]) == set(audio.CHECKS)
+
+
+def test_a_second_run_reads_everything_back(
+    run: tuple[Any, Path], material: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, output = run
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr(audio_data, "make_round", fail)
+    monkeypatch.setattr("training.audio_fit._loss", fail)
+    again = audio.train(settings(), data=material, weights=output, output=output)
+    assert again.records == trained.records
+    for one, two in zip(again.network.parameters(), trained.network.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_an_interrupted_fit_ends_as_if_it_had_not_been(
+    run: tuple[Any, Path], material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, output = run
+    config = settings()
+    clips = audio_data.read_clips(material / "audio", folds=config["folds"])
+    preprocess = trained.preprocess
+    pool = audio.prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    whole = audio.train_fold(config, number=0, clips=clips, pool=pool, output=output)
+    real = audio_data.Pool.batch
+    calls = []
+
+    def stop_in_second_epoch(self: Any, rows: Any) -> Any:
+        calls.append(rows)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, rows)
+
+    monkeypatch.setattr(audio_data.Pool, "batch", stop_in_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        audio.train_fold(config, number=0, clips=clips, pool=pool, output=tmp_path)
+    assert (tmp_path / "fold_0.checkpoint").exists()
+    resumed = audio.train_fold(config, number=0, clips=clips, pool=pool, output=tmp_path)
+    assert len(calls) == 3
+    for one, two in zip(resumed.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_batches_hold_pairs_and_nothing_that_is_held_out(
+    run: tuple[Any, Path], material: Path
+) -> None:
+    trained, output = run
+    config = settings()
+    clips = audio_data.read_clips(material / "audio", folds=config["folds"])
+    pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
+    folds = np.array([clip.fold for clip in clips])[pool.clips]
+    fit = Fit(steps=1, genuine=3, paired=2, fakes=2)
+    sampler = Sampler(pool, allowed=np.flatnonzero(folds == 1), clips=clips, fit=fit)
+    rows, labels = sampler.draw(np.random.default_rng(0))
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert (folds[rows] == 1).all()
+    for original, copy in zip(rows[:2], rows[3:5], strict=True):
+        assert pool.pairs[copy] == original
+        assert pool.clips[copy] == pool.clips[original]
+        assert pool.makers[copy] != ""
+    assert [clips[i].item.label for i in pool.clips[rows]] == [0, 0, 0, 0, 0, 1, 1]
+
+
+def test_a_folder_without_a_fold_is_an_error(material: Path) -> None:
+    with pytest.raises(SettingsError, match="folder system-b: in no fold"):
+        audio_data.read_clips(
+            material / "audio",
+            folds=[{"name": "a", "folders": ["corpus-a", "corpus-b", "system-a"]}],
+        )
+
+
+@pytest.mark.parametrize("network", [MelVocoder(width=8, layers=1), WaveCodec(width=4)])
+def test_resynthesisers_learn(network: torch.nn.Module, tmp_path: Path) -> None:
+    from training.audio_vocoder import resynthesis_loss
+
+    sounds = [voice(1, seconds=1.0).astype(np.float32)]
+    target = torch.from_numpy(sounds[0])[None]
+    before = float(resynthesis_loss(network(target), target, aligned=False).detach())
+    train_resynthesiser(
+        network,
+        sounds,
+        path=tmp_path / "x.safetensors",
+        steps=16,
+        seed=0,
+        sounds_per_step=2,
+        samples_per_sound=4096,
+    )
+    made = network(target)
+    assert made.shape == target.shape
+    assert float(resynthesis_loss(made, target, aligned=False).detach()) < before - 0.3
+
+
+@pytest.mark.parametrize("name", ["spectrogram_resnet"])
+def test_networks_export_and_agree(name: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    torch.manual_seed(0)
+    network = create(name, width=8, dense=16).eval()
+    batch = np.stack([voice(seed, seconds=2.0) for seed in range(3)]).astype(np.float32)
+    export_onnx(network, batch, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (logits,) = session.run(None, {"batch": batch})
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(batch)).numpy()
+    assert logits.shape == (3,)
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+    louder = torch.from_numpy(batch * 1.02)
+    assert np.abs(network(louder).detach().numpy() - expected).max() < 0.05

@@ -1,0 +1,214 @@
+"""The recipe of the ``audio`` slot: fakes, pool, one network a fold, one for all, scores."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from deepfake import perturb
+from deepfake.bundle import Applicability
+from deepfake.networks import SpeechNet, create
+from deepfake.preprocess import AudioPreprocess, Samples
+
+from .audio_data import Clip, Pool, make_pool, read_clips
+from .audio_fakes import make_copies, prepare_makers, store
+from .audio_fit import Fit, fit_network
+from .calibrate import choose_pooling, fit_calibration
+from .export import Trained
+from .manifests import data_sha256
+from .records import FileLogits, read_records, write_records
+
+
+def _trim(samples: Samples) -> Samples:
+    first, last = AudioPreprocess(silence_db=25.0).active(samples)
+    return samples[first:last]
+
+
+CHECKS: Mapping[str, Callable[[Samples], Samples]] = {
+    "silence trimmed": _trim,
+    "gain × 0.25": lambda samples: perturb.change_gain(samples, decibels=-12.04),
+    "to 8 kHz and back": lambda samples: perturb.resample_and_back(samples, sample_rate=8000),
+    "band limit 7 kHz": lambda samples: perturb.limit_band(samples, low_hz=0, high_hz=7000),
+    "MP3 128k": lambda samples: perturb.code_audio(samples, codec="mp3", bit_rate=128000),
+}
+"""Changes that say nothing about synthesis: the mean score of genuine speech should stay."""
+
+
+def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
+    """Train by ``config``; everything finished is kept in ``output`` and not done again.
+
+    ``weights`` is not used: the networks start from random values. Raises ``OSError`` for missing
+    material and ``SettingsError`` for folders without a fold.
+    """
+    del weights
+    started = time.monotonic()
+    torch.set_num_threads(int(config["threads"]))
+    torch.set_flush_denormal(True)
+    preprocess = AudioPreprocess(**config["preprocess"])
+    clips = read_clips(data / "audio", folds=config["folds"])
+    pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    windows = prepare_views(clips, perturb.AUDIO_VIEWS, preprocess=preprocess, output=output)
+    genuine = [clip for clip in clips if not clip.item.label]
+    checks = prepare_views(genuine, CHECKS, preprocess=preprocess, output=output)
+    records, checked = [], []
+    for number in range(len(config["folds"])):
+        name = f"fold_{number}"
+        network = train_fold(config, number=number, clips=clips, pool=pool, output=output)
+        records += score_clips(network, clips, windows, fold=number, path=output / f"{name}.jsonl")
+        path = output / f"{name}_checks.jsonl"
+        checked += score_clips(network, genuine, checks, fold=number, path=path)
+    network = train_fold(config, number=None, clips=clips, pool=pool, output=output)
+    shifts = shortcut_shifts(records, checked)
+    for name, shift in shifts.items():
+        print(f"{name}: mean score of genuine speech moves by {shift:+.4f}")
+    facts = {
+        **{key: config[key] for key in ("seed", "network", "network_options", "fit")},
+        "data_sha256": data_sha256(clip.item for clip in clips),
+        "clips": len(clips),
+        "pool_windows": len(pool.clips),
+        "folds": {str(fold["name"]): list(fold["folders"]) for fold in config["folds"]},
+        "shortcut_shifts": shifts,
+        "wall_seconds_of_the_last_run": round(time.monotonic() - started),
+        "machine": f"{platform.machine()}, {config['threads']} thread",
+        "tried": config.get("tried", []),
+    }
+    return Trained(
+        network=network,
+        network_name=config["network"],
+        network_options=dict(config["network_options"]),
+        preprocess=preprocess,
+        records=records,
+        limits=Applicability(**config["limits"]),
+        facts=facts,
+    )
+
+
+def prepare_pool(
+    config: dict[str, Any], *, clips: Sequence[Clip], preprocess: AudioPreprocess, output: Path
+) -> Pool:
+    """Fakes from all genuine clips, then the pool of windows."""
+    folder = output / "fakes"
+    folder.mkdir(parents=True, exist_ok=True)
+    genuine = [clip.samples for clip in clips if not clip.item.label]
+    makers = prepare_makers(genuine, folder=folder, steps=int(config["vocoder_steps"]))
+    rounds = int(config["pool_rounds"])
+    copies = make_copies(genuine, makers, rounds=rounds, folder=folder, seed=int(config["seed"]))
+    return make_pool(
+        clips,
+        copies,
+        rounds=rounds,
+        preprocess=preprocess,
+        folder=folder,
+        seed=int(config["seed"]),
+    )
+
+
+def train_fold(
+    config: dict[str, Any], *, number: int | None, clips: Sequence[Clip], pool: Pool, output: Path
+) -> nn.Module:
+    """The network that never saw fold ``number``, or with None the one that saw everything."""
+    torch.manual_seed(int(config["seed"]))
+    network = create(config["network"], **config["network_options"])
+    assert isinstance(network, SpeechNet)
+    folds = np.array([clip.fold for clip in clips])[pool.clips]
+    allowed = np.ones(len(folds), dtype=bool)
+    if number is not None:
+        unseen = config["folds"][number].get("unseen_makers", [])
+        allowed = (folds != number) & ~np.isin(pool.makers, unseen)
+    name = "final" if number is None else f"fold_{number}"
+    return fit_network(
+        network,
+        pool,
+        allowed=np.flatnonzero(allowed),
+        clips=clips,
+        fit=Fit(**config["fit"]),
+        path=output / name,
+        seed=int(config["seed"]),
+    )
+
+
+def prepare_views(
+    clips: Sequence[Clip],
+    views: Mapping[str, Callable[[Samples], Samples]],
+    *,
+    preprocess: AudioPreprocess,
+    output: Path,
+) -> dict[str, list[np.ndarray[Any, np.dtype[np.int16]]]]:
+    """The windows of every clip in every view as int16, kept in ``output/views``."""
+    folder = output / "views"
+    folder.mkdir(parents=True, exist_ok=True)
+    prepared = {}
+    for name, view in views.items():
+        path = folder / f"{name.replace(' ', '_')}.npz"
+        if not path.exists():
+            windows = [
+                np.stack([store(window) for window in preprocess(view(clip.samples)).batch])
+                for clip in tqdm(clips, desc=f"view {name}", mininterval=5)
+            ]
+            partial = folder / "view.partial.npz"
+            counts = np.array([len(batch) for batch in windows])
+            np.savez(partial, windows=np.concatenate(windows), counts=counts)
+            shutil.move(partial, path)
+        with np.load(path, allow_pickle=False) as arrays:
+            prepared[name] = np.split(arrays["windows"], np.cumsum(arrays["counts"])[:-1])
+    return prepared
+
+
+def score_clips(
+    network: nn.Module,
+    clips: Sequence[Clip],
+    windows: dict[str, list[np.ndarray[Any, np.dtype[np.int16]]]],
+    *,
+    fold: int,
+    path: Path | None = None,
+) -> list[FileLogits]:
+    """Window logits of the clips of ``fold`` in every view, or those already in ``path``."""
+    if path is not None and path.exists():
+        return read_records(path)
+    records = []
+    for view, batches in tqdm(windows.items(), desc=f"scoring fold {fold}", mininterval=5):
+        for clip, batch in zip(clips, batches, strict=True):
+            if clip.fold != fold:
+                continue
+            with torch.inference_mode():
+                logits = network(torch.from_numpy(batch.astype(np.float32) / 32768))
+            records.append(
+                FileLogits(
+                    path="/".join(clip.item.path.parts[-3:]),
+                    label=clip.item.label,
+                    source=clip.source,
+                    group=clip.group,
+                    fold=fold,
+                    view=view,
+                    logits=tuple(round(float(logit), 5) for logit in logits),
+                )
+            )
+    if path is not None:
+        write_records(path, records)
+    return records
+
+
+def shortcut_shifts(
+    records: Sequence[FileLogits], checked: Sequence[FileLogits]
+) -> dict[str, float]:
+    """How far each change moves the mean calibrated score of genuine speech."""
+    calibration = fit_calibration(records, top_fraction=choose_pooling(records))
+
+    def mean_score(chosen: Sequence[FileLogits]) -> float:
+        pooled = [calibration.pool(np.array(r.logits, dtype=np.float32)) for r in chosen]
+        return float(np.mean([calibration.probability(value) for value in pooled]))
+
+    before = mean_score([r for r in records if r.view == "clean" and not r.label])
+    return {
+        name: round(mean_score([r for r in checked if r.view == name]) - before, 4)
+        for name in CHECKS
+    }
