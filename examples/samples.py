@@ -281,31 +281,48 @@ def transplant(signed: bytes, other: bytes) -> bytes:
 
 # Sound and video
 
-VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480))
+VOWELS = (
+    (730, 1090, 2440),
+    (270, 2290, 3010),
+    (570, 840, 2410),
+    (660, 1720, 2410),
+    (300, 870, 2240),
+)
+SYLLABLES_PER_SECOND = 5
 
 
-def speech(*, seconds: float = 4.0, sample_rate: int = 16_000) -> NDArray[np.float32]:
-    """Four vowels by additive formant synthesis: harmonics of a gliding pitch, shaped by formants.
+def speech(
+    seconds: float = 4.0, *, sample_rate: int = 16_000, seed: int = 2
+) -> NDArray[np.float32]:
+    """Vowels and hisses at five syllables a second, by additive formant synthesis.
 
-    Formant frequencies after Peterson and Barney (1952). Mono, −1…1.
+    Formant frequencies after Peterson and Barney (1952). Mono, −1…1; a voice activity detector
+    takes it for speech.
     """
+    rng = np.random.default_rng(seed)
     count = int(seconds * sample_rate)
     time = np.arange(count) / sample_rate
-    place = np.clip(time / seconds * len(VOWELS) - 0.5, 0, len(VOWELS) - 1.001)
-    formants = [np.interp(place, range(len(VOWELS)), row) for row in np.array(VOWELS).T]
-    pitch = 118 + 14 * np.sin(2 * np.pi * 0.4 * time) + 2 * np.sin(2 * np.pi * 5.1 * time)
+    place = time * SYLLABLES_PER_SECOND
+    syllables = int(np.ceil(seconds * SYLLABLES_PER_SECOND)) + 1
+    vowels = np.array(VOWELS)[rng.integers(0, len(VOWELS), syllables)]
+    formants = [np.interp(place, np.arange(syllables) + 0.5, row) for row in vowels.T]
+    pitch = np.interp(time, np.linspace(0, seconds, 9), rng.uniform(95, 150, 9))
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
     voice = np.zeros(count)
-    for harmonic in range(1, 40):
+    for harmonic in range(1, 60):
         frequency = harmonic * pitch
         gain = sum(
             weight / (1 + ((frequency - formant) / width) ** 2)
-            for formant, width, weight in zip(formants, (80, 110, 160), (1, 0.5, 0.3), strict=True)
+            for formant, width, weight in zip(formants, (70, 100, 150), (1, 0.5, 0.3), strict=True)
         )
-        voice += gain * np.sin(harmonic * phase) * (frequency < sample_rate / 2)
-    syllables = np.abs(np.sin(np.pi * time / seconds * len(VOWELS))) ** 0.4
-    breath = np.random.default_rng(3).normal(0, 0.004, count)
-    sound = voice / np.abs(voice).max() * syllables * 0.7 + breath
+        voice += gain / harmonic**0.3 * np.sin(harmonic * phase) * (frequency < sample_rate / 2)
+    within = place % 1
+    voice *= np.clip(np.minimum(within, 1 - within) * 6 - 0.3, 0, 1)
+    hissing = (rng.random(syllables) > 0.4)[place.astype(int)]
+    hiss = np.diff(rng.normal(0, 1, count), prepend=0) * hissing
+    hiss *= np.clip(1 - np.abs(within - 0.06) / 0.06, 0, 1)
+    breath = rng.normal(0, 0.002, count)
+    sound = 0.6 * voice / np.abs(voice).max() + 0.03 * hiss + breath
     return np.asarray(sound, np.float32)
 
 

@@ -13,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from examples.samples import speech
+
+__all__ = ["speech"]  # handed on
+
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
 
@@ -71,23 +75,6 @@ def tone(
     """A sine (samples,)."""
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     return (level * np.sin(2 * np.pi * hertz * t)).astype(np.float32)
-
-
-def speech(seconds: float = 2.0, *, sample_rate: int = 16000, seed: int = 0) -> Samples:
-    """Speech-like sound (samples,): a gliding voice with formants, syllables and breath."""
-    rng = np.random.default_rng(seed)
-    count = round(seconds * sample_rate)
-    t = np.arange(count) / sample_rate
-    pitch = 120 * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * t + rng.uniform(0, 6)))
-    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
-    sound = np.zeros(count)
-    for harmonic in range(1, max(2, int(0.45 * sample_rate / 140))):
-        at = harmonic * 120
-        gain = sum(np.exp(-(((at - f) / 160) ** 2)) for f in (500, 1500, 2500)) + 0.02
-        sound += gain * np.sin(harmonic * phase) / harmonic**0.5
-    sound *= 0.15 + np.clip(np.sin(2 * np.pi * 3.5 * t), 0, 1)
-    sound += 0.01 * rng.normal(size=count)
-    return (0.5 * sound / max(1e-9, float(np.abs(sound).max()))).astype(np.float32)
 
 
 def wav_bytes(samples: npt.NDArray[Any], *, sample_rate: int = 16000) -> bytes:

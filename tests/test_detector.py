@@ -101,7 +101,7 @@ def test_speech_has_a_timeline(known_detector: Detector) -> None:
     ("samples", "code"),
     [
         (np.zeros(32000, np.float32), "no_speech"),
-        (speech(0.2), "audio_too_short"),
+        (speech(0.38), "audio_too_short"),
     ],
     ids=["silence", "short"],
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ..preprocess import AudioPreprocess, AudioWindows, Samples
+from ..speech import CHUNK_SECONDS, find_speech, speech_share
 from ..types import Evidence, Kind, Status, Timeline
 from .claims import EXPLANATIONS, word_score
 
@@ -15,12 +17,13 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..settings import DetectOptions
 
-SILENT_DBFS = -65.0
+MIN_SPEECH_SECONDS = 0.25
+MIN_SPEECH_SHARE = 0.1
 CLIPPED_SHARE = 0.02
 
 
 class Audio:
-    """One score for the sound, with a timeline of windows."""
+    """One score for the speech in a sound, with a timeline of the windows that hold some."""
 
     name = "audio"
     kinds = frozenset({Kind.AUDIO, Kind.VIDEO})
@@ -34,13 +37,14 @@ class Audio:
         samples = media.audio(
             sample_rate=preprocess.sample_rate, max_seconds=options.max_audio_seconds
         )
-        if loudest_dbfs(samples, sample_rate=preprocess.sample_rate) < SILENT_DBFS:
+        speech = find_speech(samples)
+        if speech.sum() * CHUNK_SECONDS < MIN_SPEECH_SECONDS:
             return [self._skip("no_speech")]
         first, last = preprocess.active(samples)
         reason = bundle.why_not(seconds=(last - first) / preprocess.sample_rate)
         if reason:
             return [self._skip(reason)]
-        windows = preprocess(samples)
+        windows = _spoken(preprocess(samples), speech, preprocess)
         scored = engine.score(bundle, windows.batch)
         clipped = float(np.mean(np.abs(samples) >= 0.999)) > CLIPPED_SHARE
         caution = "clipped" if clipped else None
@@ -55,7 +59,11 @@ class Audio:
                 interval=scored.interval,
                 points=points,
                 timelines=(_timeline(windows, scored, preprocess, samples),),
-                details={"bundle": bundle.name, "windows": len(scored.windows)},
+                details={
+                    "bundle": bundle.name,
+                    "windows": len(scored.windows),
+                    "speech_seconds": round(float(speech.sum()) * CHUNK_SECONDS, 2),
+                },
             )
         ]
 
@@ -65,13 +73,19 @@ class Audio:
         )
 
 
-def loudest_dbfs(samples: Samples, *, sample_rate: int) -> float:
-    """Level of the loudest 100 ms of mono ``samples`` in dB relative to full scale."""
-    frame = sample_rate // 10
-    count = max(1, len(samples) // frame)
-    frames = np.resize(samples, count * frame) if len(samples) < frame else samples
-    power = np.square(frames[: count * frame].reshape(count, frame), dtype=np.float64).mean(axis=1)
-    return float(10 * np.log10(power.max() + 1e-12))
+def _spoken(
+    windows: AudioWindows, speech: npt.NDArray[np.bool_], preprocess: AudioPreprocess
+) -> AudioWindows:
+    """The windows in which somebody speaks; all of them when no single one has enough."""
+    length = preprocess.window_seconds
+    kept = [
+        index
+        for index, second in enumerate(windows.seconds)
+        if speech_share(speech, second=second, seconds=length) >= MIN_SPEECH_SHARE
+    ]
+    if not kept:
+        return windows
+    return AudioWindows(windows.batch[kept], tuple(windows.seconds[index] for index in kept))
 
 
 def _timeline(

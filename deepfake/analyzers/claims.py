@@ -10,7 +10,7 @@ EXPLANATIONS = {
     "made for.",
     "not_calibrated_for_video": "The detector was calibrated on still pictures.",
     "no_sound": "The video has no sound track.",
-    "no_speech": "The sound is silent, so there is no speech to judge.",
+    "no_speech": "No speech was found in the sound, and only speech can be judged.",
     "audio_too_short": "There is too little sound to judge.",
     "clipped": "Much of the sound is clipped, which hides and imitates traces.",
 }
