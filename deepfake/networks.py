@@ -7,6 +7,7 @@ code around it.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def create(name: str, **options: Any) -> nn.Module:
     builders: dict[str, Any] = {
         "spectrogram_resnet": spectrogram_resnet,
         "cepstrum_lcnn": cepstrum_lcnn,
+        "speech_ensemble": speech_ensemble,
         "picture_net": PictureNet,
     }
     if name not in builders:
@@ -214,6 +216,27 @@ class SpeechNet(nn.Module):
         return features * keep * frames
 
 
+class SpeechEnsemble(nn.Module):
+    """The mean logit of several networks that were trained side by side."""
+
+    def __init__(self, members: list[SpeechNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        return torch.stack([member(samples) for member in self.members]).mean(dim=0)
+
+
+def speech_ensemble(*, members: list[dict[str, Any]]) -> SpeechEnsemble:
+    """``members`` hold a ``name`` of this module's speech networks and its options."""
+    known = {"spectrogram_resnet": spectrogram_resnet, "cepstrum_lcnn": cepstrum_lcnn}
+    made = []
+    for member in members:
+        options = dict(member)
+        made.append(known[options.pop("name")](**options))
+    return SpeechEnsemble(made)
+
+
 def spectrogram_resnet(*, width: int = 24, dense: int = 128) -> SpeechNet:
     """A small ResNet on the linear-frequency log spectrogram (256 bins of 31 Hz, 10 ms)."""
     trunk = nn.Sequential(
@@ -273,7 +296,7 @@ class ResidualBranch(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [HighPass()]
         widths = (9, 16, 32, 48, 96)
-        for index, (entering, leaving) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (entering, leaving) in enumerate(pairwise(widths)):
             stride = 2 if index else 1
             layers.append(nn.Conv2d(entering, leaving, 3, stride=stride, padding=1, bias=False))
             layers += [nn.BatchNorm2d(leaving), nn.ReLU()]

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepfake.networks import SpeechNet
+from deepfake.networks import SpeechEnsemble, SpeechNet
 
 from .audio_data import Clip, Pool
 
@@ -30,7 +30,8 @@ class Fit:
 
     A batch holds ``genuine`` windows, the copies of ``paired`` of them made through the same
     channel, and ``fakes`` of the systems of the manifest. ``pair_weight`` weighs the loss that
-    ranks a copy above its original. ``average`` is the decay of the averaged weights.
+    ranks a copy above its original. ``average`` is the decay of the averaged weights. With
+    ``crop_samples`` a step sees so much of each window, at the same place in all of them.
     """
 
     steps: int
@@ -44,6 +45,8 @@ class Fit:
     pair_weight: float = 0.3
     average: float = 0.99
     bfloat16: bool = False
+    crop_samples: int = 0
+    max_gradient: float = 3.0
 
 
 class Sampler:
@@ -79,7 +82,7 @@ class Sampler:
 
 
 def fit_network(
-    network: SpeechNet,
+    network: nn.Module,
     pool: Pool,
     *,
     allowed: Rows,
@@ -87,7 +90,7 @@ def fit_network(
     fit: Fit,
     path: Path,
     seed: int,
-) -> SpeechNet:
+) -> nn.Module:
     """Train on the ``allowed`` rows of the pool and return the averaged network.
 
     ``path`` plus ``.safetensors`` is the result, read back when it exists; ``.checkpoint`` holds
@@ -115,10 +118,14 @@ def fit_network(
             for group in optimiser.param_groups:
                 group["lr"] = fit.learning_rate * _pace(step / fit.steps)
             rows, labels = sampler.draw(rng)
-            loss = _loss(network, pool.batch(rows), labels, fit=fit)
+            batch = pool.batch(rows)
+            if fit.crop_samples:
+                start = int(rng.integers(batch.shape[1] - fit.crop_samples + 1))
+                batch = np.ascontiguousarray(batch[:, start : start + fit.crop_samples])
+            loss = _loss(network, batch, labels, fit=fit)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+            nn.utils.clip_grad_norm_(network.parameters(), fit.max_gradient)
             optimiser.step()
             _update(average, network, decay=min(fit.average, (1 + step) / (10 + step)))
             losses.append(float(loss.detach()))
@@ -134,6 +141,15 @@ def fit_network(
 
 
 def _loss(
+    network: nn.Module, batch: npt.NDArray[np.float32], labels: Rows, *, fit: Fit
+) -> torch.Tensor:
+    """The mean loss of the members, each of which has to be right alone."""
+    members = network.members if isinstance(network, SpeechEnsemble) else [network]
+    losses = [_member_loss(member, batch, labels, fit=fit) for member in members]  # type: ignore[arg-type]
+    return torch.stack(losses).sum()
+
+
+def _member_loss(
     network: SpeechNet, batch: npt.NDArray[np.float32], labels: Rows, *, fit: Fit
 ) -> torch.Tensor:
     features = network.features(torch.from_numpy(batch))
