@@ -318,7 +318,7 @@ def rescale(pixels: Pixels, *, factor: float, kernel: str = "area", stretch: flo
 
 
 def limit_side(pixels: Pixels, *, side: int) -> Pixels:
-    """Shrink so that the long side is at most ``side`` pixels; smaller pictures stay as they are."""
+    """Shrink so that the long side is at most ``side`` pixels; smaller ones stay as they are."""
     factor = side / max(pixels.shape[:2])
     return rescale(pixels, factor=factor) if factor < 1 else pixels.copy()
 
@@ -337,7 +337,7 @@ def sharpen(pixels: Pixels, *, amount: float, sigma: float = 1.0) -> Pixels:
 def noise(pixels: Pixels, *, sigma: float, seed: int) -> Pixels:
     """White Gaussian noise of ``sigma`` grey levels, the same for the same ``seed`` and size."""
     grains = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
-    return (pixels + sigma * grains).round().clip(0, 255).astype(np.uint8)
+    return _as_pixels((pixels + sigma * grains).round().clip(0, 255))
 
 
 def colour(
@@ -346,7 +346,7 @@ def colour(
     """Scale contrast about mid-grey, add ``brightness`` (grey levels), scale distance from grey."""
     values = (pixels.astype(np.float32) - 127.5) * contrast + 127.5 + brightness
     grey = values.mean(axis=2, keepdims=True)
-    return (grey + (values - grey) * saturation).round().clip(0, 255).astype(np.uint8)
+    return _as_pixels((grey + (values - grey) * saturation).round().clip(0, 255))
 
 
 def flip(pixels: Pixels) -> Pixels:
@@ -391,19 +391,26 @@ class PictureChain:
 
 
 def draw_picture_chain(
-    rng: np.random.Generator, *, smallest: float = 0.4, largest: float = 1.3
+    rng: np.random.Generator,
+    *,
+    smallest: float = 0.4,
+    largest: float = 1.3,
+    resized: float = 0.6,
+    compressed: float = 0.75,
 ) -> PictureChain:
-    """A random history of a picture: resizing, retouching, one or two rounds of compression.
+    """A random history of a picture: resizing by ``smallest`` … ``largest``, retouching, one or two
+    rounds of compression.
 
-    About a fifth of the pictures stay uncompressed, as a screenshot saved as PNG does.
+    ``resized`` and ``compressed`` are the shares that meet each at all; a screenshot saved as PNG
+    meets no compression.
     """
     steps: list[PictureStep] = []
     factor = 1.0
-    if rng.random() < 0.7:
+    if rng.random() < resized:
         factor = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         steps.append(_draw_rescale(rng, factor))
     steps += _draw_retouch(rng)
-    if rng.random() < 0.8:
+    if rng.random() < compressed:
         steps.append(_draw_compression(rng))
         if rng.random() < 0.3:
             again = float(rng.uniform(0.7, 1.05))
@@ -454,7 +461,9 @@ def _draw_compression(rng: np.random.Generator) -> PictureStep:
 
 def _encode_round(pixels: Pixels, extension: str, flags: list[int]) -> Pixels:
     _, content = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), flags)
-    return _as_pixels(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    decoded = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    assert decoded is not None  # it was encoded a line ago
+    return _as_pixels(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
 def _lookup(choices: dict[str, int], name: str, what: str) -> int:

@@ -1,0 +1,223 @@
+"""Fit one network of the ``image`` slot to a bank of couples, with checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
+
+from deepfake.errors import ModelError
+from deepfake.networks import PictureNet
+from deepfake.preprocess import ImagePreprocess
+
+from .image_bank import Bank
+
+FEATURE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """``rate`` is the highest learning rate of fresh layers; ImageNet layers get a quarter of it.
+    ``average`` is the decay of the running average of the weights, which is what is kept.
+    """
+
+    epochs: int
+    couples_in_batch: int = 16
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+    smoothing: float = 0.05
+    average: float = 0.99
+    seed: int = 1
+
+
+def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1) -> PictureNet:
+    """A network with ImageNet weights in its MobileNetV2 part, the rest fresh from ``seed``."""
+    torch.manual_seed(seed)
+    network = PictureNet(**options)  # type: ignore[arg-type]
+    if network.stages:
+        load_imagenet(network, weights / "mobilenetv2_100_imagenet1k.safetensors")
+    return network
+
+
+def load_imagenet(network: PictureNet, path: Path) -> None:
+    """Fill ``low`` and ``high`` from timm's ``mobilenetv2_100``; raises ``ModelError``."""
+    try:
+        values = {key: value.float() for key, value in load_file(path).items()}
+    except OSError as error:
+        raise ModelError(
+            f"weights {path.name}: cannot be read ({error})",
+            hint="give the folder that holds it as --weights",
+        ) from error
+    places = {"conv_stem": "low.0", "bn1": "low.1"}
+    places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
+    places |= {f"blocks.{3 + index}": f"high.{index}" for index in range(network.stages)}
+    renamed = {}
+    for key, value in values.items():
+        for old, new in places.items():
+            if key.startswith(old + "."):
+                renamed[new + key.removeprefix(old)] = value
+    _, unexpected = network.load_state_dict(renamed, strict=False)
+    wanted = {key for key in network.state_dict() if key.startswith(("low.", "high."))}
+    missing = [key for key in wanted - set(renamed) if not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ModelError(f"weights {path.name}: lack {missing[:3]}, have too many {unexpected[:3]}")
+
+
+@torch.inference_mode()
+def low_features(
+    network: PictureNet, bank: Bank, *, preprocess: ImagePreprocess
+) -> torch.Tensor | None:
+    """What the fixed first stages make of every crop, computed once for all folds and epochs:
+    bfloat16 (couples, 2, 32, side / 8, side / 8), or None for a network without them.
+    """
+    if not network.stages:
+        return None
+    low = network.low.eval()
+    flat = bank.crops.reshape(-1, *bank.crops.shape[2:])
+    parts = []
+    for start in tqdm(range(0, len(flat), FEATURE_BATCH), desc="low features", mininterval=5):
+        crops = to_batch(flat[start : start + FEATURE_BATCH], preprocess)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(low(crops).bfloat16())
+    features = torch.cat(parts)
+    return features.reshape(len(bank.crops), 2, *features.shape[1:])
+
+
+def to_batch(crops: npt.NDArray[np.uint8], preprocess: ImagePreprocess) -> torch.Tensor:
+    batch = torch.from_numpy(preprocess.normalise(list(crops)))
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def fit(
+    network: PictureNet,
+    bank: Bank,
+    features: torch.Tensor | None,
+    *,
+    fold: int | None,
+    preprocess: ImagePreprocess,
+    settings: FitSettings,
+    checkpoint: Path,
+) -> PictureNet:
+    """``network`` tuned on all couples but those of ``fold``, in evaluation mode.
+
+    Goes on from ``checkpoint`` (written after every epoch) when there is one.
+    """
+    torch.manual_seed(settings.seed)
+    couples = bank.without(fold)
+    steps = settings.epochs * (len(couples) // settings.couples_in_batch)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser, schedule = _optimise(network, settings, steps=steps)
+    average = torch.optim.swa_utils.AveragedModel(
+        network,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average),
+        use_buffers=True,
+    )
+    done = _resume(checkpoint, network, average, optimiser, schedule)
+    labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
+    targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
+    for epoch in range(done, settings.epochs):
+        network.train()
+        if network.stages:
+            network.low.eval()
+        started, losses = time.monotonic(), []
+        batches = list(_batches(couples, settings, epoch=epoch))
+        progress = tqdm(batches, desc=f"fold {fold} epoch {epoch + 1}", mininterval=5)
+        for chosen in progress:
+            crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
+            hidden = None if features is None else features[torch.from_numpy(chosen)].flatten(0, 1)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network.judge(crops, hidden)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+            losses.append(float(loss.detach()))
+            progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+        _save(checkpoint, network, average, optimiser, schedule, epoch=epoch + 1)
+        seconds = time.monotonic() - started
+        print(f"fold {fold} epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.0f} s")
+    result: PictureNet = average.module
+    return result.eval()
+
+
+def store_network(network: PictureNet, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, partial)
+    partial.replace(path)
+
+
+def _batches(
+    couples: npt.NDArray[np.int64], settings: FitSettings, *, epoch: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    order = np.random.default_rng([settings.seed, epoch]).permutation(couples)
+    size = settings.couples_in_batch
+    for start in range(0, len(order) - size + 1, size):
+        yield np.sort(order[start : start + size])
+
+
+def _optimise(
+    network: PictureNet, settings: FitSettings, *, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    pretrained = list(network.high.parameters()) if network.stages else []
+    if network.stages:
+        network.low.requires_grad_(False)
+    known = {id(p) for p in pretrained}
+    fresh = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
+    groups = [{"params": fresh, "lr": settings.rate}]
+    if pretrained:
+        groups.append({"params": pretrained, "lr": settings.rate / 4})
+    optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [float(g["lr"]) for g in groups], total_steps=max(1, steps), pct_start=0.1
+    )
+    return optimiser, schedule
+
+
+def _save(
+    path: Path,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    *,
+    epoch: int,
+) -> None:
+    partial = path.with_suffix(".partial")
+    state = {
+        "epoch": epoch,
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def _resume(
+    path: Path,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:
+    """The number of epochs done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["epoch"])
