@@ -323,7 +323,7 @@ class PictureNet(nn.Module):
         super().__init__()
         width = 0
         if stages:
-            trunk = timm.create_model("mobilenetv2_100", pad_type="same")
+            trunk: Any = timm.create_model("mobilenetv2_100", pad_type="same")
             self.low = nn.Sequential(trunk.conv_stem, trunk.bn1, *trunk.blocks[:3])
             self.high = nn.Sequential(*trunk.blocks[3 : 3 + stages])
             width = (64, 96, 160, 320)[stages - 1]

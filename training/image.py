@@ -6,9 +6,11 @@ everything → out-of-fold logits of every file in every view.
 
 from __future__ import annotations
 
+import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from deepfake.preprocess import ImagePreprocess
 
 from .autoencoder import load_autoencoder
 from .export import Trained, export_onnx
-from .image_bank import BankSettings, Drawer, build_bank
+from .image_bank import Bank, BankSettings, Drawer, build_bank
 from .image_data import Picture, read_pictures
 from .image_decoders import UPSAMPLERS, train_decoders
 from .image_fakes import Pair, reconstruct
@@ -40,66 +42,107 @@ NETWORK = "picture_net"
 
 def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
-    started = time.monotonic()
     torch.set_flush_denormal(True)
     torch.set_num_threads(int(config["threads"]))
     cv2.setNumThreads(int(config["threads"]))
     preprocess = ImagePreprocess(**config["preprocess"])
-    settings = FitSettings(**config["fit"])
-    pictures = read_pictures(data / "image", folds=config["folds"])
-    pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
-    drawer = Drawer(pictures, pairs, preprocess=preprocess, settings=BankSettings(**config["bank"]))
-    bank = build_bank(drawer, folder=output / "bank")
-    first = new_network(config["network"], weights=weights, seed=settings.seed)
-    features: torch.Tensor | None = None
+    with _timed("data", output):
+        pictures = read_pictures(data / "image", folds=config["folds"])
+        pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
+        drawer = Drawer(
+            pictures, pairs, preprocess=preprocess, settings=BankSettings(**config["bank"])
+        )
+        bank = build_bank(drawer, folder=output / "bank")
     records: list[FileLogits] = []
-    networks: dict[int | None, PictureNet] = {}
-    for fold in (*range(len(config["folds"])), None):
-        stored = output / f"network-{'all' if fold is None else fold}.safetensors"
-        network = new_network(config["network"], weights=weights, seed=settings.seed)
-        if stored.exists():
-            network.load_state_dict(load_file(stored))
-        else:
-            if features is None:
-                features = low_features(first, bank, preprocess=preprocess)
-            network = fit(
-                network,
-                bank,
-                features,
-                fold=fold,
-                preprocess=preprocess,
-                settings=settings,
-                checkpoint=stored.with_suffix(".checkpoint"),
-            )
-            store_network(network, stored)
-        networks[fold] = network.eval()
-        if fold is not None:
+    folds = range(len(config["folds"]))
+    trainer = Trainer(config, bank, preprocess=preprocess, weights=weights, output=output)
+    for fold in folds:
+        network = trainer.network(fold)
+        path = output / f"fold-{fold}.jsonl"
+        if not path.exists():
             held_out = [picture for picture in pictures if picture.fold == fold]
-            path = output / f"fold-{fold}.jsonl"
-            if not path.exists():
+            with _timed(f"scores {fold}", output):
                 write_records(path, score(network, held_out, preprocess=preprocess, output=output))
-            records += read_records(path)
-    facts = {
-        "seed": settings.seed,
-        "data_sha256": data_sha256(picture.item for picture in pictures),
-        "files": len(pictures),
-        "couples": len(bank.crops),
-        "aligned_couples": int(bank.aligned.sum()),
-        "epochs": settings.epochs,
-        "wall_seconds": round(time.monotonic() - started),
-        "machine": f"{platform.machine()}, {config['threads']} thread",
-        "folds": ["+".join(sources) for sources in config["folds"]],
-        "tried": config.get("tried", []),
-    }
+        records += read_records(path)
     return Trained(
-        network=networks[None].to(memory_format=torch.contiguous_format),
+        network=trainer.network(None).to(memory_format=torch.contiguous_format),
         network_name=NETWORK,
         network_options=dict(config["network"]),
         preprocess=preprocess,
         records=records,
         limits=Applicability(**config["limits"]),
-        facts=facts,
+        facts={
+            "seed": trainer.settings.seed,
+            "data_sha256": data_sha256(picture.item for picture in pictures),
+            "files": len(pictures),
+            "couples": len(bank.crops),
+            "aligned_couples": int(bank.aligned.sum()),
+            "epochs": trainer.settings.epochs,
+            "wall_seconds": round(sum(_read_times(output).values())),
+            "machine": f"{platform.machine()} CPU, {config['threads']} thread",
+            "folds": ["+".join(sources) for sources in config["folds"]],
+            "tried": config.get("tried", []),
+        },
     )
+
+
+class Trainer:
+    """Networks by the fold that they never saw (None: all data), fitted once and then read."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        bank: Bank,
+        *,
+        preprocess: ImagePreprocess,
+        weights: Path,
+        output: Path,
+    ) -> None:
+        self.options: dict[str, int | bool] = config["network"]
+        self.settings = FitSettings(**config["fit"])
+        self.bank, self.preprocess = bank, preprocess
+        self.weights, self.output = weights, output
+        self._features: torch.Tensor | None = None
+
+    def network(self, fold: int | None) -> PictureNet:
+        name = "all" if fold is None else str(fold)
+        stored = self.output / f"network-{name}.safetensors"
+        network = new_network(self.options, weights=self.weights, seed=self.settings.seed)
+        if stored.exists():
+            network.load_state_dict(load_file(stored))
+            return network.eval()
+        with _timed(f"network {name}", self.output):
+            if self._features is None:
+                self._features = low_features(network, self.bank, preprocess=self.preprocess)
+            network = fit(
+                network,
+                self.bank,
+                self._features,
+                fold=fold,
+                preprocess=self.preprocess,
+                settings=self.settings,
+                checkpoint=stored.with_suffix(".checkpoint"),
+            )
+        store_network(network, stored)
+        return network
+
+
+@contextmanager
+def _timed(name: str, output: Path) -> Iterator[None]:
+    """Add the wall time of a step to ``seconds.json``, so that a resumed run knows the whole."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        times = _read_times(output)
+        times[name] = times.get(name, 0.0) + time.monotonic() - started
+        (output / "seconds.json").write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_times(output: Path) -> dict[str, float]:
+    path = output / "seconds.json"
+    times: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return times
 
 
 def make_pairs(

@@ -15,10 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from deepfake.errors import ModelError
+from deepfake.networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 from training import image, image_bank, image_data, image_fakes
 from training.autoencoder import Autoencoder, load_autoencoder
-from training.image_fit import FitSettings, load_imagenet, new_network
+from training.image_fit import FitSettings, fit, load_imagenet, low_features, new_network
 
 SOURCES = {"camera-a": 0, "camera-b": 0, "maker-a": 1, "maker-b": 1}
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]
@@ -70,7 +71,7 @@ def config() -> dict[str, Any]:
         "preprocess": {"side_pixels": 64, "max_windows": 2},
         "fakes": {"seed": 1, "decoder_steps": 2},
         "bank": {"couples": 12, "seed": 1},
-        "network": {"stages": 1, "residual": True},
+        "network": {"stages": 0, "residual": True},
         "fit": {"epochs": 1, "couples_in_batch": 3},
         "limits": {"min_side_pixels": 64},
     }
@@ -89,7 +90,11 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
     assert trained.network_options == config["network"]
     assert not trained.network.training
     assert trained.facts["couples"] == 12
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    stamps = {
+        path: path.stat().st_mtime_ns
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.name != "seconds.json"
+    }
     again = image.train(config, data=material, weights=weights, output=tmp_path)
     assert list(again.records) == list(trained.records)
     for path, stamp in stamps.items():
@@ -102,7 +107,7 @@ def test_bank_never_shows_a_fold_its_own_pictures(
     pictures = image_data.read_pictures(material / "image", folds=FOLDS)
     settings = {"seed": 1, "decoder_steps": 1}
     pairs = image.make_pairs(pictures, settings, weights=weights, output=tmp_path)
-    assert {pair.maker for pair in pairs} == {"taef2", *image_bank_makers()}
+    assert {pair.maker for pair in pairs} == {"taef2", *image.UPSAMPLERS}
     drawer = image_bank.Drawer(
         pictures,
         pairs,
@@ -118,10 +123,6 @@ def test_bank_never_shows_a_fold_its_own_pictures(
         seen = {bank.names[index] for index in bank.sources[kept].ravel()}
         assert not seen & set(FOLDS[fold])
     assert len(bank.without(None)) == 60
-
-
-def image_bank_makers() -> tuple[str, ...]:
-    return image.UPSAMPLERS
 
 
 def test_interrupted_bank_goes_on_to_the_same_crops(material: Path, tmp_path: Path) -> None:
@@ -219,6 +220,45 @@ def test_autoencoder_keeps_odd_sizes_and_refuses_other_weights(
     save_file({"encoder.0.bias": torch.zeros(64)}, tmp_path / "taef2.safetensors")
     with pytest.raises(ModelError, match=r"taef2\.safetensors: cannot be loaded"):
         load_autoencoder(tmp_path / "taef2.safetensors")
+
+
+def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
+    material: Path, weights: Path, tmp_path: Path
+) -> None:
+    pictures = image_data.read_pictures(material / "image", folds=FOLDS)
+    preprocess = ImagePreprocess(side_pixels=64)
+    drawer = image_bank.Drawer(
+        pictures,
+        [],
+        preprocess=preprocess,
+        settings=image_bank.BankSettings(couples=9, seed=2),
+    )
+    bank = image_bank.build_bank(drawer, folder=tmp_path / "bank")
+    first = new_network({"stages": 1, "residual": True}, weights=weights)
+    before = {key: value.clone() for key, value in first.state_dict().items()}
+    features = low_features(first, bank, preprocess=preprocess)
+    assert features is not None
+    assert features.shape == (9, 2, 32, 8, 8)
+
+    def tune(network: PictureNet, checkpoint: Path) -> PictureNet:
+        return fit(
+            network,
+            bank,
+            features,
+            fold=None,
+            preprocess=preprocess,
+            settings=FitSettings(epochs=1, couples_in_batch=3),
+            checkpoint=checkpoint,
+        )
+
+    tuned = tune(first, tmp_path / "fit.checkpoint").state_dict()
+    for key, value in before.items():
+        same = torch.equal(tuned[key], value)
+        assert same == key.startswith("low."), key
+    fresh = new_network({"stages": 1, "residual": True}, weights=weights, seed=9)
+    resumed = tune(fresh, tmp_path / "fit.checkpoint").state_dict()
+    for key, value in tuned.items():
+        assert torch.equal(resumed[key], value), key
 
 
 def test_fit_settings_are_read_from_the_configuration() -> None:
