@@ -20,11 +20,11 @@ JPEG_QUALITY = 88
 
 
 class Pictures(NamedTuple):
-    """Data URLs of equal size; ``second`` is the time of the frame in a video."""
+    """Data URLs of equal size; ``subject`` says what they show."""
 
     plain: str
     heat: str
-    second: float | None
+    subject: str
 
 
 def draw_pictures(path: Path, report: Report, *, limits: Limits) -> Pictures | None:
@@ -40,7 +40,10 @@ def draw_pictures(path: Path, report: Report, *, limits: Limits) -> Pictures | N
         return None
     pixels, heatmap = found
     pixels = _shrink(pixels)
-    return Pictures(_data_url(pixels), _data_url(overlay(pixels, heatmap)), heatmap.second)
+    subject = "The spectrogram" if heatmap.name == "audio" else "The picture"
+    if heatmap.second is not None:
+        subject = f"The frame at {heatmap.second:.2f} s"
+    return Pictures(_data_url(pixels), _data_url(overlay(pixels, heatmap)), subject)
 
 
 def _shrink(pixels: Pixels) -> Pixels:

@@ -126,14 +126,14 @@ def _reasons(report: Report) -> str:
 
 
 def _picture(pictures: Pictures) -> str:
-    frame = "The picture" if pictures.second is None else f"The frame at {pictures.second:.2f} s"
     return (
         '<figure class="df-heat"><input type="checkbox" id="df-heat-toggle" checked>'
-        '<label for="df-heat-toggle">Show the heat map over the picture</label>'
-        f'<div class="df-stack"><img src="{pictures.plain}" alt="{frame} as it is">'
-        f'<img class="df-over" src="{pictures.heat}" alt="{frame} under its heat map"></div>'
-        f"<figcaption>{frame}. The redder a part, the higher its score. The map is coarse: it "
-        "shows where to look, not the outline of what was changed.</figcaption></figure>"
+        '<label for="df-heat-toggle">Show the heat map over it</label>'
+        f'<div class="df-stack"><img src="{pictures.plain}" alt="{pictures.subject} as it is">'
+        f'<img class="df-over" src="{pictures.heat}" '
+        f'alt="{pictures.subject} under its heat map"></div>'
+        f"<figcaption>{pictures.subject}. The redder a part, the higher its score. The map is "
+        "coarse: it shows where to look, not the outline of what was changed.</figcaption></figure>"
     )
 
 

@@ -133,8 +133,15 @@ def installed_backends() -> tuple[str, ...]:
     return tuple(
         name
         for name, packages in _PACKAGES.items()
-        if all(importlib.util.find_spec(package) for package in packages)
+        if all(_is_installed(package) for package in packages)
     )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # what a blocked or half-removed package gives
+        return False
 
 
 def choose_backend(settings: Settings) -> str:

@@ -123,7 +123,10 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     detect.add_argument("paths", nargs="+", metavar="PATH", help="files to examine")
     detect.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
     detect.add_argument(
-        "--save-heatmap", type=Path, metavar="PNG", help="write the picture under its heat map"
+        "--save-heatmap",
+        type=Path,
+        metavar="PNG",
+        help="write the picture, or the spectrogram of a sound, under its heat map",
     )
     detect.set_defaults(run=run_detect)
 
@@ -178,7 +181,7 @@ def _show_report(report: Report, path: str, options: argparse.Namespace) -> None
         with open_media(path) as media:
             picture = draw(media, report)
         if picture is None:
-            print("deepfake: no heat map: no picture was scored", file=sys.stderr)
+            print("deepfake: no heat map: nothing was scored", file=sys.stderr)
         else:
             write_png(picture, options.save_heatmap)
 

@@ -1,4 +1,4 @@
-"""Where in a picture the evidence lies, from window scores alone, so for every backend."""
+"""Where in a picture or a sound the evidence lies, from window scores, so for every backend."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import SettingsError
-from .preprocess import Box, ImagePreprocess, Pixels
-from .types import Heatmap
+from .preprocess import Box, ImagePreprocess, Pixels, Samples
+from .types import Heatmap, Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_WINDOWS = 96
 MOST_CELLS = 32
+SOUND_RATE = 16000
 
 
 def heatmap(
@@ -98,17 +99,22 @@ def overlay(pixels: Pixels, shown: Heatmap) -> Pixels:
 
 
 def draw(media: Media, report: Report) -> Pixels | None:
-    """The picture, or the frame of a video, under the report's first heat map; None without one."""
+    """What :func:`located` finds, under its heat map; None without one."""
     found = located(media, report)
     return None if found is None else overlay(*found)
 
 
 def located(media: Media, report: Report) -> tuple[Pixels, Heatmap] | None:
-    """The picture or video frame that the report's first heat map lies over, and that heat map."""
+    """What the report's first heat map lies over, and that heat map: the picture, the frame of a
+    video, or the spectrogram of a sound.
+    """
     evidence = next((item for item in report.evidence if item.heatmaps), None)
     if evidence is None:
         return None
     shown = evidence.heatmaps[0]
+    if evidence.source == "audio":
+        seconds = report.media.seconds or 1.0
+        return spectrogram(media.audio(sample_rate=SOUND_RATE, max_seconds=seconds)), shown
     if shown.second is None:
         return media.image(), shown
     most = max(len(timeline.seconds) for timeline in evidence.timelines)
@@ -116,6 +122,41 @@ def located(media: Media, report: Report) -> tuple[Pixels, Heatmap] | None:
         if abs(frame.seconds - shown.second) < 1e-3:
             return frame.pixels, shown
     return None
+
+
+def spectrogram(samples: Samples) -> Pixels:
+    """A picture of mono ``samples`` at 16 kHz: time across, 0 to 8 kHz upwards, 80 dB of range.
+
+    At most 1200 columns, each the loudest of the moments that it covers.
+    """
+    import cv2
+
+    size, hop = 512, 160
+    padded = np.pad(samples, (0, max(0, size - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    step = -(-len(frames) // 1200)
+    columns = [
+        np.abs(np.fft.rfft(frames[start : start + step] * np.hanning(size), axis=1)).max(axis=0)
+        for start in range(0, len(frames), step)
+    ]
+    decibels = 20 * np.log10(np.stack(columns, axis=1)[::-1] + 1e-6)
+    scaled = np.clip(255 * (decibels - decibels.max() + 80) / 80, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_BONE)[..., ::-1], np.uint8)
+
+
+def over_time(timeline: Timeline, *, seconds: float) -> Heatmap:
+    """A heat map of one row for a sound of ``seconds``: the mean score of the windows over each
+    moment, 0 where no window is.
+    """
+    cells = min(600, max(1, round(10 * seconds)))
+    middles = (np.arange(cells) + 0.5) * seconds / cells
+    total, windows = np.zeros(cells), np.zeros(cells)
+    for start, score in zip(timeline.seconds, timeline.scores, strict=True):
+        inside = (middles >= start) & (middles < start + timeline.window_seconds)
+        total += inside * score
+        windows += inside
+    row = total / np.maximum(windows, 1)
+    return Heatmap(name=timeline.name, values=(tuple(float(value) for value in row),))
 
 
 def write_png(pixels: Pixels, path: Path) -> None:

@@ -39,7 +39,7 @@ class Limits:
 class DetectOptions:
     """What to do with one file. Out-of-range values raise ``SettingsError``."""
 
-    heatmap: bool = _option(False, "show where in the picture the evidence lies")
+    heatmap: bool = _option(False, "show where in the picture or the sound the evidence lies")
     stability: bool = _option(True, "score pictures again after one recompression")
     prior: float = _option(
         0.5, "share of synthetic files you expect; shifts the probability", 0.0001, 0.9999

@@ -71,7 +71,8 @@ class Timeline:
 class Heatmap:
     """A coarse grid of scores over a picture, rows from the top, each value in 0…1.
 
-    The grid spans the whole upright picture. ``second`` is the frame's time in a video.
+    The grid spans the whole upright picture, or, in one row, the whole sound. ``second`` is the
+    frame's time in a video.
     """
 
     name: str

@@ -51,9 +51,14 @@ def test_json_lines_for_machines(
     assert "bad.jpg" in captured.err
 
 
-def test_heatmap_is_written_as_png(picture: Path, tmp_path: Path, known_models: Path) -> None:
-    output = tmp_path / "where.png"
-    arguments = ["detect", str(picture), "--models", str(known_models)]
+@pytest.mark.parametrize("kind", ["image", "audio"])
+def test_heatmap_is_written_as_png(
+    picture: Path, tmp_path: Path, known_models: Path, kind: str
+) -> None:
+    sound, output = tmp_path / "speech.wav", tmp_path / "where.png"
+    sound.write_bytes(wav_bytes(speech(2.0)))
+    path = picture if kind == "image" else sound
+    arguments = ["detect", str(path), "--models", str(known_models)]
     assert main([*arguments, "--save-heatmap", str(output)]) == 0
     assert output.read_bytes().startswith(b"\x89PNG")
 

@@ -8,7 +8,7 @@ import pytest
 from deepfake import explain
 from deepfake.engine import Engine
 from deepfake.settings import Settings
-from deepfake.types import Heatmap
+from deepfake.types import Heatmap, Timeline
 
 
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (20, 500), (900, 700), (8000, 6000)])
@@ -46,3 +46,23 @@ def test_overlay_leaves_clean_parts_alone() -> None:
     assert drawn.shape == pixels.shape
     assert (drawn[:, :9] == 90).all()
     assert (drawn[:, -1, 0] > 150).all()
+
+
+def test_a_sound_is_red_where_its_windows_score() -> None:
+    timeline = Timeline(
+        name="audio", seconds=(0.0, 1.0, 2.0), scores=(0.0, 0.0, 1.0), window_seconds=2.0
+    )
+    row = np.array(explain.over_time(timeline, seconds=5.0).values[0])
+    assert row[:20].max() == 0.0
+    assert row[20:30].mean() == pytest.approx(0.5)
+    assert row[30:40].min() == 1.0
+    assert row[40:].max() == 0.0
+
+
+def test_spectrogram_shows_a_tone_at_its_height() -> None:
+    samples = np.sin(2 * np.pi * 2000 * np.arange(48000) / 16000).astype(np.float32)
+    picture = explain.spectrogram(samples).astype(int).sum(axis=2)
+    brightest = picture.mean(axis=1).argmax()
+    assert brightest == pytest.approx(0.75 * picture.shape[0], abs=3)
+    assert explain.spectrogram(np.zeros(3, np.float32)).shape == (257, 1, 3)
+    assert explain.spectrogram(np.zeros(40 * 16000, np.float32)).shape[1] <= 1200

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..preprocess import AudioPreprocess, AudioWindows, Samples
+from ..explain import over_time
+from ..preprocess import AudioPreprocess, AudioWindows
 from ..speech import CHUNK_SECONDS, find_speech, speech_share
 from ..types import Evidence, Kind, Status, Timeline
 from .claims import EXPLANATIONS, word_score
@@ -46,6 +47,8 @@ class Audio:
             return [self._skip(reason)]
         windows = _spoken(preprocess(samples), speech, preprocess)
         scored = engine.score(bundle, windows.batch)
+        seconds = len(samples) / preprocess.sample_rate
+        timeline = _timeline(windows, scored, preprocess, seconds)
         clipped = float(np.mean(np.abs(samples) >= 0.999)) > CLIPPED_SHARE
         caution = "clipped" if clipped else None
         points = bundle.calibration.points
@@ -58,7 +61,8 @@ class Audio:
                 score=scored.score,
                 interval=scored.interval,
                 points=points,
-                timelines=(_timeline(windows, scored, preprocess, samples),),
+                timelines=(timeline,),
+                heatmaps=(over_time(timeline, seconds=seconds),) if options.heatmap else (),
                 details={
                     "bundle": bundle.name,
                     "windows": len(scored.windows),
@@ -89,11 +93,11 @@ def _spoken(
 
 
 def _timeline(
-    windows: AudioWindows, scored: Scored, preprocess: AudioPreprocess, samples: Samples
+    windows: AudioWindows, scored: Scored, preprocess: AudioPreprocess, seconds: float
 ) -> Timeline:
     return Timeline(
         name="audio",
         seconds=windows.seconds,
         scores=scored.windows,
-        window_seconds=min(preprocess.window_seconds, len(samples) / preprocess.sample_rate),
+        window_seconds=min(preprocess.window_seconds, seconds),
     )

@@ -166,10 +166,10 @@ def test_the_report_can_be_saved_as_it_is() -> None:
 
 
 def test_pictures_have_texts_for_those_who_cannot_see_them() -> None:
-    pictures = Pictures("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", 1.5)
+    pictures = Pictures("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", "The frame")
     tree = Tree(render_report(make_report(), pictures=pictures))
     texts = [value for name, value in tree.attributes if name == "alt"]
-    assert texts == ["The frame at 1.50 s as it is", "The frame at 1.50 s under its heat map"]
+    assert texts == ["The frame as it is", "The frame under its heat map"]
     assert ("for", "df-heat-toggle") in tree.attributes
     assert ("id", "df-heat-toggle") in tree.attributes
 
