@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import time
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from deepfake import perturb
 from deepfake.bundle import Applicability
+from deepfake.errors import SettingsError
 from deepfake.networks import create
 from deepfake.preprocess import AudioPreprocess, Samples
 
@@ -47,10 +49,11 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     """Train by ``config``; everything finished is kept in ``output`` and not done again.
 
     ``weights`` is not used: the networks start from random values. Raises ``OSError`` for missing
-    material and ``SettingsError`` for folders without a fold.
+    material and ``SettingsError`` for folders without a fold or an ``output`` of other settings.
     """
     del weights
     started = time.monotonic()
+    check_settings(config, output=output)
     torch.set_num_threads(int(config["threads"]))
     torch.set_flush_denormal(True)
     preprocess = AudioPreprocess(**config["preprocess"])
@@ -90,6 +93,18 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         limits=Applicability(**config["limits"]),
         facts=facts,
     )
+
+
+def check_settings(config: dict[str, Any], *, output: Path) -> None:
+    """Note the settings in ``output``; raises ``SettingsError`` when others are there already."""
+    kept = {key: value for key, value in config.items() if key not in ("card", "tried", "threads")}
+    text, path = json.dumps(kept, indent=1, sort_keys=True), output / "settings.json"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise SettingsError(
+            f"run folder {output.name}: holds the work of other settings",
+            hint="remove it or name another one with --runs",
+        )
+    path.write_text(text, encoding="utf-8")
 
 
 def prepare_pool(

@@ -24,6 +24,7 @@ from deepfake.preprocess import Samples
 
 SAMPLE_RATE = 16000
 FFT, HOP, MELS = 1024, 256, 80
+STEPS_PER_CHECKPOINT = 200
 
 
 class MelVocoder(nn.Module):
@@ -182,25 +183,27 @@ def train_resynthesiser(
 ) -> nn.Module:
     """Train on random crops of ``sounds``, or read ``path`` when it is already there.
 
-    The last two thirds of the steps add a critic (least-squares GAN, Mao et al. 2017).
+    The last two thirds of the steps add a critic (least-squares GAN, Mao et al. 2017). Every 200
+    steps are kept beside ``path`` as ``.checkpoint``, from which an interrupted run goes on.
     """
     if path.exists():
         network.load_state_dict(load_file(path))
         return network.eval()
-    rng = np.random.default_rng(seed)
     aligned = isinstance(network, WaveCodec)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.8, 0.95))
     critic = SpectrumCritic()
     critic_optimiser = torch.optim.AdamW(critic.parameters(), lr=4e-4, betas=(0.8, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps)
-    for step in (bar := tqdm(range(steps), desc=path.stem, mininterval=5)):
-        crops = []
-        for index in rng.integers(len(sounds), size=sounds_per_step):
-            sound = np.resize(sounds[index], max(samples_per_sound, len(sounds[index])))
-            start = int(rng.integers(len(sound) - samples_per_sound + 1))
-            crop = sound[start : start + samples_per_sound]
-            crops.append(crop * (rng.uniform(0.05, 0.15) / max(1e-3, float(crop.std()))))
-        target = torch.from_numpy(np.stack(crops).astype(np.float32))
+    parts: tuple[Any, ...] = (network, critic, optimiser, critic_optimiser, schedule)
+    checkpoint, first = path.with_suffix(".checkpoint"), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        first = int(state["step"])
+        for part, values in zip(parts, state["parts"], strict=True):
+            part.load_state_dict(values)
+    for step in (bar := tqdm(range(first, steps), desc=path.stem, mininterval=5)):
+        rng = np.random.default_rng((seed, step))
+        target = _draw_crops(sounds, count=sounds_per_step, samples=samples_per_sound, rng=rng)
         made = network(target)
         loss = resynthesis_loss(made, target, aligned=aligned)
         if step > steps // 3:
@@ -212,10 +215,29 @@ def train_resynthesiser(
         optimiser.step()
         schedule.step()
         bar.set_postfix(loss=f"{float(loss.detach()):.2f}")
+        if (step + 1) % STEPS_PER_CHECKPOINT == 0:
+            partial = path.with_suffix(".partial")
+            states = [part.state_dict() for part in parts]
+            torch.save({"step": step + 1, "parts": states}, partial)
+            partial.replace(checkpoint)
     partial = path.with_suffix(".partial")
     save_file(network.state_dict(), partial)
     partial.replace(path)
+    checkpoint.unlink(missing_ok=True)
     return network.eval()
+
+
+def _draw_crops(
+    sounds: Sequence[Samples], *, count: int, samples: int, rng: np.random.Generator
+) -> torch.Tensor:
+    """Random crops (count, samples), each at a random level."""
+    crops = []
+    for index in rng.integers(len(sounds), size=count):
+        sound = np.resize(sounds[index], max(samples, len(sounds[index])))
+        start = int(rng.integers(len(sound) - samples + 1))
+        crop = sound[start : start + samples]
+        crops.append(crop * (rng.uniform(0.05, 0.15) / max(1e-3, float(crop.std()))))
+    return torch.from_numpy(np.stack(crops).astype(np.float32))
 
 
 def _train_critic(

@@ -14,7 +14,7 @@ from scipy.io import wavfile
 from deepfake import perturb
 from deepfake.errors import SettingsError
 from deepfake.networks import create
-from training import audio, audio_data
+from training import audio, audio_data, audio_vocoder
 from training.audio_fit import Fit, Sampler
 from training.audio_vocoder import MelVocoder, WaveCodec, train_resynthesiser
 from training.export import export_onnx
@@ -132,6 +132,13 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
         torch.testing.assert_close(one, two)
 
 
+def test_other_settings_do_not_mix_with_what_is_there(run: tuple[Any, Path]) -> None:
+    _, output = run
+    with pytest.raises(SettingsError, match="holds the work of other settings; remove it"):
+        audio.check_settings({**settings(), "seed": 4}, output=output)
+    audio.check_settings({**settings(), "threads": 2}, output=output)
+
+
 def test_batches_hold_pairs_and_nothing_that_is_held_out(
     run: tuple[Any, Path], material: Path
 ) -> None:
@@ -179,6 +186,38 @@ def test_resynthesisers_learn(network: torch.nn.Module, tmp_path: Path) -> None:
     made = network(target)
     assert made.shape == target.shape
     assert float(resynthesis_loss(made, target, aligned=False).detach()) < before - 0.3
+
+
+def test_an_interrupted_resynthesiser_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds = [voice(1, seconds=1.0).astype(np.float32)]
+    monkeypatch.setattr(audio_vocoder, "STEPS_PER_CHECKPOINT", 2)
+    real, calls = audio_vocoder.resynthesis_loss, []
+
+    def stop_at_fourth_step(*values: Any, **options: Any) -> torch.Tensor:
+        calls.append(values)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*values, **options)
+
+    def fit(name: str) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        network = MelVocoder(width=8, layers=1)
+        path = tmp_path / f"{name}.safetensors"
+        train_resynthesiser(
+            network, sounds, path=path, steps=5, seed=0, sounds_per_step=1, samples_per_sound=2048
+        )
+        return network.state_dict()
+
+    whole = fit("whole")
+    monkeypatch.setattr(audio_vocoder, "resynthesis_loss", stop_at_fourth_step)
+    with pytest.raises(KeyboardInterrupt):
+        fit("parts")
+    resumed = fit("parts")
+    assert len(calls) == 7
+    for key, value in whole.items():
+        torch.testing.assert_close(resumed[key], value)
 
 
 def test_networks_export_and_agree(tmp_path: Path) -> None:
