@@ -71,8 +71,12 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         checked += score_clips(network, genuine, checks, fold=number, path=path)
     network = train_fold(config, number=None, clips=clips, pool=pool, output=output)
     shifts = shortcut_shifts(records, checked)
+    deviations = shortcut_deviations(records, checked)
     for name, shift in shifts.items():
-        print(f"{name}: mean score of genuine speech moves by {shift:+.4f}")
+        print(
+            f"{name}: genuine speech moves by {shift:+.4f} in mean score, "
+            f"{deviations[name]:.2f} standard deviations a clip"
+        )
     facts = {
         **{key: config[key] for key in ("seed", "network", "network_options", "fit")},
         "data_sha256": data_sha256(clip.item for clip in clips),
@@ -80,6 +84,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         "pool_windows": len(pool.clips),
         "folds": {str(fold["name"]): list(fold["folders"]) for fold in config["folds"]},
         "shortcut_shifts": shifts,
+        "shortcut_deviations": deviations,
         "wall_seconds_of_the_last_run": round(time.monotonic() - started),
         "machine": f"{platform.machine()}, {config['threads']} thread",
         "tried": config.get("tried", []),
@@ -226,3 +231,22 @@ def shortcut_shifts(
         name: round(mean_score([r for r in checked if r.view == name]) - before, 4)
         for name in CHECKS
     }
+
+
+def shortcut_deviations(
+    records: Sequence[FileLogits], checked: Sequence[FileLogits]
+) -> dict[str, float]:
+    """Root mean square move of a genuine clip's logit, in standard deviations between the genuine
+    clips of its fold. Unlike a score it does not look small because a calibration is flat.
+    """
+    before = {r.path: r for r in records if r.view == "clean" and not r.label}
+    mean = {path: float(np.mean(r.logits)) for path, r in before.items()}
+    spread = {
+        fold: float(np.std([mean[r.path] for r in before.values() if r.fold == fold]))
+        for fold in {r.fold for r in before.values()}
+    }
+    moves: dict[str, list[float]] = {name: [] for name in CHECKS}
+    for record in checked:
+        move = float(np.mean(record.logits)) - mean[record.path]
+        moves[record.view].append(move / max(spread[record.fold], 1e-6))
+    return {name: round(float(np.sqrt(np.mean(np.square(m)))), 3) for name, m in moves.items()}
