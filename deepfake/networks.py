@@ -22,8 +22,8 @@ def create(name: str, **options: Any) -> nn.Module:
     """A network with fresh weights; raises ``ModelError`` for an unknown name."""
     builders: dict[str, Any] = {
         "spectrogram_resnet": spectrogram_resnet,
+        "spectrogram_mobilenet": spectrogram_mobilenet,
         "cepstrum_lcnn": cepstrum_lcnn,
-        "speech_ensemble": speech_ensemble,
         "picture_net": PictureNet,
     }
     if name not in builders:
@@ -63,14 +63,17 @@ class LogSpectrum(nn.Module):
     The discrete Fourier transform is a strided convolution, so that the exported graph needs no
     STFT. Every bin has its mean over time taken away (cepstral mean normalisation), which removes
     level, equalisation and the long-term spectrum of the room and the microphone. ``floor`` hides
-    whatever lies that far below the window's mean power (-26 dBFS).
+    whatever lies that far below the window's mean power (-26 dBFS). ``merge`` neighbouring bins
+    count as one.
     """
 
     kernels: torch.Tensor
 
-    def __init__(self, *, fft: int = 512, hop: int = 160, floor: float = 1e-6) -> None:
+    def __init__(
+        self, *, fft: int = 512, hop: int = 160, floor: float = 1e-6, merge: int = 1
+    ) -> None:
         super().__init__()
-        self.hop, self.floor = hop, floor
+        self.hop, self.floor, self.merge = hop, floor, merge
         bins = fft // 2
         angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(fft)) / fft
         taper = np.hanning(fft + 1)[:-1]
@@ -82,6 +85,8 @@ class LogSpectrum(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         power = self.power(samples)
+        if self.merge > 1:
+            power = nn.functional.avg_pool2d(power[:, None], (self.merge, 1))[:, 0]
         decibels = torch.log(power + self.floor)
         return ((decibels - decibels.mean(dim=2, keepdim=True)) / 3.0)[:, None]
 
@@ -216,27 +221,6 @@ class SpeechNet(nn.Module):
         return features * keep * frames
 
 
-class SpeechEnsemble(nn.Module):
-    """The mean logit of several networks that were trained side by side."""
-
-    def __init__(self, members: list[SpeechNet]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        return torch.stack([member(samples) for member in self.members]).mean(dim=0)
-
-
-def speech_ensemble(*, members: list[dict[str, Any]]) -> SpeechEnsemble:
-    """``members`` hold a ``name`` of this module's speech networks and its options."""
-    known = {"spectrogram_resnet": spectrogram_resnet, "cepstrum_lcnn": cepstrum_lcnn}
-    made = []
-    for member in members:
-        options = dict(member)
-        made.append(known[options.pop("name")](**options))
-    return SpeechEnsemble(made)
-
-
 def spectrogram_resnet(*, width: int = 24, dense: int = 128) -> SpeechNet:
     """A small ResNet on the linear-frequency log spectrogram (256 bins of 31 Hz, 10 ms)."""
     trunk = nn.Sequential(
@@ -249,6 +233,17 @@ def spectrogram_resnet(*, width: int = 24, dense: int = 128) -> SpeechNet:
         _ResidualPair(2 * width, 4 * width, stride=2),
     )
     return SpeechNet(LogSpectrum(), trunk, rows=256, width=dense)
+
+
+def spectrogram_mobilenet(*, stages: int = 5, dense: int = 128) -> SpeechNet:
+    """The first ``stages`` stages of MobileNetV2 (Sandler et al. 2018) on the linear-frequency log
+    spectrogram (128 bands of 62 Hz, 10 ms).
+    """
+    import timm
+
+    whole: Any = timm.create_model("mobilenetv2_100", in_chans=1, pad_type="same")
+    trunk = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:stages])
+    return SpeechNet(LogSpectrum(merge=2), trunk, rows=128, width=dense)
 
 
 def cepstrum_lcnn(*, width: int = 16, dense: int = 128) -> SpeechNet:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from deepfake import perturb
 from deepfake.bundle import Applicability
 from deepfake.errors import SettingsError
-from deepfake.networks import create
+from deepfake.networks import SpeechNet, create
 from deepfake.preprocess import AudioPreprocess, Samples
 
 from .audio_data import Clip, Pool, make_pool, read_clips
@@ -26,6 +26,7 @@ from .audio_fakes import make_copies, prepare_makers, store
 from .audio_fit import Fit, fit_network
 from .calibrate import choose_pooling, fit_calibration
 from .export import Trained
+from .imagenet import load_mobilenet
 from .manifests import data_sha256
 from .records import FileLogits, read_records, write_records
 
@@ -48,10 +49,10 @@ CHECKS: Mapping[str, Callable[[Samples], Samples]] = {
 def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
     """Train by ``config``; everything finished is kept in ``output`` and not done again.
 
-    ``weights`` is not used: the networks start from random values. Raises ``OSError`` for missing
-    material and ``SettingsError`` for folders without a fold or an ``output`` of other settings.
+    ``weights`` holds the ImageNet weights that a ``spectrogram_mobilenet`` starts from. Raises
+    ``OSError`` for missing material, ``ModelError`` for missing weights and ``SettingsError`` for
+    folders without a fold or an ``output`` of other settings.
     """
-    del weights
     started = time.monotonic()
     check_settings(config, output=output)
     torch.set_num_threads(int(config["threads"]))
@@ -65,11 +66,15 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     records, checked = [], []
     for number in range(len(config["folds"])):
         name = f"fold_{number}"
-        network = train_fold(config, number=number, clips=clips, pool=pool, output=output)
+        network = train_fold(
+            config, number=number, clips=clips, pool=pool, weights=weights, output=output
+        )
         records += score_clips(network, clips, windows, fold=number, path=output / f"{name}.jsonl")
         path = output / f"{name}_checks.jsonl"
         checked += score_clips(network, genuine, checks, fold=number, path=path)
-    network = train_fold(config, number=None, clips=clips, pool=pool, output=output)
+    network = train_fold(
+        config, number=None, clips=clips, pool=pool, weights=weights, output=output
+    )
     shifts = shortcut_shifts(records, checked)
     deviations = shortcut_deviations(records, checked)
     for name, shift in shifts.items():
@@ -133,11 +138,23 @@ def prepare_pool(
 
 
 def train_fold(
-    config: dict[str, Any], *, number: int | None, clips: Sequence[Clip], pool: Pool, output: Path
-) -> nn.Module:
+    config: dict[str, Any],
+    *,
+    number: int | None,
+    clips: Sequence[Clip],
+    pool: Pool,
+    weights: Path,
+    output: Path,
+) -> SpeechNet:
     """The network that never saw fold ``number``, or with None the one that saw everything."""
     torch.manual_seed(int(config["seed"]))
     network = create(config["network"], **config["network_options"])
+    assert isinstance(network, SpeechNet)
+    if config["network"] == "spectrogram_mobilenet":
+        stages = int(config["network_options"]["stages"])
+        places = {"conv_stem": "trunk.0", "bn1": "trunk.1"}
+        places |= {f"blocks.{stage}": f"trunk.{2 + stage}" for stage in range(stages)}
+        load_mobilenet(network, weights, places=places)
     folds = np.array([clip.fold for clip in clips])[pool.clips]
     allowed = np.ones(len(folds), dtype=bool)
     if number is not None:

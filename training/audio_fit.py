@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepfake.networks import SpeechEnsemble, SpeechNet
+from deepfake.networks import SpeechNet
 
 from .audio_data import Clip, Pool
 
@@ -30,8 +30,9 @@ class Fit:
 
     A batch holds ``genuine`` windows, the copies of ``paired`` of them made through the same
     channel, and ``fakes`` of the systems of the manifest. ``pair_weight`` weighs the loss that
-    ranks a copy above its original. ``average`` is the decay of the averaged weights. With
-    ``crop_samples`` a step sees so much of each window, at the same place in all of them.
+    ranks a copy above its original. ``average`` is the decay of the averaged weights.
+    ``trunk_rate`` is the trunk's share of the learning rate, below 1 for one with ImageNet weights.
+    With ``crop_samples`` a step sees so much of each window, at the same place in all of them.
     """
 
     steps: int
@@ -40,6 +41,7 @@ class Fit:
     paired: int = 9
     fakes: int = 9
     learning_rate: float = 1.5e-3
+    trunk_rate: float = 1.0
     weight_decay: float = 0.02
     smoothing: float = 0.05
     pair_weight: float = 0.3
@@ -82,7 +84,7 @@ class Sampler:
 
 
 def fit_network(
-    network: nn.Module,
+    network: SpeechNet,
     pool: Pool,
     *,
     allowed: Rows,
@@ -90,7 +92,7 @@ def fit_network(
     fit: Fit,
     path: Path,
     seed: int,
-) -> nn.Module:
+) -> SpeechNet:
     """Train on the ``allowed`` rows of the pool and return the averaged network.
 
     ``path`` plus ``.safetensors`` is the result, read back when it exists; ``.checkpoint`` holds
@@ -102,9 +104,12 @@ def fit_network(
         return network.eval()
     sampler = Sampler(pool, allowed=allowed, clips=clips, fit=fit)
     network = network.to(memory_format=torch.channels_last)
+    trunk = [value for name, value in network.named_parameters() if "trunk." in name]
+    rest = [value for name, value in network.named_parameters() if "trunk." not in name]
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay
+        [{"params": trunk}, {"params": rest}], weight_decay=fit.weight_decay
     )
+    shares = (fit.trunk_rate, 1.0)
     average = {key: value.clone() for key, value in network.state_dict().items()}
     epoch = _resume(path, network=network, optimiser=optimiser, average=average)
     network.train()
@@ -115,8 +120,8 @@ def fit_network(
         first = epoch * fit.steps_per_epoch
         steps = range(first, min(fit.steps, first + fit.steps_per_epoch))
         for step in (bar := tqdm(steps, desc=f"{path.name} epoch {epoch}", mininterval=5)):
-            for group in optimiser.param_groups:
-                group["lr"] = fit.learning_rate * _pace(step / fit.steps)
+            for group, share in zip(optimiser.param_groups, shares, strict=True):
+                group["lr"] = share * fit.learning_rate * _pace(step / fit.steps)
             rows, labels = sampler.draw(rng)
             batch = pool.batch(rows)
             if fit.crop_samples:
@@ -141,15 +146,6 @@ def fit_network(
 
 
 def _loss(
-    network: nn.Module, batch: npt.NDArray[np.float32], labels: Rows, *, fit: Fit
-) -> torch.Tensor:
-    """The mean loss of the members, each of which has to be right alone."""
-    members = network.members if isinstance(network, SpeechEnsemble) else [network]
-    losses = [_member_loss(member, batch, labels, fit=fit) for member in members]  # type: ignore[arg-type]
-    return torch.stack(losses).sum()
-
-
-def _member_loss(
     network: SpeechNet, batch: npt.NDArray[np.float32], labels: Rows, *, fit: Fit
 ) -> torch.Tensor:
     features = network.features(torch.from_numpy(batch))

@@ -133,7 +133,7 @@ def build_bank(drawer: Drawer, *, folder: Path) -> Bank:
         lines = lines if lines and json.loads(lines[0]) == key else []
     mode = "r+" if lines else "w+"
     shape = (settings.couples, 2, side, side, 3)
-    crops = np.lib.format.open_memmap(crops_path, mode=mode, dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
+    crops = np.lib.format.open_memmap(crops_path, mode=mode, dtype=np.uint8, shape=shape)
     if not lines:
         lines = [json.dumps(key)]
         facts_path.write_text(lines[0] + "\n", encoding="utf-8")

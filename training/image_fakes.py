@@ -84,7 +84,8 @@ def _choose_crop(photo: Picture, *, seed: int) -> tuple[Pixels, int]:
     pixels, quality = photo.pixels, photo.quality
     factor = float(rng.uniform(0.5, 0.9))
     if rng.random() < 0.5 and factor * min(pixels.shape[:2]) >= PAIR_LEAST:
-        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(shrunk, np.uint8)
         quality = 0
     height, width = (min(PAIR_SIDE, side // 8 * 8) for side in pixels.shape[:2])
     top, left = (

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from deepfake.errors import ModelError
 from deepfake.networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 
 from .image_bank import Bank
+from .imagenet import load_mobilenet
 
 FEATURE_BATCH = 64
 
@@ -43,32 +44,11 @@ def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1)
     torch.manual_seed(seed)
     network = PictureNet(**options)  # type: ignore[arg-type]
     if network.stages:
-        load_imagenet(network, weights / "mobilenetv2_100_imagenet1k.safetensors")
+        places = {"conv_stem": "low.0", "bn1": "low.1"}
+        places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
+        places |= {f"blocks.{3 + index}": f"high.{index}" for index in range(network.stages)}
+        load_mobilenet(network, weights, places=places)
     return network
-
-
-def load_imagenet(network: PictureNet, path: Path) -> None:
-    """Fill ``low`` and ``high`` from timm's ``mobilenetv2_100``; raises ``ModelError``."""
-    try:
-        values = {key: value.float() for key, value in load_file(path).items()}
-    except OSError as error:
-        raise ModelError(
-            f"weights {path.name}: cannot be read ({error})",
-            hint="give the folder that holds it as --weights",
-        ) from error
-    places = {"conv_stem": "low.0", "bn1": "low.1"}
-    places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
-    places |= {f"blocks.{3 + index}": f"high.{index}" for index in range(network.stages)}
-    renamed = {}
-    for key, value in values.items():
-        for old, new in places.items():
-            if key.startswith(old + "."):
-                renamed[new + key.removeprefix(old)] = value
-    _, unexpected = network.load_state_dict(renamed, strict=False)
-    wanted = {key for key in network.state_dict() if key.startswith(("low.", "high."))}
-    missing = [key for key in wanted - set(renamed) if not key.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise ModelError(f"weights {path.name}: lack {missing[:3]}, have too many {unexpected[:3]}")
 
 
 @torch.inference_mode()
@@ -113,11 +93,11 @@ def fit(
     torch.manual_seed(settings.seed)
     couples = bank.without(fold)
     steps = settings.epochs * (len(couples) // settings.couples_in_batch)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     optimiser, schedule = _optimise(network, settings, steps=steps)
-    average = torch.optim.swa_utils.AveragedModel(
+    average = AveragedModel(
         network,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average),
+        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
         use_buffers=True,
     )
     done = _resume(checkpoint, network, average, optimiser, schedule)
@@ -147,8 +127,9 @@ def fit(
         _save(checkpoint, network, average, optimiser, schedule, epoch=epoch + 1)
         seconds = time.monotonic() - started
         print(f"fold {fold} epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.0f} s")
-    result: PictureNet = average.module
-    return result.eval()
+    result = average.module.eval()
+    assert isinstance(result, PictureNet)
+    return result
 
 
 def store_network(network: PictureNet, path: Path) -> None:
@@ -174,12 +155,14 @@ def _optimise(
         network.low.requires_grad_(False)
     known = {id(p) for p in pretrained}
     fresh = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
-    groups = [{"params": fresh, "lr": settings.rate}]
-    if pretrained:
-        groups.append({"params": pretrained, "lr": settings.rate / 4})
+    rates = [settings.rate, settings.rate / 4][: 1 + bool(pretrained)]
+    groups = [
+        {"params": parameters, "lr": rate}
+        for parameters, rate in zip((fresh, pretrained), rates, strict=False)
+    ]
     optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [float(g["lr"]) for g in groups], total_steps=max(1, steps), pct_start=0.1
+        optimiser, rates, total_steps=max(1, steps), pct_start=0.1
     )
     return optimiser, schedule
 

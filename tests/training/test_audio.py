@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.io import wavfile
 
 from deepfake import perturb
-from deepfake.errors import SettingsError
+from deepfake.errors import ModelError, SettingsError
 from deepfake.networks import create
 from training import audio, audio_data, audio_vocoder
 from training.audio_fit import Fit, Sampler
 from training.audio_vocoder import MelVocoder, WaveCodec, train_resynthesiser
 from training.export import export_onnx
+from training.imagenet import FILE, load_mobilenet
 
 RATE = 16000
 FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
@@ -112,7 +114,9 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
     clips = audio_data.read_clips(material / "audio", folds=config["folds"])
     preprocess = trained.preprocess
     pool = audio.prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
-    whole = audio.train_fold(config, number=0, clips=clips, pool=pool, output=output)
+    whole = audio.train_fold(
+        config, number=0, clips=clips, pool=pool, weights=output, output=output
+    )
     real = audio_data.Pool.batch
     calls = []
 
@@ -124,9 +128,13 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr(audio_data.Pool, "batch", stop_in_second_epoch)
     with pytest.raises(KeyboardInterrupt):
-        audio.train_fold(config, number=0, clips=clips, pool=pool, output=tmp_path)
+        audio.train_fold(
+            config, number=0, clips=clips, pool=pool, weights=tmp_path, output=tmp_path
+        )
     assert (tmp_path / "fold_0.checkpoint").exists()
-    resumed = audio.train_fold(config, number=0, clips=clips, pool=pool, output=tmp_path)
+    resumed = audio.train_fold(
+        config, number=0, clips=clips, pool=pool, weights=tmp_path, output=tmp_path
+    )
     assert len(calls) == 3
     for one, two in zip(resumed.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one, two)
@@ -220,15 +228,19 @@ def test_an_interrupted_resynthesiser_goes_on(
         torch.testing.assert_close(resumed[key], value)
 
 
-def test_networks_export_and_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("spectrogram_resnet", {"width": 4, "dense": 8}),
+        ("spectrogram_mobilenet", {"stages": 2, "dense": 8}),
+        ("cepstrum_lcnn", {"width": 4, "dense": 8}),
+    ],
+)
+def test_networks_export_and_agree(tmp_path: Path, name: str, options: dict[str, int]) -> None:
     import onnxruntime
 
     torch.manual_seed(0)
-    members = [
-        {"name": "spectrogram_resnet", "width": 4, "dense": 8},
-        {"name": "cepstrum_lcnn", "width": 4, "dense": 8},
-    ]
-    network = create("speech_ensemble", members=members).eval()
+    network = create(name, **options).eval()
     batch = np.stack([voice(seed, seconds=1.0) for seed in range(3)]).astype(np.float32)
     export_onnx(network, batch, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
@@ -239,3 +251,20 @@ def test_networks_export_and_agree(tmp_path: Path) -> None:
     assert logits.shape == (3,)
     np.testing.assert_allclose(logits, expected, atol=1e-3)
     assert np.abs(louder - expected).max() < 0.05
+
+
+def test_imagenet_weights_reach_the_trunk(tmp_path: Path) -> None:
+    import timm
+
+    whole = timm.create_model("mobilenetv2_100", pad_type="same")
+    save_file(whole.state_dict(), tmp_path / FILE)
+    network = create("spectrogram_mobilenet", stages=2, dense=8)
+    places = {"conv_stem": "trunk.0", "blocks.1": "trunk.3"}
+    load_mobilenet(network, tmp_path, places=places)
+    stem = whole.conv_stem.weight.sum(1, keepdim=True)
+    torch.testing.assert_close(network.trunk[0].weight, stem)
+    torch.testing.assert_close(
+        network.trunk[3].state_dict(), whole.blocks[1].state_dict(), rtol=0, atol=0
+    )
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_mobilenet(network, tmp_path / "nowhere", places=places)

@@ -19,7 +19,8 @@ from deepfake.networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 from training import image, image_bank, image_data, image_fakes
 from training.autoencoder import Autoencoder, load_autoencoder
-from training.image_fit import FitSettings, fit, load_imagenet, low_features, new_network
+from training.image_fit import FitSettings, fit, low_features, new_network
+from training.imagenet import FILE
 
 SOURCES = {"camera-a": 0, "camera-b": 0, "maker-a": 1, "maker-b": 1}
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]
@@ -203,11 +204,12 @@ def test_imagenet_weights_reach_the_network(weights: Path, tmp_path: Path) -> No
     with torch.inference_mode():
         hidden = trunk.eval().blocks[:5](trunk.bn1(trunk.conv_stem(batch)))
         torch.testing.assert_close(network.eval().high(network.low(batch)), hidden)
-    save_file({"conv_stem.weight": torch.zeros(32, 3, 3, 3)}, tmp_path / "part.safetensors")
-    with pytest.raises(ModelError, match="lack"):
-        load_imagenet(network, tmp_path / "part.safetensors")
+    options = {"stages": 2, "residual": False}
     with pytest.raises(ModelError, match="cannot be read"):
-        load_imagenet(network, tmp_path / "none.safetensors")
+        new_network(options, weights=tmp_path)
+    save_file({"conv_stem.weight": torch.zeros(32, 3, 3, 3)}, tmp_path / FILE)
+    with pytest.raises(ModelError, match="lack"):
+        new_network(options, weights=tmp_path)
 
 
 def test_autoencoder_keeps_odd_sizes_and_refuses_other_weights(
