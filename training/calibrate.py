@@ -1,7 +1,7 @@
 """Calibration on out-of-fold logits: Platt scaling and operating points.
 
-Every source counts equally within its class and both classes count equally, so that neither a
-large set nor the mix of the training material sets the probabilities.
+Both classes count equally, the groups within a class, and the sources within a group, so that
+neither a large set nor the mix of the training material sets the probabilities.
 """
 
 from __future__ import annotations
@@ -101,11 +101,18 @@ def cross_calibrate(records: Sequence[FileLogits], *, top_fraction: float) -> li
 
 
 def source_weights(records: Sequence[FileLogits]) -> Array:
-    """Weights that sum to 1 for each class and are equal between the sources of a class."""
-    files = Counter((record.label, record.source) for record in records)
-    sources = Counter(label for label, _ in files)
+    """Weights that sum to 1 for each class, are equal between its groups, and within a group
+    between its sources: seven sets from one archive are not seven independent sources.
+    """
+    files = Counter((record.label, record.group, record.source) for record in records)
+    sources = Counter((label, group) for label, group, _ in files)
+    groups = Counter(label for label, _ in sources)
     return np.array(
-        [1.0 / (files[r.label, r.source] * sources[r.label]) for r in records], dtype=np.float64
+        [
+            1.0 / (files[r.label, r.group, r.source] * sources[r.label, r.group] * groups[r.label])
+            for r in records
+        ],
+        dtype=np.float64,
     )
 
 

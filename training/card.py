@@ -86,9 +86,10 @@ Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
 
 ## Calibration
 
-Platt scaling on out-of-fold logits, every source and both classes weighted equally, all views
-together: log-odds = {calibration.slope:.4f} × pooled logit + {calibration.intercept:.4f}, where the
-pooled logit is the mean of the highest {calibration.top_fraction:.0%} of the window logits. The
+Platt scaling on out-of-fold logits, all views together; both classes weigh the same, so do the
+groups that were held out together, and the sources within a group:
+log-odds = {calibration.slope:.4f} × pooled logit + {calibration.intercept:.4f}, where the pooled
+logit is the mean of the highest {calibration.top_fraction:.0%} of the window logits. The
 log-odds of one file differ between views by {calibration.spread:.2f} (root mean square), which sets
 the reported interval.
 

@@ -67,6 +67,7 @@ def write_bundle(
         {key: _halve(value) for key, value in network.state_dict().items()},
         partial / "model.safetensors",
     )
+    (partial / "model.safetensors").chmod(0o644)
     golden = golden_inputs(trained.preprocess)
     batch = golden_batch(trained.preprocess, golden)
     export_onnx(network, batch, partial / "model.onnx")
