@@ -22,8 +22,8 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def print_report(report: Report, console: Console) -> None:
     """The verdict, its probability and reasons, and each piece of evidence on its own line."""
-    console.print(Text(printable(report.path, most=300), style="bold"))
-    console.print(Text(f"  {describe_media(report)}", style="dim"))
+    console.print(Text(printable(report.path, most=300), style="bold"), soft_wrap=True)
+    console.print(Text(f"  {describe_media(report)}", style="dim"), soft_wrap=True)
     console.print(
         Text("  verdict      ").append(report.verdict.label, style=COLOURS[report.verdict])
     )
@@ -37,7 +37,9 @@ def print_report(report: Report, console: Console) -> None:
         for timeline in evidence.timelines:
             console.print(Text(f"               {sparkline(timeline)}", style="dim"))
     for warning in report.warnings:
-        console.print(Text(f"  warning      {printable(warning, most=300)}", style="yellow"))
+        console.print(
+            Text(f"  warning      {printable(warning, most=300)}", style="yellow"), soft_wrap=True
+        )
     versions = ", ".join(f"{slot} {name}" for slot, name in report.versions.items())
     console.print(Text(f"  {versions}; {report.seconds:.2f} s", style="dim"))
 

@@ -95,12 +95,11 @@ def _decide_by_proof(proofs: Sequence[Evidence]) -> Decision:
 
 
 def _why_nothing(evidence: Sequence[Evidence], mandatory: frozenset[str]) -> tuple[Reason, ...]:
-    """Failures before skips, and among these what had to run before what might have."""
+    """Failures before skips; where a mandatory source did not run, only why that did not."""
     order = {Status.FAILED: 0, Status.SKIPPED: 1}
-    idle = sorted(
-        (item for item in evidence if item.status in order and item.reason),
-        key=lambda item: (order[item.status], item.source not in mandatory),
-    )
+    idle = [item for item in evidence if item.status in order and item.reason]
+    idle = [item for item in idle if item.source in mandatory] or idle
+    idle.sort(key=lambda item: order[item.status])
     return tuple(Reason(code=str(item.reason), text=item.claim) for item in idle) or (
         Reason(code="nothing_applied", text="no detector applies to this file"),
     )
