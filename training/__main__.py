@@ -102,12 +102,13 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
 
 def run_frames(options: argparse.Namespace) -> None:
     """Calibrate for video frames and print the accuracy on left-out sources."""
-    from .card import source_table, view_table
+    from .card import add_frames, source_table, view_table
     from .frames import calibrate_frames
 
-    sources, views = calibrate_frames(
+    bundle, sources, views = calibrate_frames(
         models=options.models, data=options.data, output=options.runs / "frames"
     )
+    add_frames(bundle, sources=sources, views=views)
     print(view_table(views))
     print(source_table(sources, label=1))
     print(source_table(sources, label=0))

@@ -123,6 +123,24 @@ Every number is about sources that neither the model nor its calibration had see
     (bundle.folder / "README.md").write_text(card, encoding="utf-8")
 
 
+def add_frames(bundle: Bundle, *, sources: Sequence[SourceRow], views: Sequence[ViewRow]) -> None:
+    """Add (or replace) the part about video frames at the end of the bundle's card."""
+    path = bundle.folder / "README.md"
+    before = path.read_text(encoding="utf-8").split("\n## Video frames")[0].rstrip("\n")
+    part = f"""
+
+## Video frames
+
+How the scores of a clip's frames are read is calibrated apart, on clips that the network never saw;
+every source below is judged by a fit without it (`python -m training frames --data DATA` prints
+this). There are few clips and few sources, so read the numbers with care.
+
+{view_table(views)}
+{source_table(sources, label=1)}
+{source_table(sources, label=0)}"""
+    path.write_text(before + part, encoding="utf-8")
+
+
 def plot_evaluation(records: Sequence[FileLogits], *, top_fraction: float, folder: Path) -> None:
     """Write ``roc.png`` and ``reliability.png``, one line for each view."""
     import matplotlib as mpl

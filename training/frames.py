@@ -36,9 +36,9 @@ PAIRED = {"EDTalk": "camera (EDTalk test_data, drives the EDTalk fakes)"}
 
 def calibrate_frames(
     *, models: Path, data: Path, output: Path
-) -> tuple[list[SourceRow], list[ViewRow]]:
+) -> tuple[Bundle, list[SourceRow], list[ViewRow]]:
     """Score every clip of ``data/video`` in every view, fit and store the bundle's
-    ``frames_calibration``, and return the leave-one-source-out accuracy.
+    ``frames_calibration``, and return it with the leave-one-source-out accuracy.
     """
     settings = Settings(models_folder=models)
     engine = Engine(settings)
@@ -60,8 +60,9 @@ def calibrate_frames(
     output.mkdir(parents=True, exist_ok=True)
     write_records(output / "frames.jsonl", records)
     calibration = fit_calibration(records)
-    replace(bundle, frames_calibration=calibration).write(bundle.folder)
-    return tabulate(records, calibration, within_fold=False)
+    bundle = replace(bundle, frames_calibration=calibration)
+    bundle.write(bundle.folder)
+    return bundle, *tabulate(records, calibration, within_fold=False)
 
 
 def score_clip(engine: Engine, bundle: Bundle, path: Path, *, view: str) -> float:
