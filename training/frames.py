@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 from tqdm import tqdm
 
 from deepfake.analyzers.video import WINDOWS_PER_FRAME, pool_frames
@@ -49,7 +50,7 @@ def calibrate_frames(
         for view in VIEWS:
             try:
                 pooled = score_clip(engine, bundle, item.path, view=view)
-            except MediaError as error:
+            except (MediaError, av.error.FFmpegError) as error:
                 tqdm.write(f"left out: {error}")
                 continue
             group = PAIRED.get(item.source, item.source)
@@ -91,6 +92,7 @@ def recompress_video(content: bytes, *, crf: int, most_height: int = 10_000) -> 
         width = round(stream.width * height / stream.height)
         coded = sink.add_stream("libx264", rate=stream.average_rate or Fraction(25))
         coded.width, coded.height = width - width % 2, height - height % 2
+        coded.codec_context.time_base = stream.time_base or Fraction(1, 1000)
         coded.pix_fmt, coded.options = "yuv420p", {"crf": str(crf), "preset": "veryfast"}
         for frame in _frames(source, stream):
             small = frame.reformat(coded.width, coded.height, "yuv420p")
