@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     header = (options.folder / "manifest.tsv").read_text(encoding="utf-8").split("\n", 1)[0]
     column = "source" if "source" in header.split("\t") else "system"
     items = read_manifest(options.folder, source_column=column)
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, highlight=False, width=160)
     with Detector() as detector:
         results = list(
             track(
