@@ -27,6 +27,7 @@ from typing import Any
 from .detector import Detector
 from .errors import DeepfakeError, SettingsError, UnsupportedMedia
 from .settings import DetectOptions, Settings
+from .types import SCHEMA
 
 MEDIA_SUFFIXES = frozenset(
     [
@@ -61,6 +62,9 @@ MEDIA_SUFFIXES = frozenset(
 )
 CSV_COLUMNS = ("path", "kind", "verdict", "probability", "low", "high", "reason", "error", "sha256")
 
+_STARTS = (f'{{"schema": "{SCHEMA}"'.encode(), b'{"path": ')
+"""How the lines of a scan begin: only such a torn line is cut off, never one of another file."""
+
 Line = dict[str, Any]
 
 
@@ -84,20 +88,24 @@ class Journal:
         self._file.seek(0)
         whole = 0
         for raw in self._file:
+            torn = not raw.endswith(b"\n")
+            if torn and raw.startswith(_STARTS) and not _is_json(raw):
+                break
             try:
-                line = json.loads(raw) if raw.endswith(b"\n") else None
-                if line is None:
-                    break
+                line = json.loads(raw)
                 entry = line["journal"]
+                key, versions = entry["key"], entry["versions"]
             except (ValueError, KeyError, TypeError) as error:
                 self._file.close()
                 raise SettingsError(
                     f"results file {str(self.path)!r}: holds a line that is not of a scan",
                     hint="choose another --output",
                 ) from error
+            if torn:
+                break
             whole += len(raw)
-            if entry["versions"] == self.versions:
-                self.done[entry["key"]] = outcome(line)
+            if versions == self.versions:
+                self.done[key] = outcome(line)
         self._file.truncate(whole)
         return self
 
@@ -143,7 +151,8 @@ def scan(
     """
     settings = settings or Settings()
     options = options or DetectOptions()
-    paths = list(find_files(roots))
+    paths = [path for path in find_files(roots) if not _is_same(path, output)]
+    paths = list(dict.fromkeys(paths))
     with Detector(settings) as detector:
         versions = detector.versions
     with Journal(output, versions) as journal:
@@ -181,6 +190,22 @@ def find_files(roots: Iterable[Path]) -> Iterator[Path]:
             folders.sort()
             for name in sorted(names):
                 yield Path(folder, name)
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        json.loads(raw)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_same(path: Path, output: Path) -> bool:
+    """Whether ``path`` is the results file, which may lie in the folder that is scanned."""
+    try:
+        return path.name == output.name and path.samefile(output)
+    except OSError:
+        return False
 
 
 def file_key(path: Path) -> str:

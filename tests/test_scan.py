@@ -82,14 +82,46 @@ def test_torn_last_line_is_cut_off(folder: Path, tmp_path: Path, known_models: P
     assert len(lines(output)) == 9
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["do not lose me\n", "no newline at the end", '{"name": "other"}', '{"path": "a"}', '{"x": 1'],
+)
 def test_foreign_results_file_is_not_overwritten(
-    folder: Path, tmp_path: Path, known_models: Path
+    folder: Path, tmp_path: Path, known_models: Path, content: str
 ) -> None:
     output = tmp_path / "important.txt"
-    output.write_text("do not lose me\n")
+    output.write_text(content)
     with pytest.raises(SettingsError, match="not of a scan"):
         scan([folder], output=output, settings=Settings(models_folder=known_models))
-    assert output.read_text() == "do not lose me\n"
+    assert output.read_text() == content
+
+
+def test_results_in_the_scanned_folder_and_a_folder_named_twice(
+    folder: Path, known_models: Path
+) -> None:
+    output = folder / "results.jsonl"
+    settings = Settings(models_folder=known_models)
+    for scanned in (9, 0):
+        summary = scan([folder, folder], output=output, settings=settings, options=FAST, workers=1)
+        assert summary.scanned == scanned
+    assert len(lines(output)) == 9
+
+
+@pytest.mark.parametrize("kept", [5, 60, -1])
+def test_only_a_torn_first_line_is_scanned_anew(
+    folder: Path, tmp_path: Path, known_models: Path, kept: int
+) -> None:
+    output = tmp_path / "results.jsonl"
+    settings = Settings(models_folder=known_models)
+    scan([folder / "a.jpg"], output=output, settings=settings, options=FAST, workers=1)
+    output.write_bytes(output.read_bytes()[:kept])
+    if kept == 5:  # too little to know whose it is
+        with pytest.raises(SettingsError, match="not of a scan"):
+            scan([folder / "a.jpg"], output=output, settings=settings, options=FAST, workers=1)
+        return
+    summary = scan([folder / "a.jpg"], output=output, settings=settings, options=FAST, workers=1)
+    assert summary.scanned == 1
+    assert len(lines(output)) == 1
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:

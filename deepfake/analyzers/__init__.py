@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import SettingsError
 from ..types import Evidence, Kind
 
 if TYPE_CHECKING:
@@ -33,27 +31,15 @@ def shipped_analyzers(settings: Settings) -> tuple[Analyzer, ...]:
     from .audio import Audio
     from .image import Image
     from .metadata import Metadata
-    from .provenance import Provenance
+    from .provenance import Provenance, read_trust_anchors
     from .video import Video
     from .watermark import Watermark
 
     return (
-        Provenance(trust_anchors=_read_anchors(settings.trust_anchors)),
+        Provenance(trust_anchors=read_trust_anchors(settings.trust_anchors)),
         Metadata(),
         Watermark(),
         Image(),
         Video(),
         Audio(),
     )
-
-
-def _read_anchors(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"trust anchors {str(path)!r}: cannot be read",
-            hint="give a PEM file of certificate authorities",
-        ) from error
