@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,63 @@ def test_calibration_arithmetic() -> None:
     assert low < calibration.probability(1.5) < high
     assert calibration.probability(1e9) == pytest.approx(0.99)
     assert calibration.probability(-1e9) == pytest.approx(0.01)
+
+
+SPANNING = Calibration(
+    slope=1.0, intercept=0.0, spread=0.3, points=POINTS, span_windows=3, length_penalty=0.5
+)
+
+
+def test_a_short_stretch_raises_a_long_file() -> None:
+    logits = np.full(60, -2.0, np.float32)
+    logits[20:23] = (3.0, 4.0, 5.0)
+    assert SPANNING.pool(logits) == pytest.approx(4.0 - 0.5 * np.log(60 / 3))
+    plain = replace(SPANNING, span_windows=0)
+    assert plain.pool(logits) == pytest.approx(logits.mean())
+    scattered = np.full(60, -2.0, np.float32)
+    scattered[[10, 30, 50]] = (3.0, 4.0, 5.0)
+    assert SPANNING.pool(scattered) < SPANNING.pool(logits) - 3
+
+
+def test_the_interval_is_that_of_the_windows_used() -> None:
+    logits = np.tile(np.array([-6.0, 2.0], np.float32), 30)
+    logits[20:23] = 4.0
+    low, high = SPANNING.interval(logits)
+    middle = SPANNING.pool(logits)
+    assert middle == pytest.approx(4.0 - 0.5 * np.log(20))
+    assert np.log(high / (1 - high)) == pytest.approx(middle + 1.645 * 0.3)
+    assert np.log(low / (1 - low)) == pytest.approx(middle - 1.645 * 0.3)
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3])
+def test_a_file_no_longer_than_the_span_is_pooled_plainly(windows: int) -> None:
+    logits = np.arange(windows, dtype=np.float32)
+    assert SPANNING.pool(logits) == pytest.approx(logits.mean())
+
+
+def test_many_windows_of_one_kind_do_not_raise_a_file_by_chance() -> None:
+    rng = np.random.default_rng(0)
+    lengths = (10, 100, 1000)
+    means = [
+        np.mean([SPANNING.pool(rng.normal(-2, 1, n).astype(np.float32)) for _ in range(200)])
+        for n in lengths
+    ]
+    free = replace(SPANNING, length_penalty=0.0)
+    unpenalised = [free.pool(rng.normal(-2, 1, n).astype(np.float32)) for n in lengths]
+    assert max(means) - min(means) < 0.6
+    assert unpenalised[-1] > max(means) + 1
+
+
+def test_calibration_of_an_older_bundle_is_read(models: Path) -> None:
+    path = models / "audio-1" / "bundle.json"
+    values = json.loads(path.read_text())
+    for key in ("span_windows", "length_penalty"):
+        del values["calibration"][key]
+    path.write_text(json.dumps(values))
+    calibration = Bundle.read(models / "audio-1").calibration
+    assert (calibration.span_windows, calibration.length_penalty) == (0, 0.0)
+
+
+def test_calibration_round_trips() -> None:
+    stored = json.loads(json.dumps(asdict(SPANNING)))
+    assert Calibration.from_dict(stored) == SPANNING
