@@ -30,13 +30,17 @@ SAMPLE_RATE = 16000
 
 @dataclass(frozen=True)
 class AudioCodec:
-    """How PyAV is to code: encoder, container, sample rate, and the delay in samples at 16 kHz."""
+    """How PyAV is to code: encoder, container, sample rate, and the delay in samples at 16 kHz.
+
+    ``raw`` streams have no header, so that the reader must be told what they are.
+    """
 
     encoder: str
     format: str
     sample_rate: int
     bit_rates: tuple[int, ...]
     delay_samples: int = 0
+    raw: bool = False
 
 
 AUDIO_CODECS: Mapping[str, AudioCodec] = {
@@ -44,6 +48,8 @@ AUDIO_CODECS: Mapping[str, AudioCodec] = {
     "aac": AudioCodec("aac", "adts", 16000, (24000, 32000, 48000, 64000, 96000), 1024),
     "opus": AudioCodec("libopus", "ogg", 16000, (8000, 12000, 16000, 24000, 32000, 64000)),
     "amr": AudioCodec("libopencore_amrnb", "amr", 8000, (5900, 7950, 12200), 80),
+    "g722": AudioCodec("g722", "g722", 16000, (64000,), 22, raw=True),
+    "g723": AudioCodec("g723_1", "g723_1", 8000, (6300,), 120, raw=True),
 }
 
 
@@ -63,7 +69,7 @@ def code_audio(samples: Samples, *, codec: str, bit_rate: int) -> Samples:
             container.mux(packet)
     buffer.seek(0)
     pieces = []
-    with av.open(buffer, "r") as coded:
+    with av.open(buffer, "r", format=facts.format if facts.raw else None) as coded:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         for decoded in (*coded.decode(audio=0), None):
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(decoded)]
@@ -120,6 +126,32 @@ def change_speed(samples: Samples, *, factor: float) -> Samples:
     return _cut(np.fft.irfft(resized, target) * (target / size), round(len(samples) / factor))
 
 
+def change_tempo(samples: Samples, *, factor: float) -> Samples:
+    """Speak faster (above 1) or slower at the same pitch, by overlapping similar moments
+    (WSOLA, Verhelst and Roelands 1993). Changes the length.
+    """
+    frame, search = 640, 160
+    hop = frame // 2
+    window = np.hanning(frame + 1)[:-1].astype(np.float32)
+    padded = np.pad(samples, (search, frame + 2 * search))
+    count = max(1, round(len(samples) / factor / hop))
+    result = np.zeros((count + 1) * hop, np.float32)
+    wanted = padded[search : search + frame]
+    for index in range(count):
+        place = search + min(len(samples) - 1, round(index * hop * factor))
+        around = padded[place - search : place + search + frame]
+        fits = np.correlate(around, wanted, "valid")
+        start = place - search + int(np.argmax(fits))
+        result[index * hop : index * hop + frame] += window * padded[start : start + frame]
+        wanted = np.resize(padded[start + hop : start + hop + frame], frame)
+    return _cut(result, round(len(samples) / factor))
+
+
+def change_pitch(samples: Samples, *, factor: float) -> Samples:
+    """Raise (above 1) or lower the pitch, formants with it, at the same tempo."""
+    return _cut(change_speed(change_tempo(samples, factor=1 / factor), factor=factor), len(samples))
+
+
 def change_gain(samples: Samples, *, decibels: float) -> Samples:
     return (samples * np.float32(10 ** (decibels / 20))).astype(np.float32)
 
@@ -145,6 +177,25 @@ def mix(samples: Samples, other: Samples, *, snr_db: float) -> Samples:
     fitted = np.resize(other, len(samples))
     ratio = _rms(samples) / max(_rms(fitted), 1e-9) * 10 ** (-snr_db / 20)
     return (samples + np.float32(ratio) * fitted).astype(np.float32)
+
+
+def make_music(count: int, *, rng: np.random.Generator) -> Samples:
+    """Chords of a few plucked or held instruments with a bass and a beat, ``count`` samples."""
+    music = np.zeros(count, np.float32)
+    beat = int(SAMPLE_RATE * rng.uniform(0.25, 0.7))
+    tonic, decay = rng.uniform(80, 220), rng.uniform(1.0, 8.0)
+    partials = np.arange(1, int(rng.integers(3, 10)))
+    loudness = 1.0 / partials ** rng.uniform(0.7, 2.0)
+    for start in range(0, count, beat):
+        seconds = np.arange(min(2 * beat, count - start)) / SAMPLE_RATE
+        chord = np.array([0.5, 1, rng.choice([1.2, 1.25]), 1.5]) * rng.choice([1, 1.335, 1.5, 1.68])
+        hertz = np.outer(tonic * chord, partials).ravel()
+        strength = np.where(hertz < 7000, np.tile(loudness, len(chord)), 0)
+        waves = np.sin(2 * np.pi * hertz[:, None] * seconds + rng.uniform(0, 6, (len(hertz), 1)))
+        music[start : start + len(seconds)] += (strength @ waves) * np.exp(-decay * seconds)
+        drum = rng.standard_normal(len(seconds)) * np.exp(-40 * seconds) * rng.uniform(0, 3)
+        music[start : start + len(seconds)] += drum.astype(np.float32)
+    return music
 
 
 def add_room(
@@ -175,6 +226,30 @@ def drop_packets(
         before = result[max(0, start - packet) : start]
         result[start : start + packet] = np.resize(before, packet) if repeat and start else 0
     return result
+
+
+def send_by_telephone(samples: Samples, *, rng: np.random.Generator) -> Samples:
+    """A call: the telephone band, µ-law or a mobile codec, sometimes lost packets."""
+    narrow = limit_band(samples, low_hz=rng.uniform(150, 350), high_hz=rng.uniform(3100, 3900))
+    manner = str(rng.choice(["mulaw", "amr", "g723"]))
+    if manner == "mulaw":
+        narrow = code_mu_law(narrow)
+    else:
+        bit_rate = int(rng.choice(AUDIO_CODECS[manner].bit_rates))
+        narrow = code_audio(narrow, codec=manner, bit_rate=bit_rate)
+    if rng.random() < 0.3:
+        narrow = drop_packets(narrow, share=rng.uniform(0.005, 0.05), rng=rng, repeat=True)
+    return narrow
+
+
+def send_by_messenger(samples: Samples, *, rng: np.random.Generator) -> Samples:
+    """A voice message: noise gate, low-rate Opus, often coded again as AAC or MP3 when shared."""
+    sent = gate_quiet(samples, below_db=rng.uniform(25, 45), keep=rng.choice([0.05, 0.3, 1.0]))
+    sent = code_audio(sent, codec="opus", bit_rate=int(rng.choice([12000, 16000, 24000])))
+    if rng.random() < 0.5:
+        codec = str(rng.choice(["aac", "mp3"]))
+        sent = code_audio(sent, codec=codec, bit_rate=int(rng.choice([32000, 48000, 64000])))
+    return sent
 
 
 def gate_quiet(samples: Samples, *, below_db: float, keep: float) -> Samples:

@@ -93,6 +93,47 @@ def test_speed_changes_length_and_pitch_together() -> None:
     assert hertz == pytest.approx(500, abs=2)
 
 
+@pytest.mark.parametrize("factor", [0.85, 1.15])
+def test_tempo_changes_length_but_not_pitch(factor: float) -> None:
+    samples = speechlike(seconds=2.0)
+    tone = np.sin(2 * np.pi * 400 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    changed = perturb.change_tempo(tone, factor=factor)
+    assert len(changed) == round(len(tone) / factor)
+    hertz = np.fft.rfftfreq(len(changed), 1 / RATE)[np.argmax(np.abs(np.fft.rfft(changed)))]
+    assert hertz == pytest.approx(400, abs=3)
+    spoken = perturb.change_tempo(samples, factor=factor)
+    assert rms_db(spoken) == pytest.approx(rms_db(samples), abs=1)
+
+
+def test_pitch_changes_but_not_length() -> None:
+    tone = np.sin(2 * np.pi * 400 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    higher = perturb.change_pitch(tone, factor=1.25)
+    assert len(higher) == len(tone)
+    hertz = np.fft.rfftfreq(len(higher), 1 / RATE)[np.argmax(np.abs(np.fft.rfft(higher)))]
+    assert hertz == pytest.approx(500, abs=4)
+
+
+def test_music_is_tonal_and_repeatable() -> None:
+    music = perturb.make_music(3 * RATE, rng=np.random.default_rng(5))
+    assert music.shape == (3 * RATE,)
+    assert np.isfinite(music).all()
+    spectrum = np.sort(np.abs(np.fft.rfft(music)) ** 2)
+    assert spectrum[-len(spectrum) // 50 :].sum() > 0.5 * spectrum.sum()
+    again = perturb.make_music(3 * RATE, rng=np.random.default_rng(5))
+    np.testing.assert_array_equal(music, again)
+
+
+def test_a_call_is_narrow_and_a_voice_message_is_not() -> None:
+    samples = speechlike()
+    for seed in range(6):
+        called = perturb.send_by_telephone(samples, rng=np.random.default_rng(seed))
+        assert called.shape == samples.shape
+        assert power(called, 4300, 8000) < 1e-2 * power(samples, 4300, 8000)
+        sent = perturb.send_by_messenger(samples, rng=np.random.default_rng(seed))
+        assert sent.shape == samples.shape
+        assert power(sent, 4300, 7000) > 1e-2 * power(samples, 4300, 7000)
+
+
 def test_room_adds_a_tail_after_the_sound() -> None:
     samples = speechlike(seconds=1.0)
     samples[RATE // 2 :] = 0

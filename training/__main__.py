@@ -71,7 +71,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     from .card import write_card
     from .export import metrics_to_dict, write_bundle
     from .metrics import tabulate
-    from .records import write_records
+    from .records import unheard, write_records
 
     output.mkdir(parents=True, exist_ok=True)
     if config["slot"] == "image":
@@ -80,7 +80,8 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         from .audio import train
     trained = train(config, data=options.data, weights=options.weights, output=output)
     write_records(output / "out_of_fold.jsonl", trained.records)
-    calibration = fit_calibration(trained.records, top_fraction=choose_pooling(trained.records))
+    unseen = unheard(trained.records)
+    calibration = fit_calibration(unseen, top_fraction=choose_pooling(unseen))
     sources, views = tabulate(trained.records, calibration)
     bundle = write_bundle(
         trained,
@@ -122,17 +123,18 @@ def evaluate_run(output: Path) -> None:
     from .card import plot_evaluation, source_table, view_table
     from .export import metrics_to_dict
     from .metrics import tabulate
-    from .records import read_records
+    from .records import read_records, unheard
 
     records = read_records(output / "out_of_fold.jsonl")
-    calibration = fit_calibration(records, top_fraction=choose_pooling(records))
+    unseen = unheard(records)
+    calibration = fit_calibration(unseen, top_fraction=choose_pooling(unseen))
     sources, views = tabulate(records, calibration)
     print(view_table(views))
     print(source_table(sources, label=1))
     print(source_table(sources, label=0))
     text = json.dumps(metrics_to_dict(sources, views), indent=2)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    plot_evaluation(records, top_fraction=calibration.top_fraction, folder=output)
+    plot_evaluation(unseen, top_fraction=calibration.top_fraction, folder=output)
 
 
 if __name__ == "__main__":

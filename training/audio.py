@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from torch import nn
-from tqdm import tqdm
 
 from deepfake import perturb
 from deepfake.bundle import Applicability
@@ -21,6 +21,7 @@ from deepfake.errors import SettingsError
 from deepfake.networks import SpeechNet, create
 from deepfake.preprocess import AudioPreprocess, Samples
 
+from .audio_collect import collect_speech
 from .audio_data import Clip, Pool, make_pool, read_clips
 from .audio_fakes import make_copies, prepare_makers, store
 from .audio_fit import Fit, fit_network
@@ -28,7 +29,7 @@ from .calibrate import choose_pooling, fit_calibration
 from .export import Trained
 from .imagenet import load_mobilenet
 from .manifests import data_sha256
-from .records import FileLogits, read_records, write_records
+from .records import FileLogits, read_records, unheard, write_records
 
 
 def _trim(samples: Samples) -> Samples:
@@ -55,23 +56,38 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     """
     started = time.monotonic()
     check_settings(config, output=output)
-    torch.set_num_threads(int(config["threads"]))
-    torch.set_flush_denormal(True)
+    _prepare_process()
     preprocess = AudioPreprocess(**config["preprocess"])
-    clips = read_clips(data / "audio", folds=config["folds"])
+    folders = [data / "audio"]
+    if config.get("collect"):
+        collect_speech(output / "collected", seed=int(config["seed"]))
+        folders.append(output / "collected")
+    clips = read_clips(folders, folds=config["folds"])
     pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
-    windows = prepare_views(clips, perturb.AUDIO_VIEWS, preprocess=preprocess, output=output)
+    arguments: dict[str, Any] = {"preprocess": preprocess, "workers": int(config["workers"])}
+    windows = prepare_views(clips, perturb.AUDIO_VIEWS, output=output, **arguments)
     genuine = [clip for clip in clips if not clip.item.label]
-    checks = prepare_views(genuine, CHECKS, preprocess=preprocess, output=output)
-    records, checked = [], []
-    for number in range(len(config["folds"])):
-        name = f"fold_{number}"
+    checks = prepare_views(genuine, CHECKS, output=output, **arguments)
+
+    def work(number: int | None) -> tuple[list[FileLogits], list[FileLogits]]:
+        """One fold's network with its scores; a worker of its own, so everything is on disk."""
+        _prepare_process()
         network = train_fold(
             config, number=number, clips=clips, pool=pool, weights=weights, output=output
         )
-        records += score_clips(network, clips, windows, fold=number, path=output / f"{name}.jsonl")
-        path = output / f"{name}_checks.jsonl"
-        checked += score_clips(network, genuine, checks, fold=number, path=path)
+        if number is None:
+            return [], []
+        path = output / f"fold_{number}"
+        scored = score_clips(
+            network, clips, windows, fold=number, path=path.with_suffix(".jsonl"), reserved=True
+        )
+        path = output / f"fold_{number}_checks.jsonl"
+        return scored, score_clips(network, genuine, checks, fold=number, path=path)
+
+    numbers = [*range(len(config["folds"])), None]
+    done = Parallel(n_jobs=int(config["workers"]))(map(delayed(work), numbers))
+    records = [record for scored, _ in done for record in scored]
+    checked = [record for _, scored in done for record in scored]
     network = train_fold(
         config, number=None, clips=clips, pool=pool, weights=weights, output=output
     )
@@ -91,7 +107,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         "shortcut_shifts": shifts,
         "shortcut_deviations": deviations,
         "wall_seconds_of_the_last_run": round(time.monotonic() - started),
-        "machine": f"{platform.machine()}, {config['threads']} thread",
+        "machine": f"{platform.machine()}, {config['workers']} processes of one thread",
         "tried": config.get("tried", []),
     }
     return Trained(
@@ -107,7 +123,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
 
 def check_settings(config: dict[str, Any], *, output: Path) -> None:
     """Note the settings in ``output``; raises ``SettingsError`` when others are there already."""
-    kept = {key: value for key, value in config.items() if key not in ("card", "tried", "threads")}
+    kept = {key: value for key, value in config.items() if key not in ("card", "tried", "workers")}
     text, path = json.dumps(kept, indent=1, sort_keys=True), output / "settings.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise SettingsError(
@@ -117,24 +133,24 @@ def check_settings(config: dict[str, Any], *, output: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _prepare_process() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
 def prepare_pool(
     config: dict[str, Any], *, clips: Sequence[Clip], preprocess: AudioPreprocess, output: Path
 ) -> Pool:
     """Fakes from all genuine clips, then the pool of windows."""
     folder = output / "fakes"
     folder.mkdir(parents=True, exist_ok=True)
-    genuine = [clip.samples for clip in clips if not clip.item.label]
-    makers = prepare_makers(genuine, folder=folder, steps=int(config["vocoder_steps"]))
-    rounds = int(config["pool_rounds"])
-    copies = make_copies(genuine, makers, rounds=rounds, folder=folder, seed=int(config["seed"]))
-    return make_pool(
-        clips,
-        copies,
-        rounds=rounds,
-        preprocess=preprocess,
-        folder=folder,
-        seed=int(config["seed"]),
-    )
+    genuine = [clip for clip in clips if not clip.item.label]
+    heard = [clip.samples for clip in genuine if "collected" not in clip.item.path.parts]
+    makers = prepare_makers(heard, folder=folder, steps=int(config["vocoder_steps"]))
+    arguments: dict[str, Any] = {key: int(config[key]) for key in ("seed", "workers")}
+    arguments |= {"rounds": int(config["pool_rounds"]), "folder": folder}
+    copies = make_copies([clip.samples for clip in genuine], makers, **arguments)
+    return make_pool(clips, copies, preprocess=preprocess, **arguments)
 
 
 def train_fold(
@@ -155,11 +171,11 @@ def train_fold(
         places = {"conv_stem": "trunk.0", "bn1": "trunk.1"}
         places |= {f"blocks.{stage}": f"trunk.{2 + stage}" for stage in range(stages)}
         load_mobilenet(network, weights, places=places)
-    folds = np.array([clip.fold for clip in clips])[pool.clips]
-    allowed = np.ones(len(folds), dtype=bool)
+    allowed = np.ones(len(pool.clips), dtype=bool)
     if number is not None:
+        heard = np.array([clip.fold != number and not clip.reserved for clip in clips])
         unseen = config["folds"][number].get("unseen_makers", [])
-        allowed = (folds != number) & ~np.isin(pool.makers, unseen)
+        allowed = heard[pool.clips] & ~np.isin(pool.makers, unseen)
     name = "final" if number is None else f"fold_{number}"
     return fit_network(
         network,
@@ -178,22 +194,27 @@ def prepare_views(
     *,
     preprocess: AudioPreprocess,
     output: Path,
+    workers: int = 1,
 ) -> dict[str, list[np.ndarray[Any, np.dtype[np.int16]]]]:
     """The windows of every clip in every view as int16, kept in ``output/views``."""
     folder = output / "views"
     folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / f"{name.replace(' ', '_')}.npz" for name in views}
+
+    def prepare(name: str) -> None:
+        windows = [
+            np.stack([store(window) for window in preprocess(views[name](clip.samples)).batch])
+            for clip in clips
+        ]
+        partial = folder / f"{paths[name].stem}.partial.npz"
+        counts = np.array([len(batch) for batch in windows])
+        np.savez(partial, windows=np.concatenate(windows), counts=counts)
+        shutil.move(partial, paths[name])
+
+    lacking = [name for name, path in paths.items() if not path.exists()]
+    Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
     prepared = {}
-    for name, view in views.items():
-        path = folder / f"{name.replace(' ', '_')}.npz"
-        if not path.exists():
-            windows = [
-                np.stack([store(window) for window in preprocess(view(clip.samples)).batch])
-                for clip in tqdm(clips, desc=f"view {name}", mininterval=5)
-            ]
-            partial = folder / "view.partial.npz"
-            counts = np.array([len(batch) for batch in windows])
-            np.savez(partial, windows=np.concatenate(windows), counts=counts)
-            shutil.move(partial, path)
+    for name, path in paths.items():
         with np.load(path, allow_pickle=False) as arrays:
             prepared[name] = np.split(arrays["windows"], np.cumsum(arrays["counts"])[:-1])
     return prepared
@@ -206,14 +227,18 @@ def score_clips(
     *,
     fold: int,
     path: Path | None = None,
+    reserved: bool = False,
 ) -> list[FileLogits]:
-    """Window logits of the clips of ``fold`` in every view, or those already in ``path``."""
+    """Window logits of the clips of ``fold`` in every view, or those already in ``path``.
+
+    With ``reserved`` also those of the clips that were kept out of every fold.
+    """
     if path is not None and path.exists():
         return read_records(path)
     records = []
-    for view, batches in tqdm(windows.items(), desc=f"scoring fold {fold}", mininterval=5):
+    for view, batches in windows.items():
         for clip, batch in zip(clips, batches, strict=True):
-            if clip.fold != fold:
+            if clip.fold != fold and not (reserved and clip.reserved):
                 continue
             with torch.inference_mode():
                 logits = network(torch.from_numpy(batch.astype(np.float32) / 32768))
@@ -226,6 +251,7 @@ def score_clips(
                     fold=fold,
                     view=view,
                     logits=tuple(round(float(logit), 5) for logit in logits),
+                    heard=clip.fold != fold,
                 )
             )
     if path is not None:
@@ -237,6 +263,7 @@ def shortcut_shifts(
     records: Sequence[FileLogits], checked: Sequence[FileLogits]
 ) -> dict[str, float]:
     """How far each change moves the mean calibrated score of genuine speech."""
+    records = unheard(records)
     calibration = fit_calibration(records, top_fraction=choose_pooling(records))
 
     def mean_score(chosen: Sequence[FileLogits]) -> float:
@@ -256,7 +283,7 @@ def shortcut_deviations(
     """Root mean square move of a genuine clip's logit, in standard deviations between the genuine
     clips of its fold. Unlike a score it does not look small because a calibration is flat.
     """
-    before = {r.path: r for r in records if r.view == "clean" and not r.label}
+    before = {r.path: r for r in unheard(records) if r.view == "clean" and not r.label}
     mean = {path: float(np.mean(r.logits)) for path, r in before.items()}
     spread = {
         fold: float(np.std([mean[r.path] for r in before.values() if r.fold == fold]))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from joblib import Parallel, delayed
 from scipy.linalg import solve_toeplitz
 from scipy.signal import lfilter
 from tqdm import tqdm
@@ -25,7 +26,7 @@ from deepfake.networks import mel_filters
 from deepfake.perturb import SAMPLE_RATE, change_speed
 from deepfake.preprocess import Samples
 
-from .audio_vocoder import MelVocoder, WaveCodec, train_resynthesiser
+from .audio_vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
 
 Maker = Callable[[Samples, np.random.Generator], Samples]
 Stored = npt.NDArray[np.int16]
@@ -130,7 +131,7 @@ def make_linear_prediction(samples: Samples, rng: np.random.Generator) -> Sample
     return _fit(lfilter([1], [1, -0.9], np.concatenate(pieces)), samples)
 
 
-def make_neural(network: MelVocoder | WaveCodec, *, convert: bool = False) -> Maker:
+def make_neural(network: torch.nn.Module, *, convert: bool = False) -> Maker:
     """A maker from a trained resynthesiser; ``convert`` shifts pitch and vocal tract on the way."""
 
     def make(samples: Samples, rng: np.random.Generator) -> Samples:
@@ -146,13 +147,17 @@ def make_neural(network: MelVocoder | WaveCodec, *, convert: bool = False) -> Ma
 def prepare_makers(sounds: Sequence[Samples], *, folder: Path, steps: int) -> dict[str, Maker]:
     """All makers by name; the neural ones are trained on ``sounds`` or read from ``folder``."""
     torch.manual_seed(1)
-    vocoder, codec = MelVocoder(), WaveCodec()
-    train_resynthesiser(
-        vocoder, sounds, path=folder / "mel_vocoder.safetensors", steps=steps, seed=1
-    )
-    train_resynthesiser(
-        codec, sounds, path=folder / "wave_codec.safetensors", steps=steps // 3, seed=2
-    )
+    vocoder, codec, generator = MelVocoder(), WaveCodec(), MelGenerator()
+    for seed, (name, network, share) in enumerate(
+        (
+            ("mel_vocoder", vocoder, 1.0),
+            ("wave_codec", codec, 1 / 3),
+            ("mel_generator", generator, 2 / 3),
+        ),
+        start=1,
+    ):
+        path = folder / f"{name}.safetensors"
+        train_resynthesiser(network, sounds, path=path, steps=round(share * steps), seed=seed)
     return {
         "world": make_world,
         "griffin_lim": make_griffin_lim,
@@ -160,6 +165,8 @@ def prepare_makers(sounds: Sequence[Samples], *, folder: Path, steps: int) -> di
         "linear_prediction": make_linear_prediction,
         "mel_vocoder": make_neural(vocoder),
         "mel_converted": make_neural(vocoder, convert=True),
+        "mel_generator": make_neural(generator),
+        "generator_converted": make_neural(generator, convert=True),
         "wave_codec": make_neural(codec),
     }
 
@@ -170,26 +177,33 @@ def maker_of(names: Sequence[str], *, sound: int, number: int) -> str:
 
 
 def make_copies(
-    sounds: Sequence[Samples], makers: dict[str, Maker], *, rounds: int, folder: Path, seed: int
+    sounds: Sequence[Samples],
+    makers: dict[str, Maker],
+    *,
+    rounds: int,
+    folder: Path,
+    seed: int,
+    workers: int = 1,
 ) -> dict[str, dict[int, Stored]]:
     """The copies that so many rounds need, as int16 by maker and sound.
 
     They are kept in ``folder``; what is there is read back, what lacks is added.
     """
     names = sorted(makers)
-    copies: dict[str, dict[int, Stored]] = {}
-    for number, name in enumerate(names):
+
+    def prepare(number: int) -> dict[int, Stored]:
+        name = names[number]
         path = folder / f"{name}.npz"
-        wanted = [
-            sound
-            for sound in range(len(sounds))
-            if name in {maker_of(names, sound=sound, number=n) for n in range(rounds)}
-        ]
         made: dict[int, Stored] = {}
         if path.exists():
             with np.load(path, allow_pickle=False) as arrays:
                 made = {int(sound): arrays[sound] for sound in arrays.files}
-        lacking = [sound for sound in wanted if sound not in made]
+        lacking = [
+            sound
+            for sound in range(len(sounds))
+            if name in {maker_of(names, sound=sound, number=n) for n in range(rounds)}
+            and sound not in made
+        ]
         for sound in tqdm(lacking, desc=f"making {name}", mininterval=5, disable=not lacking):
             rng = np.random.default_rng((seed, number, sound))
             made[sound] = store(makers[name](sounds[sound], rng))
@@ -197,8 +211,10 @@ def make_copies(
             partial = folder / f"{name}.partial.npz"
             np.savez(partial, allow_pickle=False, **{str(k): v for k, v in made.items()})
             partial.replace(path)
-        copies[name] = made
-    return copies
+        return made
+
+    made = Parallel(n_jobs=workers)(map(delayed(prepare), range(len(names))))
+    return dict(zip(names, made, strict=True))
 
 
 def store(samples: Samples) -> Stored:

@@ -1,9 +1,10 @@
-"""Two small neural resynthesisers, trained here on bona fide speech to make fakes from it.
+"""Three small neural resynthesisers, trained here on bona fide speech to make fakes from it.
 
 ``MelVocoder`` goes from a mel spectrogram to samples through an inverse-STFT head (Siuzdak 2023,
-Vocos); ``WaveCodec`` through strided and transposed convolutions around a quantised bottleneck
-(Zeghidour et al. 2021, SoundStream; Mentzer et al. 2023, finite scalar quantisation). Neither is
-meant to sound good: they leave the traces that this family of decoders leaves.
+Vocos), ``MelGenerator`` through transposed convolutions (Kong et al. 2020, HiFi-GAN), ``WaveCodec``
+through strided and transposed convolutions around a quantised bottleneck (Zeghidour et al. 2021,
+SoundStream; Mentzer et al. 2023, finite scalar quantisation). None is meant to sound good: they
+leave the traces that this family of decoders leaves.
 """
 
 from __future__ import annotations
@@ -27,29 +28,40 @@ FFT, HOP, MELS = 1024, 256, 80
 STEPS_PER_CHECKPOINT = 200
 
 
-class MelVocoder(nn.Module):
-    """Samples (sounds, samples) to their 80-band mel spectrogram and back to samples."""
+class LogMel(nn.Module):
+    """Samples (sounds, samples) to their log mel spectrogram (sounds, 80, samples // 256 + 1)."""
 
     filters: torch.Tensor
     window: torch.Tensor
 
-    def __init__(self, *, width: int = 192, layers: int = 4) -> None:
+    def __init__(self) -> None:
         super().__init__()
         filters = mel_filters(bands=MELS, fft=FFT, sample_rate=SAMPLE_RATE)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
+        self.register_buffer("window", torch.hann_window(FFT), persistent=False)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.stft(
+            samples, FFT, HOP, window=self.window, return_complex=True, pad_mode="reflect"
+        )
+        return torch.log(self.filters @ spectrum.abs() + 1e-4) / 4 + 1
+
+
+class MelVocoder(nn.Module):
+    """Samples (sounds, samples) to their 80-band mel spectrogram and back to samples."""
+
+    window: torch.Tensor
+
+    def __init__(self, *, width: int = 192, layers: int = 4) -> None:
+        super().__init__()
+        self.mel = LogMel()
         self.register_buffer("window", torch.hann_window(FFT), persistent=False)
         self.enter = nn.Conv1d(MELS, width, 7, padding=3)
         self.blocks = nn.ModuleList(_Mixer(width) for _ in range(layers))
         self.leave = nn.Conv1d(width, 3 * (FFT // 2 + 1), 1)
 
-    def mel(self, samples: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.stft(
-            samples, FFT, HOP, window=self.window, return_complex=True, pad_mode="reflect"
-        )
-        return torch.log(self.filters @ spectrum.abs() + 1e-4)
-
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        hidden = self.enter(self.mel(samples) / 4 + 1)
+        hidden = self.enter(self.mel(samples))
         for block in self.blocks:
             hidden = block(hidden)
         magnitude, real, imaginary = self.leave(hidden).chunk(3, dim=1)
@@ -62,6 +74,26 @@ class MelVocoder(nn.Module):
             window=self.window,
             length=samples.shape[-1],
         )
+
+
+class MelGenerator(nn.Module):
+    """Samples (sounds, samples) to their 80-band mel spectrogram and back to samples."""
+
+    strides = (8, 8, 4)
+
+    def __init__(self, *, width: int = 192) -> None:
+        super().__init__()
+        self.mel = LogMel()
+        layers: list[nn.Module] = [nn.Conv1d(MELS, width, 7, padding=3)]
+        for stride in self.strides:
+            layers += [_upsampler(width, width // 2, stride), _Fusion(width // 2)]
+            width //= 2
+        layers += [nn.LeakyReLU(0.1), nn.Conv1d(width, 1, 7, padding=3), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.layers(self.mel(samples)[:, :, :-1])
+        return functional.pad(made[:, 0], (0, samples.shape[-1] - made.shape[-1]))
 
 
 class WaveCodec(nn.Module):
@@ -90,6 +122,29 @@ class WaveCodec(nn.Module):
         code = code + ((code * half).round() / half - code).detach()
         made: torch.Tensor = self.decoder(code)
         return made[:, 0, : samples.shape[-1]]
+
+
+class _Fusion(nn.Module):
+    """The mean of residual stacks with receptive fields of several sizes."""
+
+    def __init__(self, width: int, *, kernels: Sequence[int] = (3, 7)) -> None:
+        super().__init__()
+        self.stacks = nn.ModuleList(
+            nn.ModuleList(
+                nn.Conv1d(width, width, kernel, padding=kernel // 2 * dilation, dilation=dilation)
+                for dilation in (1, 3)
+            )
+            for kernel in kernels
+        )
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(hidden)
+        for stack in self.stacks:
+            own = hidden
+            for layer in stack:  # type: ignore[attr-defined]
+                own = own + layer(functional.leaky_relu(own, 0.1))
+            total = total + own
+        return total / len(self.stacks)
 
 
 class _Mixer(nn.Module):
@@ -121,6 +176,11 @@ class _Residual(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         added: torch.Tensor = self.layers(hidden)
         return hidden + added
+
+
+def _upsampler(entering: int, leaving: int, stride: int) -> nn.Module:
+    widen = nn.ConvTranspose1d(entering, leaving, 2 * stride, stride=stride, padding=stride // 2)
+    return nn.Sequential(nn.LeakyReLU(0.1), widen)
 
 
 def _resampler(layer: Any, entering: int, leaving: int, stride: int) -> nn.Module:

@@ -80,7 +80,7 @@ def choose_pooling(records: Sequence[FileLogits]) -> float:
         values = []
         for view in {record.view for record in records}:
             inside = [r for r in records if r.view == view]
-            pooled = np.array([_pool(r, fraction) for r in inside])
+            pooled = np.array([pool_logits(r, top_fraction=fraction) for r in inside])
             values.append(roc_auc_score([r.label for r in inside], pooled))
         return float(np.mean(values))
 
@@ -94,7 +94,7 @@ def cross_calibrate(records: Sequence[FileLogits], *, top_fraction: float) -> li
         others = [record for record in records if record.group != group]
         calibration = fit_calibration(others, top_fraction=top_fraction)
         for record in (record for record in records if record.group == group):
-            pooled = _pool(record, top_fraction)
+            pooled = pool_logits(record, top_fraction=top_fraction)
             score = calibration.probability(pooled)
             scored.append(Scored(record, pooled, score, calibration.points))
     return scored
@@ -116,7 +116,8 @@ def source_weights(records: Sequence[FileLogits]) -> Array:
     )
 
 
-def _pool(record: FileLogits, top_fraction: float) -> float:
+def pool_logits(record: FileLogits, *, top_fraction: float) -> float:
+    """The mean of the highest ``top_fraction`` of a record's window logits."""
     count = max(1, int(np.ceil(top_fraction * len(record.logits))))
     return float(np.sort(np.array(record.logits))[-count:].mean())
 

@@ -25,6 +25,10 @@ def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
             [r.view, r.source, r.files, r.auc, r.eer, r.tpr_at_1, r.flagged_synthetic]
             for r in chosen
         ]
+        if not all(math.isnan(r.system_auc) for r in chosen):
+            head += ["AUC, system out", "EER, system out", "TPR, system out"]
+            for row, cell in zip(chosen, cells, strict=True):
+                cell += [row.system_auc, row.system_eer, row.system_tpr_at_1]
     else:
         head = ["view", "bona fide source", "files", "called synthetic", "suspicious or more"]
         cells = [
@@ -44,6 +48,10 @@ def view_table(rows: Sequence[ViewRow]) -> str:
         ]
         for r in rows
     ]
+    if not all(math.isnan(r.system_auc) for r in rows):
+        head += ["mean AUC, system out", "mean EER, system out"]
+        for row, cell in zip(rows, cells, strict=True):
+            cell += [row.system_auc, row.system_eer]
     return _markdown(head, cells)
 
 

@@ -5,7 +5,7 @@ Labels are 1 for synthetic, scores rise with it. All functions take 1-D arrays o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from deepfake.bundle import Calibration
 
-from .calibrate import Scored, cross_calibrate
-from .records import FileLogits
+from .calibrate import Scored, cross_calibrate, pool_logits
+from .records import FileLogits, unheard
 
 Array = npt.NDArray[np.float64]
 
@@ -55,8 +55,10 @@ def calibration_error(labels: Array, scores: Array, *, bins: int = 10) -> float:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One source in one view. AUC, EER and TPR compare a synthetic source with the bona fide files
-    that the same fold's model never saw; a bona fide source has its false-positive rates instead.
+    """One source in one view. AUC, EER and TPR compare a synthetic source with bona fide sources
+    that the same fold's model never saw either; a bona fide source has its false-positive rates
+    instead. ``system_*`` compare the synthetic source with unheard files of the bona fide sources
+    that the model did see (leave one system out), NaN where a recipe keeps none.
     """
 
     view: str
@@ -69,6 +71,9 @@ class SourceRow:
     flagged_synthetic: float
     flagged_suspicious: float
     mean_score: float
+    system_auc: float
+    system_eer: float
+    system_tpr_at_1: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class ViewRow:
     balanced_accuracy: float
     calibration_error: float
     worst_false_positives: float
+    system_auc: float
+    system_eer: float
 
 
 def tabulate(
@@ -95,14 +102,23 @@ def tabulate(
     source that it is about. ``within_fold`` compares a source with the other class of its own fold,
     as it must where each fold has its own model.
     """
-    scored = cross_calibrate(records, top_fraction=calibration.top_fraction)
+    scored = cross_calibrate(unheard(records), top_fraction=calibration.top_fraction)
     sources: list[SourceRow] = []
     views: list[ViewRow] = []
     for view in dict.fromkeys(record.view for record in records):
         inside = [s for s in scored if s.record.view == view]
+        heard: dict[int, list[float]] = {}
+        for record in (r for r in records if r.heard and r.view == view and not r.label):
+            pooled = pool_logits(record, top_fraction=calibration.top_fraction)
+            heard.setdefault(record.fold, []).append(pooled)
         rows = [
             _source_row(
-                view, name, [s for s in inside if s.record.source == name], inside, within_fold
+                view,
+                name,
+                [s for s in inside if s.record.source == name],
+                inside,
+                heard=heard,
+                within_fold=within_fold,
             )
             for name in sorted({s.record.source for s in inside})
         ]
@@ -127,31 +143,57 @@ def tabulate(
                 ),
                 calibration_error=calibration_error(labels, scores),
                 worst_false_positives=max(row.flagged_synthetic for row in reals),
+                system_auc=_mean([row.system_auc for row in fakes]),
+                system_eer=_mean([row.system_eer for row in fakes]),
             )
         )
     return sources, views
 
 
 def _source_row(
-    view: str, name: str, mine: Sequence[Scored], inside: Sequence[Scored], within_fold: bool
+    view: str,
+    name: str,
+    mine: Sequence[Scored],
+    inside: Sequence[Scored],
+    *,
+    heard: Mapping[int, Sequence[float]],
+    within_fold: bool,
 ) -> SourceRow:
     label = mine[0].record.label
     folds = {s.record.fold for s in mine}
     against = [s for s in inside if s.record.label != label]
     if within_fold:
         against = [s for s in against if s.record.fold in folds]
-    labels = np.array([s.record.label for s in [*mine, *against]], dtype=np.float64)
-    logits = np.array([s.pooled for s in [*mine, *against]])
-    fake = label == 1
+    unseen = _separation(mine, [s.pooled for s in against], label=label)
+    system = _separation(mine, [v for fold in folds for v in heard.get(fold, [])], label=label)
     return SourceRow(
         view=view,
         source=name,
         label=label,
         files=len(mine),
-        auc=auc(labels, logits) if fake else float("nan"),
-        eer=eer(labels, logits) if fake else float("nan"),
-        tpr_at_1=tpr_at_fpr(labels, logits, fpr=0.01) if fake else float("nan"),
+        auc=unseen[0],
+        eer=unseen[1],
+        tpr_at_1=unseen[2],
         flagged_synthetic=float(np.mean([s.score >= s.points.synthetic for s in mine])),
         flagged_suspicious=float(np.mean([s.score >= s.points.suspicious for s in mine])),
         mean_score=float(np.mean([s.score for s in mine])),
+        system_auc=system[0],
+        system_eer=system[1],
+        system_tpr_at_1=system[2],
     )
+
+
+def _separation(
+    mine: Sequence[Scored], others: Sequence[float], *, label: int
+) -> tuple[float, float, float]:
+    """AUC, EER and TPR at 1 % FPR of a synthetic source against the logits of bona fide files."""
+    if not label or not others:
+        return float("nan"), float("nan"), float("nan")
+    labels = np.array([1.0] * len(mine) + [0.0] * len(others))
+    logits = np.array([*(s.pooled for s in mine), *others])
+    return auc(labels, logits), eer(labels, logits), tpr_at_fpr(labels, logits, fpr=0.01)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

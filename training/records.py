@@ -13,7 +13,9 @@ class FileLogits:
     """The window logits of one file in one view, from a model that never saw its source.
 
     ``label`` is 1 for synthetic. ``group`` names the sources that were held out together, ``fold``
-    the model that scored it, ``view`` the channel (``clean`` or one of the degradations).
+    the model that scored it, ``view`` the channel (``clean`` or one of the degradations). A
+    ``heard`` source is one that the model was trained on, though never on this file: the genuine
+    side of a leave-one-system-out comparison.
     """
 
     path: str
@@ -23,6 +25,7 @@ class FileLogits:
     fold: int
     view: str
     logits: tuple[float, ...]
+    heard: bool = False
 
 
 def write_records(path: Path, records: Iterable[FileLogits]) -> None:
@@ -38,3 +41,8 @@ def read_records(path: Path) -> list[FileLogits]:
     with path.open(encoding="utf-8") as lines:
         values = [json.loads(line) for line in lines]
     return [FileLogits(**{**value, "logits": tuple(value["logits"])}) for value in values]
+
+
+def unheard(records: Iterable[FileLogits]) -> list[FileLogits]:
+    """The records of sources that the model was not trained on."""
+    return [record for record in records if not record.heard]

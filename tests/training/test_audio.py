@@ -17,9 +17,10 @@ from deepfake.errors import ModelError, SettingsError
 from deepfake.networks import create
 from training import audio, audio_data, audio_vocoder
 from training.audio_fit import Fit, Sampler
-from training.audio_vocoder import MelVocoder, WaveCodec, train_resynthesiser
+from training.audio_vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
 from training.export import export_onnx
 from training.imagenet import FILE, load_mobilenet
+from training.records import unheard
 
 RATE = 16000
 FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
@@ -42,7 +43,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = "fake" if label else "real"
         (data / "audio" / kind / folder).mkdir(parents=True)
         for index in range(3):
-            path = data / "audio" / kind / folder / f"{index}.wav"
+            path = data / "audio" / kind / folder / f"{folder}-{index}.wav"
             samples = voice(10 * number + index, seconds=1.1 + 0.5 * index)
             wavfile.write(path, RATE, np.round(samples * 32767).astype(np.int16))
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -56,7 +57,7 @@ def settings() -> dict[str, Any]:
         "name": "audio-9",
         "slot": "audio",
         "seed": 3,
-        "threads": 1,
+        "workers": 1,
         "network": "spectrogram_resnet",
         "network_options": {"width": 4, "dense": 8},
         "vocoder_steps": 3,
@@ -81,13 +82,44 @@ def test_every_file_is_scored_once_in_every_view_by_a_model_that_never_saw_it(
     run: tuple[Any, Path],
 ) -> None:
     trained, _ = run
-    keys = [(record.path, record.view) for record in trained.records]
+    unseen = unheard(trained.records)
+    keys = [(record.path, record.view) for record in unseen]
     assert len(keys) == len(set(keys)) == 12 * len(perturb.AUDIO_VIEWS)
-    for record in trained.records:
+    for record in unseen:
         assert record.group == "ab"[record.fold]
         assert ("-a/" in record.path) == (record.fold == 0)
         assert len(record.logits) >= 1
     assert set(trained.facts["shortcut_shifts"]) == set(audio.CHECKS)
+
+
+def test_reserved_clips_are_scored_by_models_that_heard_their_corpus_but_not_them(
+    run: tuple[Any, Path], material: Path
+) -> None:
+    trained, output = run
+    config = settings()
+    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
+    reserved = {clip.item.path.name for clip in clips if clip.reserved}
+    assert reserved
+    assert not any(clip.item.label for clip in clips if clip.reserved)
+    heard = [record for record in trained.records if record.heard]
+    assert {Path(record.path).name for record in heard} == reserved
+    assert all(("-a/" in record.path) == (record.fold == 1) for record in heard)
+    pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
+    given: list[Any] = []
+
+    def note(network: Any, *_: Any, allowed: Any, **__: Any) -> Any:
+        given.append(allowed)
+        return network
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audio, "fit_network", note)
+        for number in (0, 1, None):
+            audio.train_fold(
+                config, number=number, clips=clips, pool=pool, weights=output, output=output
+            )
+    for allowed in given[:2]:
+        assert not any(clips[index].reserved for index in pool.clips[allowed])
+    assert len(given[2]) == len(pool.clips)
 
 
 def test_a_second_run_reads_everything_back(
@@ -111,7 +143,7 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
 ) -> None:
     trained, output = run
     config = settings()
-    clips = audio_data.read_clips(material / "audio", folds=config["folds"])
+    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
     preprocess = trained.preprocess
     pool = audio.prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
     whole = audio.train_fold(
@@ -144,7 +176,7 @@ def test_other_settings_do_not_mix_with_what_is_there(run: tuple[Any, Path]) -> 
     _, output = run
     with pytest.raises(SettingsError, match="holds the work of other settings; remove it"):
         audio.check_settings({**settings(), "seed": 4}, output=output)
-    audio.check_settings({**settings(), "threads": 2}, output=output)
+    audio.check_settings({**settings(), "workers": 2}, output=output)
 
 
 def test_batches_hold_pairs_and_nothing_that_is_held_out(
@@ -152,7 +184,7 @@ def test_batches_hold_pairs_and_nothing_that_is_held_out(
 ) -> None:
     trained, output = run
     config = settings()
-    clips = audio_data.read_clips(material / "audio", folds=config["folds"])
+    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
     pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
     folds = np.array([clip.fold for clip in clips])[pool.clips]
     fit = Fit(steps=1, genuine=3, paired=2, fakes=2)
@@ -170,12 +202,14 @@ def test_batches_hold_pairs_and_nothing_that_is_held_out(
 def test_a_folder_without_a_fold_is_an_error(material: Path) -> None:
     with pytest.raises(SettingsError, match="folder system-b: in no fold"):
         audio_data.read_clips(
-            material / "audio",
+            [material / "audio"],
             folds=[{"name": "a", "folders": ["corpus-a", "corpus-b", "system-a"]}],
         )
 
 
-@pytest.mark.parametrize("network", [MelVocoder(width=8, layers=1), WaveCodec(width=4)])
+@pytest.mark.parametrize(
+    "network", [MelVocoder(width=8, layers=1), MelGenerator(width=16), WaveCodec(width=4)]
+)
 def test_resynthesisers_learn(network: torch.nn.Module, tmp_path: Path) -> None:
     from training.audio_vocoder import resynthesis_loss
 

@@ -124,3 +124,22 @@ def test_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifest.tsv").write_text(text + "broken\n")
     with pytest.raises(ValueError, match="line 4"):
         read_manifest(tmp_path)
+
+
+def test_systems_are_also_compared_with_unheard_files_of_heard_sources() -> None:
+    records = make_records()
+    calibration = fit_calibration(records)
+    plain, _ = tabulate(records, calibration)
+    assert all(np.isnan(row.system_auc) for row in plain)
+    easy = [
+        FileLogits(f"reserved/{i}", 0, "camera1", "1", 0, "clean", (-9.0,), heard=True)
+        for i in range(20)
+    ]
+    sources, views = tabulate([*records, *easy], calibration)
+    assert [row.auc for row in sources] == pytest.approx([row.auc for row in plain], nan_ok=True)
+    by_key = {(row.view, row.source): row for row in sources}
+    assert by_key["clean", "system0"].system_auc == 1.0
+    assert by_key["clean", "system0"].system_eer == 0.0
+    assert np.isnan(by_key["clean", "system1"].system_auc)
+    assert np.isnan(by_key["web", "system0"].system_auc)
+    assert next(v for v in views if v.view == "clean").system_auc == 1.0
