@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .backends import Backend, check_logits, choose_backend, open_backend
-from .bundle import Bundle, Logits, read_bundles
+from .bundle import Bundle, Calibration, Logits, read_bundles
 from .errors import BackendError, ModelError
 from .preprocess import Batch
 from .settings import Settings
@@ -19,11 +20,30 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Scored:
-    """Calibrated P(synthetic): of the input as a whole, its interval, and of each window alone."""
+    """Calibrated P(synthetic): of the input as a whole, its interval, and of each window alone.
+
+    ``logits`` are there for :meth:`join` alone.
+    """
 
     score: float
     interval: tuple[float, float]
     windows: tuple[float, ...]
+    logits: Logits = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, logits: Logits, calibration: Calibration) -> Scored:
+        """What the logits (windows,) of one input mean."""
+        return cls(
+            score=calibration.probability(calibration.pool(logits)),
+            interval=calibration.interval(logits),
+            windows=tuple(calibration.probability(float(logit)) for logit in logits),
+            logits=logits,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Scored], calibration: Calibration) -> Scored:
+        """One input that was scored in several parts, in the order of time."""
+        return cls.read(np.concatenate([part.logits for part in parts]), calibration)
 
 
 class Engine:
@@ -157,9 +177,4 @@ class _Batcher:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _calibrate(self, logits: Logits) -> Scored:
-        calibration = self._bundle.calibration
-        return Scored(
-            score=calibration.probability(calibration.pool(logits)),
-            interval=calibration.interval(logits),
-            windows=tuple(calibration.probability(float(logit)) for logit in logits),
-        )
+        return Scored.read(logits, self._bundle.calibration)

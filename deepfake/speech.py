@@ -35,18 +35,18 @@ def find_speech(samples: Samples) -> npt.NDArray[np.bool_]:
     The loudest sample is brought to half of full scale first, so that quiet speech counts. A last
     chunk that is not whole is left out.
     """
-    peak = float(np.abs(samples).max(initial=0.0))
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
     if peak == 0.0:
         return np.zeros(len(samples) // CHUNK_SAMPLES, np.bool_)
-    scaled = samples * np.float32(_LOUD / peak)
+    gain = np.float32(_LOUD / peak)
     with _lock:
         detector = _detector()
         detector.reset()
         detector.process_array(np.zeros(CHUNK_SAMPLES, np.float32))  # nothing of the last file
         return np.array(
             [
-                detector.process_array(scaled[start : start + CHUNK_SAMPLES]) > THRESHOLD
-                for start in range(0, len(scaled) - CHUNK_SAMPLES + 1, CHUNK_SAMPLES)
+                detector.process_array(gain * samples[start : start + CHUNK_SAMPLES]) > THRESHOLD
+                for start in range(0, len(samples) - CHUNK_SAMPLES + 1, CHUNK_SAMPLES)
             ],
             np.bool_,
         )

@@ -1,30 +1,56 @@
-"""Is this speech synthetic, converted or re-synthesised? The ``audio`` slot, window by window."""
+"""Is this speech synthetic, converted or re-synthesised? The ``audio`` slot, second by second."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..engine import Scored
 from ..explain import over_time
-from ..preprocess import AudioPreprocess, AudioWindows
+from ..preprocess import AudioPreprocess, Samples
+from ..soundscape import Soundscape, survey
 from ..speech import CHUNK_SECONDS, find_speech, speech_share
-from ..types import Evidence, Kind, Status, Timeline
-from .claims import EXPLANATIONS, word_score
+from ..timeline import Segment, WindowScores, find_segments, name_segments, score_seconds
+from ..types import Evidence, Kind, Status
+from .claims import EXPLANATIONS, ONLY_MUSIC, word_score
 
 if TYPE_CHECKING:
-    from ..engine import Engine, Scored
+    from ..bundle import Bundle
+    from ..engine import Engine
     from ..media import Media
     from ..settings import DetectOptions
 
 MIN_SPEECH_SECONDS = 0.25
 MIN_SPEECH_SHARE = 0.1
-CLIPPED_SHARE = 0.02
+MIN_SPEECH_IN_MUSIC_SECONDS = 1.0
+MIN_SPEECH_IN_MUSIC_SHARE = 0.05
+WINDOWS_AT_ONCE = 128
+
+
+class Sound(NamedTuple):
+    """Mono ``samples`` (samples,), how long they last, the first and last sample between leading
+    and trailing silence, which 32 ms chunks are ``speech`` (chunks,), and what else is in them.
+    """
+
+    samples: Samples
+    seconds: float
+    active: tuple[int, int]
+    speech: npt.NDArray[np.bool_]
+    scene: Soundscape
+
+    @property
+    def speech_seconds(self) -> float:
+        return float(self.speech.sum()) * CHUNK_SECONDS
 
 
 class Audio:
-    """One score for the speech in a sound, with a timeline of the windows that hold some."""
+    """One score for the speech in a sound, one for each second in which somebody speaks, and the
+    segments that reach the limit of suspicion.
+    """
 
     name = "audio"
     kinds = frozenset({Kind.AUDIO, Kind.VIDEO})
@@ -35,69 +61,133 @@ class Audio:
         bundle = engine.bundle("audio")
         preprocess = bundle.preprocess
         assert isinstance(preprocess, AudioPreprocess)
-        samples = media.audio(
-            sample_rate=preprocess.sample_rate, max_seconds=options.max_audio_seconds
-        )
+        rate, most = preprocess.sample_rate, options.max_audio_seconds
+        samples = media.audio(sample_rate=rate, max_seconds=most)
         speech = find_speech(samples)
-        if speech.sum() * CHUNK_SECONDS < MIN_SPEECH_SECONDS:
-            return [self._skip("no_speech")]
-        first, last = preprocess.active(samples)
-        reason = bundle.why_not(seconds=(last - first) / preprocess.sample_rate)
-        if reason:
-            return [self._skip(reason)]
-        windows = _spoken(preprocess(samples), speech, preprocess)
-        scored = engine.score(bundle, windows.batch)
-        seconds = len(samples) / preprocess.sample_rate
-        timeline = _timeline(windows, scored, preprocess, seconds)
-        clipped = float(np.mean(np.abs(samples) >= 0.999)) > CLIPPED_SHARE
-        caution = "clipped" if clipped else None
+        sound = Sound(
+            samples=samples,
+            seconds=len(samples) / rate,
+            active=preprocess.active(samples),
+            speech=speech,
+            scene=survey(samples, speech),
+        )
+        skipped = self._why_not(sound, bundle, preprocess)
+        if skipped:
+            return [skipped]
+        starts = _keep_spoken(window_starts(sound.active, preprocess), speech, preprocess)
+        scored = _score(sound, starts, bundle=bundle, engine=engine)
+        windows = WindowScores(
+            seconds=tuple(start / rate for start in starts),
+            scores=scored.windows,
+            length=min(preprocess.window_seconds, sound.seconds),
+        )
+        timeline = score_seconds(windows, spoken=_spoken_seconds(sound), name="audio")
         points = bundle.calibration.points
+        segments = find_segments(timeline, windows, limit=points.suspicious, seconds=sound.seconds)
+        caution = next(iter(sound.scene.cautions), None)
+        where = "the sound"
+        if scored.score >= points.suspicious and (places := name_segments(segments, timeline)):
+            where = f"the sound {places}"
+        whole_seconds = sound.seconds
+        if sound.seconds >= most:
+            whole_seconds = max(sound.seconds, media.info.seconds or 0.0)
         return [
             Evidence(
                 source=self.name,
                 status=Status.OK,
                 reason=caution,
-                claim=word_score(scored.score, points, where="the sound", caution=caution),
+                claim=word_score(scored.score, points, where=where, caution=caution),
                 score=scored.score,
                 interval=scored.interval,
                 points=points,
                 timelines=(timeline,),
-                heatmaps=(over_time(timeline, seconds=seconds),) if options.heatmap else (),
-                details={
-                    "bundle": bundle.name,
-                    "windows": len(scored.windows),
-                    "speech_seconds": round(float(speech.sum()) * CHUNK_SECONDS, 2),
-                },
+                heatmaps=(over_time(timeline, seconds=whole_seconds),) if options.heatmap else (),
+                details=_details(sound, bundle, scored, segments),
             )
         ]
 
-    def _skip(self, reason: str) -> Evidence:
-        return Evidence(
-            source=self.name, status=Status.SKIPPED, reason=reason, claim=EXPLANATIONS[reason]
-        )
+    def _why_not(
+        self, sound: Sound, bundle: Bundle, preprocess: AudioPreprocess
+    ) -> Evidence | None:
+        """Why a sound cannot be judged, or None when it can."""
+        least, musical = MIN_SPEECH_SECONDS, sound.scene.musical
+        if musical:
+            least = max(MIN_SPEECH_IN_MUSIC_SECONDS, MIN_SPEECH_IN_MUSIC_SHARE * sound.seconds)
+        if sound.speech_seconds < least:
+            return self._skip("music", ONLY_MUSIC) if musical else self._skip("no_speech")
+        first, last = sound.active
+        reason = bundle.why_not(seconds=(last - first) / preprocess.sample_rate)
+        return self._skip(reason) if reason else None
+
+    def _skip(self, reason: str, claim: str | None = None) -> Evidence:
+        claim = claim or EXPLANATIONS[reason]
+        return Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)
 
 
-def _spoken(
-    windows: AudioWindows, speech: npt.NDArray[np.bool_], preprocess: AudioPreprocess
-) -> AudioWindows:
+def window_starts(active: tuple[int, int], preprocess: AudioPreprocess) -> list[int]:
+    """Where windows begin, in samples: those of ``preprocess`` without its ``max_windows``, since
+    left-out windows could hide a short segment of a long sound.
+    """
+    first, last = active
+    length = preprocess.window_samples
+    hop = round(preprocess.hop_seconds * preprocess.sample_rate)
+    starts = list(range(first, max(first + 1, last - length + 1), hop))
+    if last - length > starts[-1]:
+        starts.append(last - length)
+    return starts
+
+
+def _keep_spoken(
+    starts: list[int], speech: npt.NDArray[np.bool_], preprocess: AudioPreprocess
+) -> list[int]:
     """The windows in which somebody speaks; all of them when no single one has enough."""
-    length = preprocess.window_seconds
+    rate, length = preprocess.sample_rate, preprocess.window_seconds
     kept = [
-        index
-        for index, second in enumerate(windows.seconds)
-        if speech_share(speech, second=second, seconds=length) >= MIN_SPEECH_SHARE
+        start
+        for start in starts
+        if speech_share(speech, second=start / rate, seconds=length) >= MIN_SPEECH_SHARE
     ]
-    if not kept:
-        return windows
-    return AudioWindows(windows.batch[kept], tuple(windows.seconds[index] for index in kept))
+    return kept or starts
 
 
-def _timeline(
-    windows: AudioWindows, scored: Scored, preprocess: AudioPreprocess, seconds: float
-) -> Timeline:
-    return Timeline(
-        name="audio",
-        seconds=windows.seconds,
-        scores=scored.windows,
-        window_seconds=min(preprocess.window_seconds, seconds),
-    )
+def _score(sound: Sound, starts: Sequence[int], *, bundle: Bundle, engine: Engine) -> Scored:
+    """Score the windows at ``starts``, at most 128 in memory at once."""
+    preprocess = bundle.preprocess
+    assert isinstance(preprocess, AudioPreprocess)
+    samples, (_, last), length = sound.samples, sound.active, preprocess.window_samples
+    parts = []
+    for index in range(0, len(starts), WINDOWS_AT_ONCE):
+        cut = [
+            preprocess.level(preprocess.fit(samples[start : min(last, start + length)]))
+            for start in starts[index : index + WINDOWS_AT_ONCE]
+        ]
+        parts.append(engine.score(bundle, np.stack(cut)))
+    return Scored.join(parts, bundle.calibration)
+
+
+def _spoken_seconds(sound: Sound) -> list[bool]:
+    return [
+        speech_share(sound.speech, second=second, seconds=1.0) >= MIN_SPEECH_SHARE
+        for second in range(math.ceil(sound.seconds))
+    ]
+
+
+def _details(
+    sound: Sound, bundle: Bundle, scored: Scored, segments: Sequence[Segment]
+) -> dict[str, object]:
+    return {
+        "bundle": bundle.name,
+        "windows": len(scored.windows),
+        "speech_seconds": round(sound.speech_seconds, 2),
+        "snr_db": round(sound.scene.snr_db, 1),
+        "music_share": round(sound.scene.music_share, 3),
+        "cautions": list(sound.scene.cautions),
+        "segments": [
+            {
+                "start": round(segment.start, 2),
+                "end": round(segment.end, 2),
+                "score": round(segment.score, 3),
+            }
+            for segment in segments
+        ],
+    }

@@ -12,8 +12,12 @@ EXPLANATIONS = {
     "no_sound": "The video has no sound track.",
     "no_speech": "No speech was found in the sound, and only speech can be judged.",
     "audio_too_short": "There is too little sound to judge.",
+    "music": "There is music or singing in the sound, which the detector was not made for.",
+    "too_noisy": "The noise is nearly as strong as the speech and hides traces.",
     "clipped": "Much of the sound is clipped, which hides and imitates traces.",
 }
+
+ONLY_MUSIC = "No speech was found in the sound, only music, and only speech can be judged."
 
 
 def word_score(score: float, points: OperatingPoints, *, where: str, caution: str | None) -> str:
