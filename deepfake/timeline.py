@@ -87,13 +87,15 @@ def find_segments(
     for run in _runs(timeline, limit):
         scores = np.array([timeline.scores[index] for index in run])
         first, last = timeline.seconds[run[0]], timeline.seconds[run[-1]] + 1.0
-        start = max(0.0, _refine(first, windows.middles, windows.odds, windows.length))
-        end = -_refine(-last, -windows.middles[::-1], windows.odds[::-1], windows.length)
+        inward = min(_LARGEST_SHIFT_SECONDS, (last - first) / 2 - 0.25)
+        start = first + _shift(first, windows.middles, windows.odds, windows.length, inward)
+        middles, odds = -windows.middles[::-1], windows.odds[::-1]
+        end = last - _shift(-last, middles, odds, windows.length, inward)
         if segments and start < segments[-1].end:
             start = (start + segments[-1].end) / 2
             segments[-1] = replace(segments[-1], end=start)
         score = _squash(float(np.log(scores / (1 - scores)).mean()))
-        segments.append(Segment(start, min(seconds, end), score))
+        segments.append(Segment(max(0.0, start), min(seconds, end), score))
     return segments
 
 
@@ -135,22 +137,21 @@ def _runs(timeline: Timeline, limit: float) -> list[list[int]]:
     return runs
 
 
-def _refine(edge: float, middles: Floats, odds: Floats, length: float) -> float:
-    """The place near ``edge`` where the log-odds rise through half of their step."""
+def _shift(edge: float, middles: Floats, odds: Floats, length: float, inward: float) -> float:
+    """How far from ``edge`` the log-odds rise through half of their step, ``inward`` at most."""
     near = np.abs(middles - edge) <= length
     place, level = middles[near], odds[near]
     before, after = level[place <= edge], level[place > edge]
     if not len(before) or not len(after) or after.max() <= before.min():
-        return edge
+        return 0.0
     half = (before.min() + after.max()) / 2
     rising = np.flatnonzero((level[:-1] < half) & (level[1:] >= half))
     if not len(rising):
-        return edge
+        return 0.0
     share = (half - level[rising]) / (level[rising + 1] - level[rising])
-    crossings = place[rising] + share * (place[rising + 1] - place[rising])
-    shifts = crossings - edge
-    shift = float(shifts[np.abs(shifts).argmin()])
-    return edge + min(_LARGEST_SHIFT_SECONDS, max(-_LARGEST_SHIFT_SECONDS, shift))
+    shifts = place[rising] + share * (place[rising + 1] - place[rising]) - edge
+    nearest = float(shifts[np.abs(shifts).argmin()])
+    return min(inward, max(-_LARGEST_SHIFT_SECONDS, nearest))
 
 
 def _squash(odds: float) -> float:
