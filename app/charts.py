@@ -6,7 +6,9 @@ stay legible on a telephone; colours come from ``page.css`` and follow the dark 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from deepfake.types import OperatingPoints, Timeline
 
@@ -53,9 +55,14 @@ def score_bar(
     )
 
 
-def timeline_chart(timeline: Timeline, *, points: OperatingPoints | None) -> str:
-    """Scores over time, with the limits as zones; at most 240 points, each the highest of its
-    stretch.
+def timeline_chart(
+    timeline: Timeline,
+    *,
+    points: OperatingPoints | None,
+    segments: Sequence[tuple[float, float]] = (),
+) -> str:
+    """Scores over time, with the limits as zones and ``segments`` (start, end) as upright bands; at
+    most 240 points, each the highest of its stretch. The line breaks where windows are missing.
     """
     if not timeline.seconds:
         return ""
@@ -63,7 +70,10 @@ def timeline_chart(timeline: Timeline, *, points: OperatingPoints | None) -> str
     shown = _thin([(s + middle, y) for s, y in zip(timeline.seconds, timeline.scores, strict=True)])
     last = timeline.seconds[-1] + timeline.window_seconds
     across = [(100 * second / last if last else 50.0, 40 * (1 - score)) for second, score in shown]
-    path = " ".join(f"{x:.2f},{y:.2f}" for x, y in across)
+    lines = "".join(
+        f'<polyline class="df-line" points="{" ".join(f"{x:.2f},{y:.2f}" for x, y in run)}"/>'
+        for run in _unbroken(across, shown, timeline)
+    )
     dots = "".join(
         f'<line class="df-dot" x1="{x:.2f}" x2="{x:.2f}" y1="{y:.2f}" y2="{y:.2f}">'
         f"<title>{second:.2f} s: {score:.2f}</title></line>"
@@ -85,9 +95,33 @@ def timeline_chart(timeline: Timeline, *, points: OperatingPoints | None) -> str
         f'<figure class="df-timeline"><div class="df-plot">'
         '<div class="df-levels" aria-hidden="true"><span>1</span><span>0.5</span><span>0</span>'
         '</div><svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '
-        f'aria-label="{name}: {escape(said)}">{zones}<polyline class="df-line" points="{path}"/>'
-        f'{dots}</svg></div><div class="df-scale df-times" aria-hidden="true">{ticks}</div>'
+        f'aria-label="{name}: {escape(said)}">{zones}{_bands_of(segments, last)}'
+        f'{lines}{dots}</svg></div><div class="df-scale df-times" aria-hidden="true">{ticks}</div>'
         f"<figcaption>Score over time: {escape(said)}</figcaption></figure>"
+    )
+
+
+def _unbroken(
+    across: list[tuple[float, float]], shown: list[tuple[float, float]], timeline: Timeline
+) -> list[list[tuple[float, float]]]:
+    """The points of ``across`` in runs between which no window is missing from ``shown``."""
+    step = max(1, -(-len(timeline.seconds) // MOST_POINTS))
+    widest = (2 * step - 0.5) * timeline.window_seconds
+    runs = [across[:1]]
+    for ((before, _), (after, _)), place in zip(pairwise(shown), across[1:], strict=True):
+        if widest and after - before > widest:
+            runs.append([])
+        runs[-1].append(place)
+    return runs
+
+
+def _bands_of(segments: Sequence[tuple[float, float]], last: float) -> str:
+    inside = [(max(0.0, start), min(last, end)) for start, end in segments]
+    return "".join(
+        f'<rect class="df-segment" x="{100 * start / last:.2f}" y="0" '
+        f'width="{100 * (end - start) / last:.2f}" height="40"/>'
+        for start, end in inside
+        if start < end
     )
 
 

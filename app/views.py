@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from collections.abc import Iterable
 
 from deepfake.container import printable
 from deepfake.errors import DeepfakeError
+from deepfake.timeline import Segment, clock
 from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict
 
 from .charts import percent, score_bar, timeline_chart
@@ -28,6 +30,7 @@ SYMBOLS = {
     Verdict.AUTHENTIC: "●",
     Verdict.INCONCLUSIVE: "?",
 }
+MOST_SEGMENTS = 20
 STATUS_WORDS = {Status.OK: "examined", Status.SKIPPED: "not applicable", Status.FAILED: "failed"}
 
 
@@ -162,9 +165,12 @@ def _card(evidence: Evidence) -> str:
     if evidence.reason:
         kind = "Caution" if evidence.status is Status.OK else "Reason"
         reason = f'<p class="df-dim">{kind}: <code>{_text(evidence.reason)}</code></p>'
+    segments = _segments(evidence)
+    spans = [(segment.start, segment.end) for segment in segments]
     charts = "".join(
-        timeline_chart(timeline, points=evidence.points) for timeline in evidence.timelines
-    )
+        timeline_chart(timeline, points=evidence.points, segments=spans)
+        for timeline in evidence.timelines
+    ) + _segment_list(segments, evidence.points)
     details = ""
     if evidence.details:
         values = html.escape(json.dumps(dict(evidence.details), indent=1)[:20000])
@@ -172,6 +178,36 @@ def _card(evidence: Evidence) -> str:
     return (
         f'<li class="df-card df-card-{evidence.status.value}"><h4>{_text(evidence.source)} {badge}'
         f"</h4><p>{_sentence(evidence.claim)}</p>{reason}{score}{charts}{details}</li>"
+    )
+
+
+def _segments(evidence: Evidence) -> list[Segment]:
+    """The segments of a sound; anything in their place that is none is left out."""
+    found = evidence.details.get("segments")
+    segments = []
+    for item in found if isinstance(found, list) else []:
+        values = (
+            [item.get(key) for key in ("start", "end", "score")] if isinstance(item, dict) else []
+        )
+        numbers = [value for value in values if isinstance(value, int | float)]
+        if len(numbers) == 3 and all(math.isfinite(number) for number in numbers):
+            segments.append(Segment(*(float(number) for number in numbers)))
+    return segments
+
+
+def _segment_list(segments: list[Segment], points: OperatingPoints | None) -> str:
+    if not segments:
+        return ""
+    limit = "" if points is None else f" (score {points.suspicious:.2f} or more)"
+    rows = [
+        f"<li>{clock(segment.start)} to {clock(segment.end)}, score {segment.score:.2f}</li>"
+        for segment in segments[:MOST_SEGMENTS]
+    ]
+    if len(segments) > MOST_SEGMENTS:
+        rows.append(f"<li>{len(segments) - MOST_SEGMENTS} more in the details</li>")
+    return (
+        f'<div class="df-segments"><p>Segments that are suspicious by themselves{limit}, shaded '
+        f"above:</p><ul>{''.join(rows)}</ul></div>"
     )
 
 

@@ -16,7 +16,7 @@ from deepfake.backends import (
     open_backend,
 )
 from deepfake.bundle import Bundle
-from deepfake.engine import Engine
+from deepfake.engine import Engine, Scored
 from deepfake.errors import BackendError, ModelError, SettingsError
 from deepfake.settings import Settings, shipped_models_folder
 
@@ -69,6 +69,17 @@ def test_more_windows_than_a_batch_keep_their_order(engine: Engine) -> None:
     scored = engine.score(bundle, values[:, None, None, None] * np.ones((1, 3, 32, 32), np.float32))
     assert list(scored.windows) == sorted(scored.windows)
     assert len(scored.windows) == 50
+
+
+def test_parts_of_one_input_join_to_its_score(engine: Engine) -> None:
+    bundle = engine.bundle("image")
+    values = np.linspace(-1, 1, 20, dtype=np.float32)
+    batch = values[:, None, None, None] * np.ones((1, 3, 32, 32), np.float32)
+    whole = engine.score(bundle, batch)
+    parts = [engine.score(bundle, batch[start : start + 7]) for start in range(0, 20, 7)]
+    joined = Scored.join(parts, bundle.calibration)
+    assert joined.windows == pytest.approx(whole.windows)
+    assert (joined.score, *joined.interval) == pytest.approx((whole.score, *whole.interval))
 
 
 def test_callers_share_batches_and_get_their_own_results(engine: Engine) -> None:

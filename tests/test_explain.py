@@ -59,6 +59,20 @@ def test_a_sound_is_red_where_its_windows_score() -> None:
     assert row[40:].max() == 0.0
 
 
+def test_a_short_segment_stays_visible_in_a_long_sound() -> None:
+    scores = [0.1] * 3600
+    scores[1234] = 0.95
+    timeline = Timeline(
+        name="audio",
+        seconds=tuple(float(second) for second in range(3600)),
+        scores=tuple(scores),
+        window_seconds=1.0,
+    )
+    row = np.array(explain.over_time(timeline, seconds=3600.0).values[0])
+    assert row.max() == pytest.approx(0.95)
+    assert row.argmax() == 1234 * len(row) // 3600
+
+
 def test_spectrogram_shows_a_tone_at_its_height() -> None:
     samples = np.sin(2 * np.pi * 2000 * np.arange(48000) / 16000).astype(np.float32)
     picture = explain.spectrogram(samples).astype(int).sum(axis=2)

@@ -213,3 +213,56 @@ def test_a_timeline_of_one_or_no_frame_can_be_drawn() -> None:
     assert timeline_chart(Timeline(name="frames", seconds=(), scores=()), points=POINTS) == ""
     one = timeline_chart(Timeline(name="frames", seconds=(0.0,), scores=(0.4,)), points=POINTS)
     assert "1 frames" in Tree(one).text
+
+
+def with_segments(segments: object) -> str:
+    timeline = Timeline(
+        name="audio",
+        seconds=(0.0, 1.0, 2.0, 6.0, 7.0),
+        scores=(0.1, 0.8, 0.9, 0.1, 0.1),
+        window_seconds=1.0,
+    )
+    evidence = Evidence(
+        source="audio",
+        status=Status.OK,
+        claim="traces",
+        score=0.93,
+        points=POINTS,
+        timelines=(timeline,),
+        details={"segments": segments},
+    )
+    return render_report(make_report(evidence=(evidence,)))
+
+
+def test_segments_of_a_sound_are_shown_and_said() -> None:
+    page = with_segments([{"start": 1.2, "end": 3.2, "score": 0.91}])
+    assert 'class="df-segment" x="15.00" y="0" width="25.00"' in page
+    text = Tree(page).text
+    assert "suspicious by themselves (score 0.60 or more)" in text
+    assert "0:01 to 0:03, score 0.91" in text
+    assert page.count('class="df-line"') == 2  # a pause from 0:03 to 0:06 is no line
+    many = [{"start": float(n), "end": n + 1.0, "score": 0.7} for n in range(50)]
+    assert "30 more in the details" in Tree(with_segments(many)).text
+    assert "df-segment" not in with_segments([])
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        HOSTILE,
+        [HOSTILE, None, 3, [1, 2, 3], {}],
+        [{"start": HOSTILE, "end": 2.0, "score": 0.5}],
+        [{"start": 0.0, "end": float("inf"), "score": 0.5}],
+        [{"start": 0.0, "end": 1.0, "score": HOSTILE}],
+    ],
+    ids=["text", "items", "start", "endless", "score"],
+)
+def test_what_is_no_segment_is_left_out(segments: object) -> None:
+    page = with_segments(segments)
+    assert "df-segment" not in page
+    assert not {"script", "img", "b"} & set(Tree(page).tags)
+
+
+def test_a_segment_beyond_the_chart_stays_inside() -> None:
+    page = with_segments([{"start": -5, "end": 900, "score": 0.9}])
+    assert 'class="df-segment" x="0.00" y="0" width="100.00"' in page
