@@ -67,11 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
     """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
-    from .calibrate import choose_pooling, fit_calibration
+    from .assess import assess
+    from .audio_inserts import write_long
     from .card import write_card
     from .export import metrics_to_dict, write_bundle
-    from .metrics import tabulate
-    from .records import unheard, write_records
+    from .records import write_records
 
     output.mkdir(parents=True, exist_ok=True)
     if config["slot"] == "image":
@@ -80,20 +80,20 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         from .audio import train
     trained = train(config, data=options.data, weights=options.weights, output=output)
     write_records(output / "out_of_fold.jsonl", trained.records)
-    unseen = unheard(trained.records)
-    calibration = fit_calibration(unseen, top_fraction=choose_pooling(unseen))
-    sources, views = tabulate(trained.records, calibration)
+    write_long(output / "long.jsonl", trained.recordings)
+    calibration, sources, views, inserts = assess(trained.records, trained.recordings)
     bundle = write_bundle(
         trained,
         name=config["name"],
         calibration=calibration,
-        metrics=metrics_to_dict(sources, views),
+        metrics=metrics_to_dict(sources=sources, views=views, inserts=inserts),
         folder=options.models / config["name"],
     )
     write_card(
         bundle,
         sources=sources,
         views=views,
+        inserts=inserts,
         text=config["card"],
         command=f"python -m training evaluate training/configs/{config['name']}.toml",
     )
@@ -119,22 +119,24 @@ def evaluate_run(output: Path) -> None:
     """Print and store the accuracy of the run in ``output``."""
     import json
 
-    from .calibrate import choose_pooling, fit_calibration
-    from .card import plot_evaluation, source_table, view_table
+    from .assess import assess
+    from .audio_inserts import read_long
+    from .card import insert_table, plot_evaluation, source_table, view_table
     from .export import metrics_to_dict
-    from .metrics import tabulate
     from .records import read_records, unheard
 
     records = read_records(output / "out_of_fold.jsonl")
-    unseen = unheard(records)
-    calibration = fit_calibration(unseen, top_fraction=choose_pooling(unseen))
-    sources, views = tabulate(records, calibration)
+    long = output / "long.jsonl"
+    recordings = read_long(long) if long.exists() else []
+    calibration, sources, views, inserts = assess(records, recordings)
     print(view_table(views))
     print(source_table(sources, label=1))
     print(source_table(sources, label=0))
-    text = json.dumps(metrics_to_dict(sources, views), indent=2)
+    if inserts:
+        print(insert_table(inserts))
+    text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    plot_evaluation(unseen, top_fraction=calibration.top_fraction, folder=output)
+    plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from .audio_collect import collect_speech
 from .audio_data import Clip, Pool, make_pool, read_clips
 from .audio_fakes import make_copies, prepare_makers, store
 from .audio_fit import Fit, fit_network
+from .audio_inserts import LongLogits, score_long
 from .calibrate import choose_pooling, fit_calibration
 from .export import Trained
 from .imagenet import load_mobilenet
@@ -69,25 +70,33 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     genuine = [clip for clip in clips if not clip.item.label]
     checks = prepare_views(genuine, CHECKS, output=output, **arguments)
 
-    def work(number: int | None) -> tuple[list[FileLogits], list[FileLogits]]:
+    def work(number: int | None) -> tuple[list[FileLogits], list[FileLogits], list[LongLogits]]:
         """One fold's network with its scores; a worker of its own, so everything is on disk."""
         _prepare_process()
         network = train_fold(
             config, number=number, clips=clips, pool=pool, weights=weights, output=output
         )
         if number is None:
-            return [], []
-        path = output / f"fold_{number}"
-        scored = score_clips(
-            network, clips, windows, fold=number, path=path.with_suffix(".jsonl"), reserved=True
-        )
+            return [], [], []
+        path = output / f"fold_{number}.jsonl"
+        scored = score_clips(network, clips, windows, fold=number, path=path, reserved=True)
         path = output / f"fold_{number}_checks.jsonl"
-        return scored, score_clips(network, genuine, checks, fold=number, path=path)
+        checked = score_clips(network, genuine, checks, fold=number, path=path)
+        path = output / f"fold_{number}_long.jsonl"
+        long = score_long(
+            network,
+            clips,
+            fold=number,
+            preprocess=preprocess,
+            path=path,
+            seed=int(config["seed"]),
+        )
+        return scored, checked, long
 
     numbers = [*range(len(config["folds"])), None]
     done = Parallel(n_jobs=int(config["workers"]))(map(delayed(work), numbers))
-    records = [record for scored, _ in done for record in scored]
-    checked = [record for _, scored in done for record in scored]
+    records = [record for scored, _, _ in done for record in scored]
+    checked = [record for _, scored, _ in done for record in scored]
     network = train_fold(
         config, number=None, clips=clips, pool=pool, weights=weights, output=output
     )
@@ -118,6 +127,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         records=records,
         limits=Applicability(**config["limits"]),
         facts=facts,
+        recordings=[one for _, _, long in done for one in long],
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepfake.bundle import Bundle
 
+from .audio_inserts import InsertRow
 from .calibrate import cross_calibrate
 from .metrics import SourceRow, ViewRow
 from .records import FileLogits
@@ -55,11 +56,21 @@ def view_table(rows: Sequence[ViewRow]) -> str:
     return _markdown(head, cells)
 
 
+def insert_table(rows: Sequence[InsertRow]) -> str:
+    """Markdown: one line for each kind of minute."""
+    head = ["recording of a minute", "files", "called synthetic", "suspicious or more"]
+    cells = [
+        [r.kind, r.recordings, r.flagged_synthetic, r.flagged_suspicious, r.located] for r in rows
+    ]
+    return _markdown([*head, "located within 1 s"], cells)
+
+
 def write_card(
     bundle: Bundle,
     *,
     sources: Sequence[SourceRow],
     views: Sequence[ViewRow],
+    inserts: Sequence[InsertRow] = (),
     text: dict[str, str],
     command: str,
 ) -> None:
@@ -73,6 +84,17 @@ def write_card(
     files = "\n".join(
         f"- `{name}` ({facts['precision']}), sha256 `{facts['sha256']}`"
         for name, facts in bundle.files.items()
+    )
+    short = (
+        f"""
+### Short inserts
+
+Minutes of genuine clips, half of them with three seconds of an unheard system in them; the penalty
+on long files is set by the other folds. "Located" is about the highest span of the windows.
+
+{insert_table(inserts)}"""
+        if inserts
+        else ""
     )
     card = f"""# {bundle.name}
 
@@ -119,7 +141,7 @@ Every number is about sources that neither the model nor its calibration had see
 {source_table(sources, label=1)}
 ### Bona fide sources
 
-{source_table(sources, label=0)}
+{source_table(sources, label=0)}{short}
 ## Known failures
 
 {text["failures"].strip()}

@@ -21,6 +21,7 @@ from deepfake.bundle import Applicability, Bundle, Calibration, golden_batch
 from deepfake.preprocess import ImagePreprocess, Preprocess
 from deepfake.settings import Settings
 
+from .audio_inserts import LongLogits
 from .records import FileLogits
 
 MAX_BUNDLE_BYTES = 12_000_000
@@ -32,7 +33,8 @@ class Trained:
     """What a recipe returns: the network, how to feed it, and its out-of-fold logits.
 
     ``network`` is in evaluation mode on the CPU. ``facts`` goes into the bundle and the card: seed,
-    data hash, wall time, machine, settings and what was tried.
+    data hash, wall time, machine, settings and what was tried. ``recordings`` are long genuine ones
+    with and without a synthetic insert, for the slots that have them.
     """
 
     network: nn.Module
@@ -42,6 +44,7 @@ class Trained:
     records: Sequence[FileLogits]
     limits: Applicability
     facts: dict[str, Any]
+    recordings: Sequence[LongLogits] = ()
 
 
 def write_bundle(
@@ -165,8 +168,8 @@ def check_parity(bundle: Bundle) -> None:
             raise RuntimeError(f"bundle {bundle.name}: {name} differs from torch by {worst:.5f}")
 
 
-def metrics_to_dict(sources: Sequence[Any], views: Sequence[Any]) -> dict[str, Any]:
-    """Rows of ``training.metrics.tabulate`` as JSON values, NaN as None, 4 decimals."""
+def metrics_to_dict(**tables: Sequence[Any]) -> dict[str, Any]:
+    """Tables of rows (dataclasses) as JSON values, NaN as None, 4 decimals."""
 
     def tidy(value: Any) -> Any:
         if isinstance(value, float):
@@ -175,7 +178,8 @@ def metrics_to_dict(sources: Sequence[Any], views: Sequence[Any]) -> dict[str, A
 
     return {
         key: [{name: tidy(value) for name, value in asdict(row).items()} for row in rows]
-        for key, rows in (("sources", sources), ("views", views))
+        for key, rows in tables.items()
+        if rows
     }
 
 

@@ -64,7 +64,7 @@ def test_bundle_from_training_to_card(
         trained,
         name=name,
         calibration=calibration,
-        metrics=metrics_to_dict(sources, views),
+        metrics=metrics_to_dict(sources=sources, views=views),
         folder=tmp_path / name,
     )
     again = Bundle.read(tmp_path / name)

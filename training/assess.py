@@ -1,0 +1,25 @@
+"""From the scores of a run to its calibration and its tables: what a bundle and its card state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepfake.bundle import Calibration
+
+from .audio_inserts import InsertRow, LongLogits, tabulate_inserts, with_spans
+from .calibrate import choose_pooling, fit_calibration
+from .metrics import SourceRow, ViewRow, tabulate
+from .records import FileLogits, unheard
+
+
+def assess(
+    records: Sequence[FileLogits], recordings: Sequence[LongLogits] = ()
+) -> tuple[Calibration, list[SourceRow], list[ViewRow], list[InsertRow]]:
+    """Calibrate on the sources that no model heard; rows by source, by view and of inserts."""
+    unseen = unheard(records)
+    calibration = fit_calibration(unseen, top_fraction=choose_pooling(unseen))
+    sources, views = tabulate(records, calibration)
+    if not recordings:
+        return calibration, sources, views, []
+    inserts = tabulate_inserts(recordings, calibration)
+    return with_spans(calibration, recordings), sources, views, inserts
