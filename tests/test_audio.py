@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from deepfake.analyzers.audio import WINDOWS_AT_ONCE, window_starts
+from deepfake.cli import main
 from deepfake.detector import Detector
 from deepfake.engine import Engine
+from deepfake.media import open_media
 from deepfake.perturb import add_noise, mix
 from deepfake.preprocess import AudioPreprocess, Batch, Samples
 from deepfake.schema import REPORT_SCHEMA
@@ -203,3 +206,21 @@ def test_all_but_the_network_is_fast(detector: Detector) -> None:
     begin = time.process_time()
     detector.detect(content)
     assert time.process_time() - begin < 120 / 60
+
+
+def test_the_command_says_and_draws_where(
+    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, output = tmp_path / "call.wav", tmp_path / "where.png"
+    sound.write_bytes(wav_bytes(insert(40.0, start=10.0)))
+    models = str(detector.settings.models_folder)
+    arguments = ["detect", str(sound), "--models", models, "--threads", "1"]
+    assert main([*arguments, "--save-heatmap", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"traces of a generative model in the sound from 0:(09|10|11) to 0:1\d", text)
+    with open_media(output) as media:
+        pixels = media.image().astype(int)
+    redness = (pixels[..., 0] - pixels[..., 2]).mean(axis=0)
+    red = np.flatnonzero(redness > redness.max() / 2) * 40.0 / len(redness)
+    assert red.min() == pytest.approx(10.0, abs=1.1)
+    assert red.max() == pytest.approx(13.0, abs=1.1)
