@@ -58,13 +58,17 @@ def settings() -> dict[str, Any]:
         "slot": "audio",
         "seed": 3,
         "workers": 1,
-        "network": "spectrogram_resnet",
-        "network_options": {"width": 4, "dense": 8},
+        "members": [
+            {
+                "network": "spectrogram_resnet",
+                "options": {"width": 4, "dense": 8},
+                "fit": {"steps": 2, "steps_per_epoch": 1, "genuine": 3, "paired": 2, "fakes": 2},
+            }
+        ],
         "vocoder_steps": 3,
         "pool_rounds": 1,
         "preprocess": {"window_seconds": 1.0, "hop_seconds": 0.5},
         "limits": {"min_seconds": 0.5},
-        "fit": {"steps": 2, "steps_per_epoch": 1, "genuine": 3, "paired": 2, "fakes": 2},
         "folds": [
             {"name": "a", "folders": ["corpus-a", "system-a"], "unseen_makers": ["world"]},
             {"name": "b", "folders": ["corpus-b", "system-b"]},
@@ -163,7 +167,7 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
         audio.train_fold(
             config, number=0, clips=clips, pool=pool, weights=tmp_path, output=tmp_path
         )
-    assert (tmp_path / "fold_0.checkpoint").exists()
+    assert (tmp_path / "fold_0_spectrogram_resnet.checkpoint").exists()
     resumed = audio.train_fold(
         config, number=0, clips=clips, pool=pool, weights=tmp_path, output=tmp_path
     )
