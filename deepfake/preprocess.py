@@ -137,16 +137,21 @@ class AudioPreprocess:
             return samples[:length]
         return np.resize(samples, length)
 
+    def starts(self, first: int, last: int) -> list[int]:
+        """Where windows begin that cover the samples from ``first`` to ``last``."""
+        length, hop = self.window_samples, round(self.hop_seconds * self.sample_rate)
+        starts = list(range(first, max(first + 1, last - length + 1), hop))
+        if last - length > starts[-1]:
+            starts.append(last - length)
+        return starts
+
     def __call__(self, samples: Samples, *, max_windows: int | None = None) -> AudioWindows:
         """Windows of mono ``samples`` at ``sample_rate`` as a float32 batch (windows, samples).
 
         ``seconds[i]`` is where window ``i`` starts in the sound that was given.
         """
         first, last = self.active(samples)
-        length, hop = self.window_samples, round(self.hop_seconds * self.sample_rate)
-        starts = list(range(first, max(first + 1, last - length + 1), hop))
-        if last - length > starts[-1]:
-            starts.append(last - length)
+        starts, length = self.starts(first, last), self.window_samples
         most = max_windows or self.max_windows
         if len(starts) > most:
             starts = [starts[i] for i in np.linspace(0, len(starts) - 1, most).round().astype(int)]

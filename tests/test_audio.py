@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from deepfake.analyzers.audio import WINDOWS_AT_ONCE, window_starts
+from deepfake.analyzers.audio import WINDOWS_AT_ONCE
 from deepfake.cli import main
 from deepfake.detector import Detector
 from deepfake.engine import Engine
@@ -175,7 +175,7 @@ def test_windows_are_those_of_the_preprocess_step() -> None:
     voice = np.tile(speech(10.0), 30)
     for seconds in (0.7, 2.0, 2.5, 30.3, 299.0):
         samples = np.pad(voice[: round(seconds * RATE)], (RATE, 0))
-        starts = window_starts(preprocess.active(samples), preprocess)
+        starts = preprocess.starts(*preprocess.active(samples))
         assert [start / RATE for start in starts] == list(preprocess(samples).seconds)
 
 

@@ -1,9 +1,10 @@
 """More bona fide voices: recordings that come in packages of the Debian archive.
 
 Prompts of the Asterisk telephone exchange (five professional speakers in five languages, G.722),
-the dialogues of the game Fish Fillets (actors, Czech, Dutch and English) and the letters and
-syllables of KLettres (volunteers, about twenty languages). Licences: CC-BY and CC-BY-SA 3.0 for
-Asterisk, GPL-2+ for the others; the recordings are used for training and never redistributed.
+the dialogues of the game Fish Fillets (actors, Czech, Dutch and English), the letters and syllables
+of KLettres, the words of KTuberling and the descriptions of Tux Paint's stamps (volunteers at home,
+more than twenty languages). Licences: CC-BY and CC-BY-SA 3.0 for Asterisk, GPL-2+ for the others;
+the recordings are used for training and never redistributed.
 """
 
 from __future__ import annotations
@@ -79,6 +80,20 @@ CORPORA = (
         most_per_speaker=12,
         licence="GPL-2+",
     ),
+    Corpus(
+        name="KTuberling",
+        packages=("ktuberling-data",),
+        pattern=r"ktuberling/sounds/(ca|da|de|el|en|fr|gl|lt|ru|sl|uk|wa)/[^/]+\.(?:ogg|wav)$",
+        most_per_speaker=9,
+        licence="GPL-2+",
+    ),
+    Corpus(
+        name="TuxPaint",
+        packages=("tuxpaint-stamps-default",),
+        pattern=r"_desc_(be|bg|ca|da|el|es|fr|nl|ro|ru)\.ogg$",
+        most_per_speaker=20,
+        licence="GPL-2+",
+    ),
 )
 
 
@@ -143,7 +158,7 @@ def read_sound(path: Path) -> Samples:
     """
     try:
         samples = read_samples(path).astype(np.float32) / np.float32(32768)
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, UnicodeDecodeError):
         return np.zeros(0, np.float32)
     if not np.abs(samples).max(initial=0.0) > 0:
         return samples[:0]

@@ -74,7 +74,8 @@ class Audio:
         skipped = self._why_not(sound, bundle, preprocess)
         if skipped:
             return [skipped]
-        starts = _keep_spoken(window_starts(sound.active, preprocess), speech, preprocess)
+        # All windows, not ``max_windows`` of them: gaps could hide a short segment.
+        starts = _keep_spoken(preprocess.starts(*sound.active), speech, preprocess)
         scored = _score(sound, starts, bundle=bundle, engine=engine)
         windows = WindowScores(
             seconds=tuple(start / rate for start in starts),
@@ -122,19 +123,6 @@ class Audio:
     def _skip(self, reason: str, claim: str | None = None) -> Evidence:
         claim = claim or EXPLANATIONS[reason]
         return Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)
-
-
-def window_starts(active: tuple[int, int], preprocess: AudioPreprocess) -> list[int]:
-    """Where windows begin, in samples: those of ``preprocess`` without its ``max_windows``, since
-    left-out windows could hide a short segment of a long sound.
-    """
-    first, last = active
-    length = preprocess.window_samples
-    hop = round(preprocess.hop_seconds * preprocess.sample_rate)
-    starts = list(range(first, max(first + 1, last - length + 1), hop))
-    if last - length > starts[-1]:
-        starts.append(last - length)
-    return starts
 
 
 def _keep_spoken(

@@ -176,6 +176,35 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
         torch.testing.assert_close(one, two)
 
 
+def test_two_members_are_trained_apart_and_count_equally(
+    run: tuple[Any, Path], material: Path, tmp_path: Path
+) -> None:
+    trained, output = run
+    config = settings()
+    fit = {"steps": 1, "steps_per_epoch": 1, "genuine": 3, "paired": 2, "fakes": 2}
+    second = {"network": "cepstrum_lcnn", "options": {"width": 2, "dense": 4}, "fit": fit}
+    config["members"].append(second)
+    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
+    pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
+    pair = audio.train_fold(
+        config, number=0, clips=clips, pool=pool, weights=tmp_path, output=tmp_path
+    )
+    assert (tmp_path / "fold_0_spectrogram_resnet.safetensors").exists()
+    assert (tmp_path / "fold_0_cepstrum_lcnn.safetensors").exists()
+    name, options = audio.architecture(config)
+    again = create(name, **options)
+    again.load_state_dict(pair.state_dict())
+    batch = torch.from_numpy(pool.batch(np.arange(6)))
+    with torch.inference_mode():
+        members = [pair.first(batch), pair.second(batch)]
+        expected = sum(m * s for m, s in zip(members, pair.scales, strict=True)) / 2
+        torch.testing.assert_close(again.eval()(batch), expected)
+    rows = np.flatnonzero([clips[i].fold == 1 and not clips[i].reserved for i in pool.clips])
+    with torch.inference_mode():
+        spread = float(pair.second(torch.from_numpy(pool.batch(rows))).std())
+    assert float(pair.scales[1]) == pytest.approx(1 / max(spread, 1e-3), rel=0.3)
+
+
 def test_other_settings_do_not_mix_with_what_is_there(run: tuple[Any, Path]) -> None:
     _, output = run
     with pytest.raises(SettingsError, match="holds the work of other settings; remove it"):
