@@ -270,7 +270,13 @@ def spectrogram_resnet(
 
 
 def spectrogram_mobilenet(
-    *, stages: int = 5, dense: int = 128, fft: int = 512, merge: int = 2, smooth_bins: int = 0
+    *,
+    stages: int = 5,
+    dense: int = 128,
+    fft: int = 512,
+    merge: int = 2,
+    smooth_bins: int = 0,
+    floor: float = 1e-6,
 ) -> ConvolutionalNet:
     """The first ``stages`` stages of MobileNetV2 (Sandler et al. 2018) on the linear-frequency log
     spectrogram (by default 128 bands of 62 Hz, 10 ms; see ``LogSpectrum`` for the options).
@@ -279,7 +285,7 @@ def spectrogram_mobilenet(
 
     whole: Any = timm.create_model("mobilenetv2_100", in_chans=1, pad_type="same")
     trunk = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:stages])
-    spectrum = LogSpectrum(fft=fft, merge=merge, smooth_bins=smooth_bins)
+    spectrum = LogSpectrum(fft=fft, merge=merge, smooth_bins=smooth_bins, floor=floor)
     return ConvolutionalNet(spectrum, trunk, rows=spectrum.rows, width=dense)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jsonschema
@@ -16,7 +16,7 @@ from deepfake.cli import main
 from deepfake.detector import Detector
 from deepfake.engine import Engine
 from deepfake.media import open_media
-from deepfake.perturb import add_noise, mix
+from deepfake.perturb import add_noise, code_audio, mix, resample_and_back
 from deepfake.preprocess import AudioPreprocess, Batch, Samples
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
@@ -224,3 +224,26 @@ def test_the_command_says_and_draws_where(
     red = np.flatnonzero(redness > redness.max() / 2) * 40.0 / len(redness)
     assert red.min() == pytest.approx(10.0, abs=1.1)
     assert red.max() == pytest.approx(13.0, abs=1.1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda samples: samples * 0.25,
+        lambda samples: np.pad(samples, (2 * RATE, RATE)),
+        lambda samples: resample_and_back(samples, sample_rate=48000),
+        lambda samples: code_audio(samples, codec="mp3", bit_rate=128000),
+    ],
+    ids=["level", "silence", "48 kHz and back", "MP3"],
+)
+def test_the_shipped_bundle_does_not_judge_by_level_silence_rate_or_codec(
+    change: Callable[[Samples], Samples],
+) -> None:
+    with Detector(Settings(threads=1)) as shipped:
+        samples = speech(12.0)
+        before, after = (
+            audio(shipped.detect(wav_bytes(sound))).score for sound in (samples, change(samples))
+        )
+    assert before is not None
+    assert after is not None
+    assert after == pytest.approx(before, abs=0.05)

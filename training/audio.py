@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,10 +38,13 @@ def _trim(samples: Samples) -> Samples:
     return samples[first:last]
 
 
-CHECKS: Mapping[str, Callable[[Samples], Samples]] = {
+Views = Mapping[str, Callable[[Samples], Samples]]
+
+CHECKS: Views = {
     "silence trimmed": _trim,
     "gain × 0.25": lambda samples: perturb.change_gain(samples, decibels=-12.04),
     "to 8 kHz and back": lambda samples: perturb.resample_and_back(samples, sample_rate=8000),
+    "to 44.1 kHz and back": lambda samples: perturb.resample_and_back(samples, sample_rate=44100),
     "band limit 7 kHz": lambda samples: perturb.limit_band(samples, low_hz=0, high_hz=7000),
     "MP3 128k": lambda samples: perturb.code_audio(samples, codec="mp3", bit_rate=128000),
 }
@@ -59,44 +62,23 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     check_settings(config, output=output)
     _prepare_process()
     preprocess = AudioPreprocess(**config["preprocess"])
-    folders = [data / "audio"]
     if config.get("collect"):
         collect_speech(output / "collected", seed=int(config["seed"]))
-        folders.append(output / "collected")
-    clips = read_clips(folders, folds=config["folds"])
+    clips = read_material(config, data=data, output=output)
     pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
-    arguments: dict[str, Any] = {"preprocess": preprocess, "workers": int(config["workers"])}
-    windows = prepare_views(clips, perturb.AUDIO_VIEWS, output=output, **arguments)
-    genuine = [clip for clip in clips if not clip.item.label]
-    checks = prepare_views(genuine, CHECKS, output=output, **arguments)
-
-    def work(number: int | None) -> tuple[list[FileLogits], list[FileLogits], list[LongLogits]]:
-        """One fold's network with its scores; a worker of its own, so everything is on disk."""
-        _prepare_process()
-        network = train_fold(
-            config, number=number, clips=clips, pool=pool, weights=weights, output=output
+    for chosen, views in _views(clips):
+        prepare_views(
+            chosen, views, preprocess=preprocess, output=output, workers=int(config["workers"])
         )
-        if number is None:
-            return [], [], []
-        path = output / f"fold_{number}.jsonl"
-        scored = score_clips(network, clips, windows, fold=number, path=path, reserved=True)
-        path = output / f"fold_{number}_checks.jsonl"
-        checked = score_clips(network, genuine, checks, fold=number, path=path)
-        path = output / f"fold_{number}_long.jsonl"
-        long = score_long(
-            network,
-            clips,
-            fold=number,
-            preprocess=preprocess,
-            path=path,
-            seed=int(config["seed"]),
-        )
-        return scored, checked, long
-
     numbers = [*range(len(config["folds"])), None]
-    done = Parallel(n_jobs=int(config["workers"]))(map(delayed(work), numbers))
-    records = [record for scored, _, _ in done for record in scored]
-    checked = [record for _, scored, _ in done for record in scored]
+    arguments = {"data": data, "weights": weights, "output": output}
+    done = Parallel(n_jobs=int(config["workers"]))(
+        delayed(run_fold)(config, number=number, **arguments) for number in numbers
+    )
+    records, checked, recordings = (
+        [one for fold in done for one in getattr(fold, name)]
+        for name in ("records", "checked", "recordings")
+    )
     network = train_fold(
         config, number=None, clips=clips, pool=pool, weights=weights, output=output
     )
@@ -128,7 +110,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         records=records,
         limits=Applicability(**config["limits"]),
         facts=facts,
-        recordings=[one for _, _, long in done for one in long],
+        recordings=recordings,
     )
 
 
@@ -142,6 +124,63 @@ def check_settings(config: dict[str, Any], *, output: Path) -> None:
             hint="remove it or name another one with --runs",
         )
     path.write_text(text, encoding="utf-8")
+
+
+class FoldScores(NamedTuple):
+    """What one fold's network said of clips, of changed genuine clips and of long recordings."""
+
+    records: list[FileLogits]
+    checked: list[FileLogits]
+    recordings: list[LongLogits]
+
+
+def run_fold(
+    config: dict[str, Any], *, number: int | None, data: Path, weights: Path, output: Path
+) -> FoldScores:
+    """Train and score one fold, or with None only train the network that hears everything.
+
+    It runs in a process of its own and reads all that it needs from ``output``, because the
+    material is too large to hand over.
+    """
+    _prepare_process()
+    preprocess = AudioPreprocess(**config["preprocess"])
+    clips = read_material(config, data=data, output=output)
+    pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    network = train_fold(
+        config, number=number, clips=clips, pool=pool, weights=weights, output=output
+    )
+    if number is None:
+        return FoldScores([], [], [])
+    scored = []
+    for (chosen, views), name in zip(_views(clips), ("", "_checks"), strict=True):
+        paths = prepare_views(chosen, views, preprocess=preprocess, output=output)
+        path = output / f"fold_{number}{name}.jsonl"
+        scored.append(
+            score_clips(network, chosen, paths, fold=number, path=path, reserved=not name)
+        )
+    recordings = score_long(
+        network,
+        clips,
+        fold=number,
+        preprocess=preprocess,
+        path=output / f"fold_{number}_long.jsonl",
+        seed=int(config["seed"]),
+    )
+    return FoldScores(scored[0], scored[1], recordings)
+
+
+def read_material(config: dict[str, Any], *, data: Path, output: Path) -> list[Clip]:
+    """The clips of the training material, and after them those that were collected."""
+    folders = [data / "audio", *([output / "collected"] if config.get("collect") else [])]
+    return read_clips(folders, folds=config["folds"])
+
+
+def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
+    """Which clips are scored in which views."""
+    return [
+        (list(clips), perturb.AUDIO_VIEWS),
+        ([clip for clip in clips if not clip.item.label], CHECKS),
+    ]
 
 
 def _prepare_process() -> None:
@@ -241,13 +280,13 @@ def architecture(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def prepare_views(
     clips: Sequence[Clip],
-    views: Mapping[str, Callable[[Samples], Samples]],
+    views: Views,
     *,
     preprocess: AudioPreprocess,
     output: Path,
     workers: int = 1,
-) -> dict[str, list[np.ndarray[Any, np.dtype[np.int16]]]]:
-    """The windows of every clip in every view as int16, kept in ``output/views``."""
+) -> dict[str, Path]:
+    """Files in ``output/views`` with the windows of every clip in every view as int16."""
     folder = output / "views"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name.replace(' ', '_')}.npz" for name in views}
@@ -264,30 +303,29 @@ def prepare_views(
 
     lacking = [name for name, path in paths.items() if not path.exists()]
     Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
-    prepared = {}
-    for name, path in paths.items():
-        with np.load(path, allow_pickle=False) as arrays:
-            prepared[name] = np.split(arrays["windows"], np.cumsum(arrays["counts"])[:-1])
-    return prepared
+    return paths
 
 
 def score_clips(
     network: nn.Module,
     clips: Sequence[Clip],
-    windows: dict[str, list[np.ndarray[Any, np.dtype[np.int16]]]],
+    views: Mapping[str, Path],
     *,
     fold: int,
-    path: Path | None = None,
+    path: Path,
     reserved: bool = False,
 ) -> list[FileLogits]:
     """Window logits of the clips of ``fold`` in every view, or those already in ``path``.
 
-    With ``reserved`` also those of the clips that were kept out of every fold.
+    With ``reserved`` also those of the clips that were kept out of every fold. ``views`` are the
+    files of ``prepare_views`` for the same clips.
     """
-    if path is not None and path.exists():
+    if path.exists():
         return read_records(path)
     records = []
-    for view, batches in windows.items():
+    for view, windows in views.items():
+        with np.load(windows, allow_pickle=False) as arrays:
+            batches = np.split(arrays["windows"], np.cumsum(arrays["counts"])[:-1])
         for clip, batch in zip(clips, batches, strict=True):
             if clip.fold != fold and not (reserved and clip.reserved):
                 continue
@@ -305,8 +343,7 @@ def score_clips(
                     heard=clip.fold != fold,
                 )
             )
-    if path is not None:
-        write_records(path, records)
+    write_records(path, records)
     return records
 
 

@@ -3,8 +3,9 @@
 Prompts of the Asterisk telephone exchange (five professional speakers in five languages, G.722),
 the dialogues of the game Fish Fillets (actors, Czech, Dutch and English), the letters and syllables
 of KLettres, the words of KTuberling and the descriptions of Tux Paint's stamps (volunteers at home,
-more than twenty languages). Licences: CC-BY and CC-BY-SA 3.0 for Asterisk, GPL-2+ for the others;
-the recordings are used for training and never redistributed.
+more than twenty languages), the voices of Hedgewars, and Italian prompts at 8 kHz. Licences: CC-BY
+and CC-BY-SA 3.0 for the prompts, GPL-2+ and GFDL-1.3 for the others; the recordings are used for
+training and never redistributed.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Recording:
 class Corpus:
     """Where the recordings of a corpus lie in its packages, and how many of a speaker to take.
 
-    The first group of ``pattern`` is the speaker. Recordings below ``SHORTEST_SECONDS`` are joined
-    with the next ones of the same speaker.
+    The group of ``pattern`` that is found is the speaker. Recordings below ``SHORTEST_SECONDS`` are
+    joined with the next ones of the same speaker.
     """
 
     name: str
@@ -94,6 +95,13 @@ CORPORA = (
         most_per_speaker=20,
         licence="GPL-2+",
     ),
+    Corpus(
+        name="VoicePacks",
+        packages=("hedgewars-data", "asterisk-prompt-it-menardi-wav"),
+        pattern=r"(?:voices/(?!Singer|Robot)([A-Z][^/]+)/[^/]+\.ogg|(it)_IT_f_Menardi/[^/]+\.wav)$",
+        most_per_speaker=9,
+        licence="GFDL-1.3, CC-BY-SA-3.0",
+    ),
 )
 
 
@@ -112,7 +120,7 @@ def collect_recordings(corpus: Corpus) -> Iterator[Recording]:
         for path in sorted(folder.rglob("*")):
             found = re.search(corpus.pattern, path.relative_to(folder).as_posix())
             if found and path.is_file():
-                by_speaker.setdefault(found[1], []).append(path)
+                by_speaker.setdefault(found[found.lastindex or 0], []).append(path)
         for speaker, paths in sorted(by_speaker.items()):
             order = np.random.default_rng(len(paths)).permutation(len(paths))
             pieces = join_short(read_sound(paths[index]) for index in order)
