@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake.bundle import Bundle
+from deepfake.bundle import Bundle, Calibration
 
 from .audio_inserts import InsertRow
 from .calibrate import cross_calibrate
@@ -79,22 +79,10 @@ def write_card(
     ``text`` holds the hand-written parts of the configuration: ``intended``, ``data``, ``recipe``
     and ``failures``.
     """
-    points, calibration = bundle.calibration.points, bundle.calibration
     facts = "\n".join(f"- {key}: {_inline(value)}" for key, value in bundle.provenance.items())
     files = "\n".join(
         f"- `{name}` ({facts['precision']}), sha256 `{facts['sha256']}`"
         for name, facts in bundle.files.items()
-    )
-    short = (
-        f"""
-### Short inserts
-
-Minutes of genuine clips, half of them with three seconds of an unheard system in them; the penalty
-on long files is set by the other folds. "Located" is about the highest span of the windows.
-
-{insert_table(inserts)}"""
-        if inserts
-        else ""
     )
     card = f"""# {bundle.name}
 
@@ -116,20 +104,7 @@ Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
 
 ## Calibration
 
-Platt scaling on out-of-fold logits, all views together; both classes weigh the same, so do the
-groups that were held out together, and the sources within a group:
-log-odds = {calibration.slope:.4f} × pooled logit + {calibration.intercept:.4f}, where the pooled
-logit is the mean of the highest {calibration.top_fraction:.0%} of the window logits. The
-log-odds of one file differ between views by {calibration.spread:.2f} (root mean square), which sets
-the reported interval.
-
-| score | word |
-|---|---|
-| at least {points.synthetic:.3f} | synthetic (1 % of bona fide files of the calibration sources) |
-| at least {points.suspicious:.3f} | suspicious (5 %) |
-| below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
-| between | inconclusive |
-
+{_calibration_part(bundle.calibration)}
 ## Accuracy
 
 Every number is about sources that neither the model nor its calibration had seen
@@ -141,8 +116,8 @@ Every number is about sources that neither the model nor its calibration had see
 {source_table(sources, label=1)}
 ### Bona fide sources
 
-{source_table(sources, label=0)}{short}
-## Known failures
+{source_table(sources, label=0)}
+{_inserts_part(inserts)}## Known failures
 
 {text["failures"].strip()}
 
@@ -151,6 +126,43 @@ Every number is about sources that neither the model nor its calibration had see
 {files}
 """
     (bundle.folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _calibration_part(calibration: Calibration) -> str:
+    points, spans = calibration.points, ""
+    if calibration.span_windows:
+        spans = f"""
+In a recording of more than {calibration.span_windows} windows the highest mean of so many adjacent
+ones counts where it is higher, less {calibration.length_penalty:.3f} times the logarithm of how
+many such spans there are.
+"""
+    return f"""\
+Platt scaling on out-of-fold logits, all views together; both classes weigh the same, so do the
+groups that were held out together, and the sources within a group:
+log-odds = {calibration.slope:.4f} × pooled logit + {calibration.intercept:.4f}, where the pooled
+logit is the mean of the highest {calibration.top_fraction:.0%} of the window logits. The
+log-odds of one file differ between views by {calibration.spread:.2f} (root mean square), which sets
+the reported interval.
+{spans}
+| score | word |
+|---|---|
+| at least {points.synthetic:.3f} | synthetic (1 % of bona fide files of the calibration sources) |
+| at least {points.suspicious:.3f} | suspicious (5 %) |
+| below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
+| between | inconclusive |
+"""
+
+
+def _inserts_part(inserts: Sequence[InsertRow]) -> str:
+    if not inserts:
+        return ""
+    return f"""### Short inserts
+
+Minutes of genuine clips, half of them with three seconds of an unheard system in them; the penalty
+on long files is set by the other folds. "Located" is about the highest span of the windows.
+
+{insert_table(inserts)}
+"""
 
 
 def add_frames(bundle: Bundle, *, sources: Sequence[SourceRow], views: Sequence[ViewRow]) -> None:
