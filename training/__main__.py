@@ -1,4 +1,4 @@
-"""Command line of the training module: ``python -m training bundle|evaluate|frames …``."""
+"""Command line of the training module: ``python -m training bundle|evaluate|compare|frames …``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ examples:
   python -m training evaluate training/configs/image-1.toml
       prints the accuracy of every left-out source in every view, from the out-of-fold
       logits of that run, and writes metrics.json, roc.png and reliability.png
+  python -m training compare training/configs/audio-compare.toml --data DATA --weights WEIGHTS
+      trains other networks on one fold of a bundle's run and prints their accuracy on it
   python -m training frames --data DATA
       fits how the image bundle reads the frames of videos, and prints the accuracy on
       each source of clips with a fit that did not see it
@@ -34,16 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     bundle = commands.add_parser("bundle", help="train and write one bundle")
-    bundle.add_argument("--data", type=Path, required=True, help="folder with image/ and audio/")
-    bundle.add_argument("--weights", type=Path, required=True, help="folder of initial weights")
+    compare = commands.add_parser("compare", help="train other networks on one fold")
+    for command in (bundle, compare):
+        command.add_argument("--data", type=Path, required=True, help="folder with the material")
+        command.add_argument("--weights", type=Path, required=True, help="initial weights")
     bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
     frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
     frames.add_argument("--data", type=Path, required=True, help="folder with video/")
     frames.add_argument("--models", type=Path, default=Path("models"), help="where bundles are")
-    for command in (bundle, evaluate):
+    for command in (bundle, evaluate, compare):
         command.add_argument("config", type=Path, help="a file of training/configs")
-    for command in (bundle, evaluate, frames):
+    for command in (bundle, evaluate, compare, frames):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints, logits")
     options = parser.parse_args(arguments)
     try:
@@ -51,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
             run_frames(options)
             return 0
         config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+        if options.command == "compare":
+            run_comparison(config, options=options)
+            return 0
         output = options.runs / config["name"]
         if options.command == "bundle":
             make_bundle(config, options=options, output=output)
@@ -99,6 +106,20 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     )
     evaluate_run(output)
     print(f"wrote {bundle.folder}")
+
+
+def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> None:
+    """Print the accuracy of every candidate on the fold that they leave out."""
+    from .card import candidate_table
+    from .compare import compare_candidates
+
+    path = options.config.with_name(config["base"])
+    base = tomllib.loads(path.read_text(encoding="utf-8"))
+    output = options.runs / base["name"]
+    rows = compare_candidates(
+        config, base, data=options.data, weights=options.weights, output=output
+    )
+    print(candidate_table(rows))
 
 
 def run_frames(options: argparse.Namespace) -> None:

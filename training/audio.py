@@ -60,7 +60,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     """
     started = time.monotonic()
     check_settings(config, output=output)
-    _prepare_process()
+    prepare_process()
     preprocess = AudioPreprocess(**config["preprocess"])
     if config.get("collect"):
         collect_speech(output / "collected", seed=int(config["seed"]))
@@ -142,7 +142,7 @@ def run_fold(
     It runs in a process of its own and reads all that it needs from ``output``, because the
     material is too large to hand over.
     """
-    _prepare_process()
+    prepare_process()
     preprocess = AudioPreprocess(**config["preprocess"])
     clips = read_material(config, data=data, output=output)
     pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
@@ -183,7 +183,7 @@ def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
     ]
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 

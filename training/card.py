@@ -13,6 +13,7 @@ from deepfake.bundle import Bundle, Calibration
 
 from .audio_inserts import InsertRow
 from .calibrate import cross_calibrate
+from .compare import CandidateRow
 from .metrics import SourceRow, ViewRow
 from .records import FileLogits
 
@@ -63,6 +64,12 @@ def insert_table(rows: Sequence[InsertRow]) -> str:
         [r.kind, r.recordings, r.flagged_synthetic, r.flagged_suspicious, r.located] for r in rows
     ]
     return _markdown([*head, "located within 1 s"], cells)
+
+
+def candidate_table(rows: Sequence[CandidateRow]) -> str:
+    """Markdown: one line for each candidate and view."""
+    head = ["candidate", "view", "mean AUC, corpora out too", "mean AUC, system out"]
+    return _markdown(head, [[r.candidate, r.view, r.auc, r.system_auc] for r in rows])
 
 
 def write_card(

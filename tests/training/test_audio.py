@@ -18,9 +18,10 @@ from deepfake.networks import create
 from training import audio, audio_data, audio_vocoder
 from training.audio_fit import Fit, Sampler
 from training.audio_vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
+from training.compare import compare_candidates, rate
 from training.export import export_onnx
 from training.imagenet import FILE, load_mobilenet
-from training.records import unheard
+from training.records import FileLogits, unheard
 
 RATE = 16000
 FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
@@ -335,3 +336,43 @@ def test_imagenet_weights_reach_the_trunk(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match="cannot be read"):
         load_mobilenet(network, tmp_path / "nowhere", places=places)
+
+
+def test_candidates_share_the_material_and_are_rated_by_view(
+    run: tuple[Any, Path], material: Path
+) -> None:
+    _, output = run
+    base = settings()
+    second = {"network": "cepstrum_lcnn", "options": {"width": 2, "dense": 4}}
+    second["fit"] = base["members"][0]["fit"]
+    config = {
+        "fold": 1,
+        "views": ["clean", "mulaw_8k"],
+        "candidates": [
+            {"name": "same", "members": base["members"]},
+            {"name": "other", "members": [second]},
+        ],
+    }
+    rows = compare_candidates(config, base, data=material, weights=output, output=output)
+    assert [(row.candidate, row.view) for row in rows] == [
+        ("same", "clean"),
+        ("same", "mulaw_8k"),
+        ("other", "clean"),
+        ("other", "mulaw_8k"),
+    ]
+    trained, _ = run
+    expected = rate([r for r in trained.records if r.fold == 1], candidate="same")
+    assert rows[0] == next(row for row in expected if row.view == "clean")
+    for row in rows:
+        assert 0 <= row.auc <= 1
+        assert 0 <= row.system_auc <= 1
+
+
+def test_candidates_are_rated_against_heard_and_unheard_genuine_corpora() -> None:
+    def make(label: int, source: str, logit: float, *, heard: bool = False) -> FileLogits:
+        return FileLogits(f"{source}/{logit}", label, source, "a", 0, "clean", (logit,), heard)
+
+    records = [make(1, "one", 1.0), make(1, "two", 3.0), make(0, "new", 2.0)]
+    records.append(make(0, "known", 0.0, heard=True))
+    (row,) = rate(records, candidate="x")
+    assert (row.auc, row.system_auc) == (0.5, 1.0)
