@@ -36,6 +36,8 @@ from .types import Kind, OperatingPoints
 
 SCHEMA = "deepfake-bundle/1"
 SLOTS = ("image", "face", "audio", "video", "face-finder", "fusion")
+LEAST_SPANS = 6
+"""A file of fewer spans than this is judged as a whole: a span is no short part of it."""
 Logits = npt.NDArray[np.float32]
 
 
@@ -49,8 +51,8 @@ class Calibration:
     Probabilities stay within ``floor`` … ``1 - floor``, since the calibration set is too small to
     know more.
 
-    With ``span_windows`` above 0, a stretch of that many adjacent windows can raise the file alone,
-    so that a short insert is not averaged away: see :meth:`pool`.
+    With ``span_windows`` above 0, a stretch of that many adjacent windows can raise a file of at
+    least six such spans alone, so that a short insert is not averaged away: see :meth:`pool`.
     """
 
     slope: float
@@ -94,7 +96,7 @@ class Calibration:
         values = logits.astype(np.float64)
         highest = np.sort(values)[-max(1, math.ceil(self.top_fraction * len(values))) :]
         pooled, span = float(highest.mean()), self.span_windows
-        if not 0 < span < len(values):
+        if not span or len(values) < LEAST_SPANS * span:
             return pooled, highest
         spans = np.lib.stride_tricks.sliding_window_view(values, span)
         means = spans.mean(axis=1)

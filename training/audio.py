@@ -26,7 +26,7 @@ from .audio_data import Clip, Pool, make_pool, read_clips
 from .audio_fakes import make_copies, prepare_makers, store
 from .audio_fit import Fit, Rows, fit_network
 from .audio_inserts import LongLogits, score_long
-from .calibrate import choose_pooling, fit_calibration
+from .calibrate import fit_calibration
 from .export import Trained
 from .imagenet import load_mobilenet
 from .manifests import data_sha256
@@ -352,7 +352,7 @@ def shortcut_shifts(
 ) -> dict[str, float]:
     """How far each change moves the mean calibrated score of genuine speech."""
     records = unheard(records)
-    calibration = fit_calibration(records, top_fraction=choose_pooling(records))
+    calibration = fit_calibration(records)
 
     def mean_score(chosen: Sequence[FileLogits]) -> float:
         pooled = [calibration.pool(np.array(r.logits, dtype=np.float32)) for r in chosen]

@@ -22,7 +22,7 @@ from torch import nn
 from deepfake.bundle import Calibration
 from deepfake.preprocess import AudioPreprocess, Samples
 
-from .calibrate import SYNTHETIC_FPR
+from .calibrate import SUSPICIOUS_FPR, SYNTHETIC_FPR
 
 if TYPE_CHECKING:
     from .audio_data import Clip
@@ -147,8 +147,9 @@ def _trimmed(samples: Samples, preprocess: AudioPreprocess) -> Samples:
 
 
 def with_spans(calibration: Calibration, recordings: Sequence[LongLogits]) -> Calibration:
-    """The calibration with spans that can raise a file, their penalty set so that 1 % of genuine
-    minutes, every corpus weighing the same, reach ``synthetic`` by a span.
+    """The calibration with spans that can raise a file, their penalty set so that by a span no more
+    genuine minutes reach ``synthetic`` and ``suspicious`` than 1 % and 5 %, every corpus weighing
+    the same.
     """
     genuine = [one for one in recordings if not one.system]
     counts = Counter(one.corpus for one in genuine)
@@ -156,15 +157,13 @@ def with_spans(calibration: Calibration, recordings: Sequence[LongLogits]) -> Ca
     weights = np.array([1 / counts[one.corpus] for one in genuine])
     order = np.argsort(-spans)
     mass = np.cumsum(weights[order]) / weights.sum()
-    highest = spans[order][int(np.flatnonzero(mass > SYNTHETIC_FPR)[0])]
-    limit = calibration.points.synthetic
-    odds = (math.log(limit / (1 - limit)) - calibration.intercept) / calibration.slope
     growth = math.log(len(genuine[0].logits) / SPAN_WINDOWS)
-    return replace(
-        calibration,
-        span_windows=SPAN_WINDOWS,
-        length_penalty=max(0.0, (float(highest) - odds) / growth),
-    )
+    points, penalty = calibration.points, 0.0
+    for limit, share in ((points.synthetic, SYNTHETIC_FPR), (points.suspicious, SUSPICIOUS_FPR)):
+        highest = float(spans[order][int(np.flatnonzero(mass > share)[0])])
+        odds = (math.log(limit / (1 - limit)) - calibration.intercept) / calibration.slope
+        penalty = max(penalty, (highest - odds) / growth)
+    return replace(calibration, span_windows=SPAN_WINDOWS, length_penalty=penalty)
 
 
 def tabulate_inserts(recordings: Sequence[LongLogits], calibration: Calibration) -> list[InsertRow]:

@@ -83,7 +83,8 @@ def test_the_penalty_holds_the_false_positives_of_minutes_and_inserts_are_found(
     fitted = with_spans(CALIBRATION, recordings)
     assert fitted.span_windows == 3
     scores = [fitted.probability(fitted.pool(np.array(g.logits, np.float32))) for g in genuine]
-    assert 0 < np.mean(np.array(scores) >= fitted.points.synthetic) <= 0.015
+    assert np.mean(np.array(scores) >= fitted.points.synthetic) <= 0.015
+    assert 0.02 < np.mean(np.array(scores) >= fitted.points.suspicious) <= 0.06
     rows = {row.kind: row for row in tabulate_inserts(recordings, CALIBRATION)}
     assert rows["genuine"].flagged_synthetic <= 0.02
     assert np.isnan(rows["genuine"].located)
