@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepfake.bundle import Bundle, Calibration
 
-from .audio_inserts import InsertRow
 from .calibrate import cross_calibrate
-from .compare import CandidateRow
 from .metrics import SourceRow, ViewRow
 from .records import FileLogits
+
+if TYPE_CHECKING:
+    from .audio_inserts import InsertRow
+    from .compare import CandidateRow
 
 
 def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
