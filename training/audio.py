@@ -184,6 +184,7 @@ def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
 
 
 def prepare_process() -> None:
+    """One thread for torch, and no subnormal numbers, which make training crawl on a CPU."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
@@ -199,8 +200,13 @@ def prepare_pool(
     makers = prepare_makers(heard, folder=folder, steps=int(config["vocoder_steps"]))
     arguments: dict[str, Any] = {key: int(config[key]) for key in ("seed", "workers")}
     arguments |= {"rounds": int(config["pool_rounds"]), "folder": folder}
-    copies = make_copies([clip.samples for clip in genuine], makers, **arguments)
-    return make_pool(clips, copies, preprocess=preprocess, **arguments)
+    return make_pool(
+        clips,
+        lambda: make_copies([clip.samples for clip in genuine], makers, **arguments),
+        names=sorted(makers),
+        preprocess=preprocess,
+        **arguments,
+    )
 
 
 def train_fold(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from .manifests import Item, read_manifest
 
 SAMPLE_RATE = perturb.SAMPLE_RATE
 SMALLEST_SOURCE = 10
-RESERVED_SHARE = 5
+RESERVED_ONE_IN = 5
+MANY_SPEAKERS = 25
 IN_TIME = frozenset({"wave_codec", "phase_changes", "mel_vocoder", "mel_generator"})
 SPEAKER = re.compile(r"(?:LibriSpeech|VCTK)[^/]*?__(p?\d+)[-_]")
 
@@ -109,7 +110,7 @@ def read_clips(folders: Iterable[Path], *, folds: Sequence[dict[str, Any]]) -> l
             few = counts[place, 1, item.source] < SMALLEST_SOURCE
             source = f"{place}: {'others' if few else source}"
         source = source if item.label else {"gt": "WaveGrad page"}.get(source, source)
-        unit = speaker if known[item.source] > RESERVED_SHARE**2 else item.path.name
+        unit = speaker if known[item.source] > MANY_SPEAKERS else item.path.name
         clips.append(
             Clip(
                 item=replace(item, source=source),
@@ -117,7 +118,7 @@ def read_clips(folders: Iterable[Path], *, folds: Sequence[dict[str, Any]]) -> l
                 group=str(folds[homes[place]]["name"]),
                 fold=homes[place],
                 stored=read_samples(item.path),
-                reserved=not item.label and zlib.crc32(unit.encode()) % RESERVED_SHARE == 0,
+                reserved=not item.label and zlib.crc32(unit.encode()) % RESERVED_ONE_IN == 0,
             )
         )
     return clips
@@ -162,16 +163,23 @@ def make_round(
 
 def make_pool(
     clips: Sequence[Clip],
-    copies: dict[str, dict[int, Stored]],
+    read_copies: Callable[[], dict[str, dict[int, Stored]]],
     *,
+    names: Sequence[str],
     rounds: int,
     preprocess: AudioPreprocess,
     folder: Path,
     seed: int,
     workers: int = 1,
 ) -> Pool:
-    """All rounds, each kept in ``folder`` as soon as it is made and read from there as needed."""
+    """All rounds, each kept in ``folder`` as soon as it is made and read from there as needed.
+
+    ``names`` are the sorted names of the makers, whose copies are only read where a round lacks.
+    """
     paths = [folder / f"pool_{number:02}.npy" for number in range(rounds)]
+
+    lacking = [number for number, path in enumerate(paths) if not path.exists()]
+    copies = read_copies() if lacking else {}
 
     def prepare(number: int) -> None:
         made = make_round(clips, copies, number=number, preprocess=preprocess, seed=seed)
@@ -179,7 +187,6 @@ def make_pool(
         np.save(partial, made)
         partial.replace(paths[number])
 
-    lacking = [number for number, path in enumerate(paths) if not path.exists()]
     Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
     windows, places, makers, pairs = [], [], [], []
     for number, path in enumerate(paths):
@@ -192,7 +199,7 @@ def make_pool(
             if not clip.item.label:
                 bona_fide += 1
                 places.append(index)
-                makers.append(maker_of(sorted(copies), sound=bona_fide, number=number))
+                makers.append(maker_of(names, sound=bona_fide, number=number))
                 pairs.append(len(places) - 2)
     return Pool(windows, np.array(places), np.array(makers), np.array(pairs))
 

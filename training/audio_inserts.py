@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from deepfake.bundle import Calibration
+from deepfake.perturb import SAMPLE_RATE
 from deepfake.preprocess import AudioPreprocess, Samples
 
 from .calibrate import SUSPICIOUS_FPR, SYNTHETIC_FPR
@@ -27,7 +28,6 @@ from .calibrate import SUSPICIOUS_FPR, SYNTHETIC_FPR
 if TYPE_CHECKING:
     from .audio_data import Clip
 
-SAMPLE_RATE = 16000
 RECORDING_SECONDS = 60
 INSERT_SECONDS = 3
 SPAN_WINDOWS = 3
