@@ -197,11 +197,14 @@ def open_backend(bundle: Bundle, *, settings: Settings) -> Backend:
 
 
 def check_logits(bundle: Bundle, logits: Logits, *, windows: int) -> Logits:
-    """The logits as (windows,) finite floats; raises ``BackendError`` for anything else."""
-    flat = np.asarray(logits, dtype=np.float32).reshape(-1)
-    if len(flat) != windows or not np.isfinite(flat).all():
+    """The logits as finite floats (windows,), or (windows, places, values) for a face finder;
+    raises ``BackendError`` for anything else.
+    """
+    array = np.asarray(logits, dtype=np.float32)
+    array = array if bundle.slot == "face-finder" else array.reshape(-1)
+    if len(array) != windows or not np.isfinite(array).all():
         raise BackendError(
-            f"bundle {bundle.name}: gave {len(flat)} logits for {windows} windows or a NaN",
+            f"bundle {bundle.name}: gave {len(array)} logits for {windows} windows or a NaN",
             hint="try another backend (deepfake doctor lists those installed)",
         )
-    return flat
+    return array

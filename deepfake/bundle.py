@@ -26,8 +26,10 @@ import numpy.typing as npt
 
 from .errors import ModelError
 from .preprocess import (
+    AudioPreprocess,
     Batch,
-    ImagePreprocess,
+    ClipPreprocess,
+    FacePreprocess,
     Preprocess,
     preprocess_from_dict,
     preprocess_to_dict,
@@ -83,6 +85,11 @@ class Calibration:
         """Calibrated P(synthetic) of a pooled logit."""
         return self._squash(self.slope * pooled + self.intercept)
 
+    def largest_gap(self, some: Logits, others: Logits) -> float:
+        """The largest difference in score between two arrays of logits of one shape."""
+        pairs = zip(some.ravel(), others.ravel(), strict=True)
+        return max(abs(self.probability(float(a)) - self.probability(float(b))) for a, b in pairs)
+
     def interval(self, logits: Logits) -> tuple[float, float]:
         """About 90 %: the spread under recompression with that between the windows used."""
         pooled, used = self._pool(logits)
@@ -121,7 +128,8 @@ class Applicability:
 class Bundle:
     """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``.
 
-    ``frames_calibration`` reads the pooled log-odds of a video's frames (see
+    For a ``face-finder`` a score is P(face), and all points are the least score of a face that is
+    kept. ``frames_calibration`` reads the pooled log-odds of a video's frames (see
     ``deepfake.analyzers.video``), for a bundle that was calibrated for video as well.
     """
 
@@ -141,7 +149,10 @@ class Bundle:
 
     @property
     def kind(self) -> Kind:
-        return Kind(self.preprocess.kind)
+        """The kind of media that it judges."""
+        if isinstance(self.preprocess, ClipPreprocess):
+            return Kind.VIDEO
+        return Kind.AUDIO if isinstance(self.preprocess, AudioPreprocess) else Kind.IMAGE
 
     @property
     def size_bytes(self) -> int:
@@ -213,7 +224,7 @@ class Bundle:
         return content
 
     def golden(self) -> tuple[Batch, Logits]:
-        """Synthetic inputs (windows, …) and the logits (windows,) that torch gave for them."""
+        """Synthetic inputs (windows, …) and the logits that torch gave for them."""
         with np.load(io.BytesIO(self.file_bytes("golden.npz")), allow_pickle=False) as arrays:
             return golden_batch(self.preprocess, arrays["input"]), arrays["logits"]
 
@@ -238,9 +249,17 @@ class Bundle:
 
 def golden_batch(preprocess: Preprocess, source: npt.NDArray[Any]) -> Batch:
     """The windows of a golden picture (uint8) or sound (int16)."""
-    if isinstance(preprocess, ImagePreprocess):
-        return preprocess(source).batch
-    return preprocess(source.astype(np.float32) / np.float32(32768)).batch
+    match preprocess:
+        case AudioPreprocess():
+            return preprocess(source.astype(np.float32) / np.float32(32768)).batch
+        case FacePreprocess():
+            side = preprocess.side_pixels
+            return preprocess.normalise([source[:side, :side], source[-side:, -side:]])
+        case ClipPreprocess():
+            side, count = preprocess.side_pixels, preprocess.frames
+            return preprocess([source[2 * i : 2 * i + side, :side] for i in range(count)])
+        case _:
+            return preprocess(source).batch
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:

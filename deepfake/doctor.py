@@ -81,10 +81,7 @@ def _try(bundle_name: str, backend_name: str, settings: Settings) -> tuple[list[
         return [bundle.name, backend_name, "–", str(error), "–"], False
     device = backend.device
     backend.close()
-    worst = max(
-        abs(bundle.calibration.probability(float(a)) - bundle.calibration.probability(float(b)))
-        for a, b in zip(result, logits, strict=True)
-    )
+    worst = bundle.calibration.largest_gap(result, logits)
     fine = worst <= 2e-3
     verdict = f"match within {worst:.0e}" if fine else f"DIFFER by {worst:.3f}"
     return [bundle.name, backend_name, device, verdict, f"{elapsed:.1f}"], fine

@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from .bundle import Bundle, Calibration, Logits, read_bundles
 from .errors import BackendError, ModelError
 from .preprocess import Batch
 from .settings import Settings
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,15 @@ class Engine:
 
     def submit(self, bundle: Bundle, batch: Batch) -> Future[Scored]:
         """Queue windows of one input (windows, …); the future gives its ``Scored``."""
-        return self._batcher(bundle).submit(batch)
+        return self._batcher(bundle).submit(
+            batch, lambda logits: Scored.read(logits, bundle.calibration)
+        )
+
+    def raw(self, bundle: Bundle, batch: Batch) -> Logits:
+        """What the network gives for a batch (windows, …), for bundles without a score of their
+        own: the face finder's map (windows, places, values).
+        """
+        return self._batcher(bundle).submit(batch, lambda logits: logits).result()
 
     def score(self, bundle: Bundle, batch: Batch) -> Scored:
         """Score the windows of one input (windows, …) and wait for the result."""
@@ -101,6 +112,14 @@ class Engine:
             return self._batchers[bundle.name]
 
 
+class _Request(NamedTuple):
+    """Windows of one caller, what makes an answer of their logits, and where it goes."""
+
+    batch: Batch
+    read: Callable[[Logits], Any]
+    future: Future[Any]
+
+
 class _Batcher:
     """One thread that runs one backend over whatever has been queued meanwhile."""
 
@@ -108,15 +127,15 @@ class _Batcher:
         self.backend = open_backend(bundle, settings=settings)
         self._bundle = bundle
         self._settings = settings
-        self._queue: queue.SimpleQueue[tuple[Batch, Future[Scored]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._work, name=f"deepfake-{bundle.name}", daemon=True
         )
         self._thread.start()
 
-    def submit(self, batch: Batch) -> Future[Scored]:
-        future: Future[Scored] = Future()
-        self._queue.put((batch, future))
+    def submit(self, batch: Batch, read: Callable[[Logits], _Answer]) -> Future[_Answer]:
+        future: Future[_Answer] = Future()
+        self._queue.put(_Request(batch, read, future))
         return future
 
     def close(self) -> None:
@@ -130,15 +149,16 @@ class _Batcher:
             if first is None:
                 return
             requests, last = self._gather(first)
-            self._run(requests)
+            while requests:
+                shape = requests[0].batch.shape[1:]
+                self._run([r for r in requests if r.batch.shape[1:] == shape])
+                requests = [r for r in requests if r.batch.shape[1:] != shape]
             if last:
                 return
 
-    def _gather(
-        self, first: tuple[Batch, Future[Scored]]
-    ) -> tuple[list[tuple[Batch, Future[Scored]]], bool]:
+    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
         """The first request and those that follow at once, up to ``max_batch`` windows."""
-        requests, windows = [first], len(first[0])
+        requests, windows = [first], len(first.batch)
         until = time.monotonic() + self._settings.batch_wait_seconds
         while windows < self._settings.max_batch:
             try:
@@ -148,25 +168,27 @@ class _Batcher:
             if request is None:
                 return requests, True
             requests.append(request)
-            windows += len(request[0])
+            windows += len(request.batch)
         return requests, False
 
-    def _run(self, requests: list[tuple[Batch, Future[Scored]]]) -> None:
+    def _run(self, requests: list[_Request]) -> None:
+        """Answer requests whose windows have the same shape."""
         try:
             batch = (
-                requests[0][0]
+                requests[0].batch
                 if len(requests) == 1
-                else np.concatenate([windows for windows, _ in requests])
+                else np.concatenate([request.batch for request in requests])
             )
-            logits = self._logits(batch)
+            logits, start, answers = self._logits(batch), 0, []
+            for request in requests:
+                answers.append(request.read(logits[start : start + len(request.batch)]))
+                start += len(request.batch)
         except Exception as error:  # noqa: BLE001 - handed to the callers that wait, whatever it is
-            for _, future in requests:
-                future.set_exception(error)
+            for request in requests:
+                request.future.set_exception(error)
             return
-        start = 0
-        for windows, future in requests:
-            future.set_result(self._calibrate(logits[start : start + len(windows)]))
-            start += len(windows)
+        for request, answer in zip(requests, answers, strict=True):
+            request.future.set_result(answer)
 
     def _logits(self, batch: Batch) -> Logits:
         most = self._settings.max_batch
@@ -175,6 +197,3 @@ class _Batcher:
             for part in (batch[start : start + most] for start in range(0, len(batch), most))
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _calibrate(self, logits: Logits) -> Scored:
-        return Scored.read(logits, self._bundle.calibration)

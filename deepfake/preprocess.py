@@ -1,13 +1,14 @@
 """From pixels and samples to the batches that a network sees.
 
 The only crop, pad, level and normalise code of the project: training imports it, so a bundle meets
-in use exactly what it met in training. Nothing here resizes a picture to fit a network, because
-shrinking erases the traces that a detector looks for.
+in use exactly what it met in training. A whole picture is never shrunk to fit a network, because
+that erases the traces that its detector looks for; a face is, because faces come in every size and
+the edges of a blend outlast the shrinking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -159,7 +160,166 @@ class AudioPreprocess:
         return AudioWindows(batch, tuple(start / self.sample_rate for start in starts))
 
 
-Preprocess = ImagePreprocess | AudioPreprocess
+class FinderInput(NamedTuple):
+    """A batch of one (1, 3, height, width); ``scale`` takes its pixels to those of the picture."""
+
+    batch: Batch
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinderPreprocess:
+    """A picture on the first of the ``canvases`` (height, width) that it fits at its own size, or,
+    where it fits none, shrunk onto the one that keeps most of it. A runtime meets few shapes so.
+    """
+
+    canvases: tuple[tuple[int, int], ...] = ((256, 256), (384, 640), (640, 384), (512, 512))
+    kind: str = "finder"
+
+    def __call__(self, pixels: Pixels) -> FinderInput:
+        """RGB ``pixels`` (height, width, 3), at the left top of a grey canvas, in -1…1."""
+        height, width = pixels.shape[:2]
+
+        def scale_on(canvas: tuple[int, int]) -> float:
+            return float(min(1.0, canvas[0] / height, canvas[1] / width))
+
+        canvas = max(self.canvases, key=scale_on)
+        scale = scale_on(canvas)
+        small = shrink(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+        batch = np.zeros((1, 3, *canvas), np.float32)
+        part = small.astype(np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
+        batch[0, :, : small.shape[0], : small.shape[1]] = part
+        return FinderInput(batch, 1 / scale)
+
+
+_FACE = ((-0.5, 0.0), (0.5, 0.0), (0.0, 0.56), (-0.41, 1.15), (0.41, 1.15))
+"""Eyes, nose and corners of the mouth of an upright face, the eyes one apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacePreprocess:
+    """Faces turned upright and brought to one size: squares of ``span`` eye distances.
+
+    Five landmarks (eyes, nose, corners of the mouth; those on the left of the picture first) are
+    laid on those of a mean face by the best similarity (Umeyama 1991), its nose at the middle.
+    """
+
+    side_pixels: int = 160
+    span: float = 3.8
+    kind: str = "face"
+
+    def transform(self, landmarks: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """The affine matrix (2, 3) from the picture to the crop for ``landmarks`` (5, 2)."""
+        unit = self.side_pixels / self.span
+        goal = np.array(_FACE) * unit
+        goal += self.side_pixels / 2 - goal[2]
+        return similarity(np.asarray(landmarks, np.float64), goal)
+
+    def crop(self, pixels: Pixels, landmarks: npt.NDArray[Any]) -> Pixels:
+        """One face of RGB ``pixels`` (height, width, 3) as (side, side, 3); what lies outside the
+        picture repeats its edge.
+        """
+        return warp(pixels, self.transform(landmarks), self.side_pixels)
+
+    def normalise(self, crops: Sequence[Pixels]) -> Batch:
+        """Crops (side, side, 3) as a batch (crops, 3, side, side) in -1…1."""
+        stacked = np.stack(crops).astype(np.float32) / np.float32(127.5) - 1
+        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPreprocess:
+    """Bursts of ``frames`` pictures that are ``step_seconds`` apart, whatever the frame rate.
+
+    A frame enters as the square at its middle, shrunk; a face as :class:`FacePreprocess` crops it,
+    by one transform for the whole burst, so that its motion stays.
+    """
+
+    frames: int = 8
+    step_seconds: float = 0.125
+    side_pixels: int = 128
+    span: float = 3.8
+    kind: str = "clip"
+
+    def square(self, pixels: Pixels) -> Pixels:
+        """The square at the middle of RGB ``pixels`` as (side, side, 3)."""
+        height, width = pixels.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        middle = pixels[top : top + side, left : left + side]
+        return warp(middle, np.diag([self.side_pixels / side] * 2 + [1.0])[:2], self.side_pixels)
+
+    def faces(self, burst: Sequence[Pixels], landmarks: npt.NDArray[Any]) -> list[Pixels]:
+        """One face through a burst of frames; ``landmarks`` (frames, 5, 2) are averaged."""
+        align = FacePreprocess(side_pixels=self.side_pixels, span=self.span)
+        middle = np.asarray(landmarks, np.float64).mean(axis=0)
+        return [align.crop(pixels, middle) for pixels in burst]
+
+    def __call__(self, crops: Sequence[Pixels]) -> Batch:
+        """A burst of crops (side, side, 3) as a batch (1, frames, 3, side, side) in -1…1; the last
+        one is repeated where there are too few.
+        """
+        chosen = [crops[min(index, len(crops) - 1)] for index in range(self.frames)]
+        stacked = np.stack(chosen).astype(np.float32) / np.float32(127.5) - 1
+        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)[None])
+
+
+def similarity(
+    points: npt.NDArray[np.float64], goal: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The rotation, scale and shift (2, 3) that bring ``points`` (n, 2) nearest to ``goal``.
+
+    Least squares with a positive scale (Umeyama 1991); in the plane it is one complex factor.
+    """
+    start, end = points.mean(axis=0), goal.mean(axis=0)
+    off, target = points - start, goal - end
+    power = max(float((off**2).sum()), 1e-9)
+    real = float((off * target).sum()) / power
+    turned = float((off[:, 0] * target[:, 1] - off[:, 1] * target[:, 0]).sum()) / power
+    matrix = np.array([[real, -turned], [turned, real]])
+    return np.hstack([matrix, (end - matrix @ start)[:, None]])
+
+
+def warp(pixels: Pixels, matrix: npt.NDArray[np.float64], side: int) -> Pixels:
+    """The square (side, side, 3) that ``matrix`` (2, 3) cuts from RGB ``pixels``, without aliases:
+    what it shrinks to less than half is averaged over areas first.
+    """
+    import cv2
+
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]) @ inverse.T
+    height, width = pixels.shape[:2]
+    left, top = np.clip(np.floor(corners.min(axis=0)) - 4, 0, [width - 1, height - 1]).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 4, [left + 1, top + 1], [width, height])
+    part = pixels[top : int(bottom), left : int(right)]
+    matrix = matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ np.array([left, top])
+    if scale < 0.5:
+        size = [max(1, round(length * 2 * scale)) for length in part.shape[:2]]
+        # pixel centres lie at half integers, and each axis is rounded alone
+        ratio = np.array([part.shape[1] / size[1], part.shape[0] / size[0]])
+        part = shrink(part, size[0], size[1])
+        matrix[:, 2] += matrix[:, :2] @ ((ratio - 1) / 2)
+        matrix[:, :2] *= ratio
+    return np.asarray(
+        cv2.warpAffine(
+            part, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ),
+        np.uint8,
+    )
+
+
+def shrink(pixels: Pixels, height: int, width: int) -> Pixels:
+    """RGB ``pixels`` averaged over areas to (height, width, 3)."""
+    import cv2
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+Preprocess = ImagePreprocess | AudioPreprocess | FinderPreprocess | FacePreprocess | ClipPreprocess
 
 
 def preprocess_from_dict(values: dict[str, Any]) -> Preprocess:
@@ -167,11 +327,12 @@ def preprocess_from_dict(values: dict[str, Any]) -> Preprocess:
     kinds: dict[str, Callable[..., Preprocess]] = {
         "image": ImagePreprocess,
         "audio": AudioPreprocess,
+        "finder": FinderPreprocess,
+        "face": FacePreprocess,
+        "clip": ClipPreprocess,
     }
     try:
-        made = kinds[values["kind"]](
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        )
+        made = kinds[values["kind"]](**{key: _freeze(value) for key, value in values.items()})
     except (KeyError, TypeError) as error:
         raise ModelError(f"preprocess {values!r}: not understood ({error})") from error
     return made
@@ -179,6 +340,10 @@ def preprocess_from_dict(values: dict[str, Any]) -> Preprocess:
 
 def preprocess_to_dict(preprocess: Preprocess) -> dict[str, Any]:
     return asdict(preprocess)
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(inner) for inner in value) if isinstance(value, list) else value
 
 
 def _grid(width: int, height: int, side: int, most: int) -> tuple[int, int]:

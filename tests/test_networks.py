@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from deepfake.errors import ModelError
-from deepfake.networks import LogSpectrum, SincEnvelope, SpeechNet, SpeechPair, create
+from deepfake.networks import create
+from deepfake.speech_networks import LogSpectrum, SincEnvelope, SpeechNet, SpeechPair
 
 RATE = 16000
 GRAPH = {"width": 8, "nodes": 8}

@@ -18,8 +18,9 @@ from torch import nn
 from deepfake import perturb
 from deepfake.bundle import Applicability
 from deepfake.errors import SettingsError
-from deepfake.networks import SpeechNet, SpeechPair, create
+from deepfake.networks import create
 from deepfake.preprocess import AudioPreprocess, Samples
+from deepfake.speech_networks import SpeechNet, SpeechPair
 
 from .audio_collect import collect_speech
 from .audio_data import Clip, Pool, make_pool, read_clips

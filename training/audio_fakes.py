@@ -22,9 +22,9 @@ from scipy.signal import lfilter
 from tqdm import tqdm
 
 from deepfake.errors import MissingDependency
-from deepfake.networks import mel_filters
 from deepfake.perturb import SAMPLE_RATE, change_speed
 from deepfake.preprocess import Samples
+from deepfake.speech_networks import mel_filters
 
 from .audio_vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepfake.networks import SpeechNet
+from deepfake.speech_networks import SpeechNet
 
 from .audio_data import Clip, Pool
 

@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepfake.networks import mel_filters
 from deepfake.preprocess import Samples
+from deepfake.speech_networks import mel_filters
 
 SAMPLE_RATE = 16000
 FFT, HOP, MELS = 1024, 256, 80

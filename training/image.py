@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from deepfake.bundle import Applicability
-from deepfake.networks import PictureNet
 from deepfake.perturb import PICTURE_VIEWS
+from deepfake.picture_networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 
 from .autoencoder import load_autoencoder

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from deepfake.networks import PictureNet
+from deepfake.picture_networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 
 from .image_bank import Bank

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from deepfake.errors import ModelError
-from deepfake.networks import PictureNet
+from deepfake.picture_networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 from training import image, image_bank, image_data, image_fakes
 from training.autoencoder import Autoencoder, load_autoencoder
