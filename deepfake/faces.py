@@ -26,7 +26,6 @@ MOST_FACES = 8
 MOST_YAW = 0.75
 """Largest :attr:`Face.yaw` that is judged; beyond it one half of the face is hidden."""
 OVERLAP = 0.3
-LARGE_PICTURE = 1280
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,10 +83,7 @@ class BundleFinder:
         self.name = self._bundle.name
 
     def find(self, pixels: Pixels) -> list[Face]:
-        """Faces of at least about 16 pixels on the finder's canvas.
-
-        Large pictures are also searched in four overlapping quarters, where small faces are larger.
-        """
+        """Faces of at least about 16 pixels on the finder's canvas."""
         preprocess = self._bundle.preprocess
         assert isinstance(preprocess, FinderPreprocess)
         faces = self._search(pixels, preprocess)
@@ -97,9 +93,8 @@ class BundleFinder:
         batch, scale = preprocess(pixels)
         values = self._engine.raw(self._bundle, batch)[0]
         least = self._bundle.calibration.points.synthetic
-        return read_map(
-            values, rows=batch.shape[2], columns=batch.shape[3], scale=scale, least=least
-        )
+        rows, columns = batch.shape[2:]
+        return read_map(values, rows=rows, columns=columns, scale=scale, least=least)
 
 
 class YunetFinder:

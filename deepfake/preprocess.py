@@ -200,7 +200,7 @@ _FACE = ((-0.5, 0.0), (0.5, 0.0), (0.0, 0.56), (-0.41, 1.15), (0.41, 1.15))
 class FacePreprocess:
     """Faces turned upright and brought to one size: squares of ``span`` eye distances.
 
-    Five landmarks (eyes, nose, corners of the mouth; those on the left of the picture first) are
+    Five landmarks (eyes, nose, corners of the mouth; those on the person's right first) are
     laid on those of a mean face by the best similarity (Umeyama 1991), its nose at the middle.
     """
 
