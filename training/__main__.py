@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import DeepfakeError
+
+if TYPE_CHECKING:
+    from .export import Trained
+
+_RECIPES = {"image": "image", "audio": "audio", "face": "face", "video": "clips"}
 
 EXAMPLES = """\
 examples:
@@ -62,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "bundle":
             make_bundle(config, options=options, output=output)
         else:
-            evaluate_run(output)
+            evaluate_run(config, output=output)
     except (DeepfakeError, OSError, tomllib.TOMLDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -81,11 +87,19 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     from .records import write_records
 
     output.mkdir(parents=True, exist_ok=True)
-    if config["slot"] == "image":
-        from .image import train
-    else:
-        from .audio import train
-    trained = train(config, data=options.data, weights=options.weights, output=output)
+    if config["slot"] == "face-finder":
+        from . import finder
+
+        made = finder.make_bundle(
+            config, data=options.data, weights=options.weights, models=options.models, output=output
+        )
+        finder.evaluate(output)
+        print(f"wrote {made.folder}")
+        return
+    recipe = importlib.import_module(f".{_RECIPES[config['slot']]}", __package__)
+    trained: Trained = recipe.train(
+        config, data=options.data, weights=options.weights, output=output
+    )
     write_records(output / "out_of_fold.jsonl", trained.records)
     write_long(output / "long.jsonl", trained.recordings)
     calibration, sources, views, inserts = assess(trained.records, trained.recordings)
@@ -104,7 +118,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         text=config["card"],
         command=f"python -m training evaluate training/configs/{config['name']}.toml",
     )
-    evaluate_run(output)
+    evaluate_run(config, output=output)
     print(f"wrote {bundle.folder}")
 
 
@@ -136,9 +150,15 @@ def run_frames(options: argparse.Namespace) -> None:
     print(source_table(sources, label=0))
 
 
-def evaluate_run(output: Path) -> None:
+def evaluate_run(config: dict[str, Any], *, output: Path) -> None:
     """Print and store the accuracy of the run in ``output``."""
     import json
+
+    if config["slot"] == "face-finder":
+        from . import finder
+
+        finder.evaluate(output)
+        return
 
     from .assess import assess
     from .audio_inserts import read_long
