@@ -130,6 +130,15 @@ class YunetFinder:
         return largest_first(faces)
 
 
+def open_finder(engine: Engine) -> Finder:
+    """The finder of ``Settings.face_model``, or the shipped one; not to be shared by threads.
+
+    Raises ``ModelError``.
+    """
+    own = engine.settings.face_model
+    return YunetFinder(own) if own else BundleFinder(engine)
+
+
 def read_map(
     values: npt.NDArray[np.float32], *, rows: int, columns: int, scale: float, least: float
 ) -> list[Face]:

@@ -1,0 +1,121 @@
+"""Was a face replaced, re-enacted or blended? The ``face`` slot on each face of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..engine import Scored
+from ..faces import MOST_FACES, Face, open_finder, why_not_face
+from ..occlusion import face_heatmap
+from ..preprocess import FacePreprocess
+from ..types import Evidence, Kind, Status
+from .claims import EXPLANATIONS, word_score
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..media import Media
+    from ..settings import DetectOptions
+
+TRACES = "of a replaced or re-enacted face"
+MOST_HEATMAPS = 3
+
+
+class Judged(NamedTuple):
+    """A named face with its score, or the reason for which it has none."""
+
+    name: str
+    face: Face
+    scored: Scored | None
+    reason: str | None
+
+
+class Faces:
+    """One score for every face of a picture; that of the picture is the highest of them."""
+
+    name = "face"
+    kinds = frozenset({Kind.IMAGE})
+
+    def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
+        bundle = engine.bundle("face")
+        align = bundle.preprocess
+        assert isinstance(align, FacePreprocess)
+        pixels = media.image()
+        faces = open_finder(engine).find(pixels)
+        waiting = []
+        for number, face in enumerate(faces[:MOST_FACES], start=1):
+            crop = align.crop(pixels, face.points)
+            reason = why_not_face(face, crop)
+            future = None if reason else engine.submit(bundle, align.normalise([crop]))
+            waiting.append((f"face {number}", face, future, reason))
+        judged = [
+            Judged(name, face, None if future is None else future.result(), reason)
+            for name, face, future, reason in waiting
+        ]
+        scored = [(one.name, one.scored) for one in judged if one.scored is not None]
+        if not scored:
+            reason = judged[0].reason if judged else "no_face"
+            return [skip(self.name, str(reason), details=_details(judged))]
+        points = bundle.calibration.points
+        name, score, interval = highest(scored)
+        shown = sorted(
+            (one for one in judged if one.scored),
+            key=lambda one: -(one.scored or scored[0][1]).score,
+        )
+        caution = "too_many_faces" if len(faces) > MOST_FACES else None
+        where = name if len(judged) > 1 else "the face"
+        return [
+            Evidence(
+                source=self.name,
+                status=Status.OK,
+                reason=caution,
+                claim=word_score(score, points, where=where, caution=caution, traces=TRACES),
+                score=score,
+                interval=interval,
+                points=points,
+                heatmaps=tuple(
+                    face_heatmap(engine, bundle, pixels, one.face, name=one.name)
+                    for one in shown[: MOST_HEATMAPS if options.heatmap else 0]
+                ),
+                details={"bundle": bundle.name, **_details(judged)},
+            )
+        ]
+
+
+def highest(scored: Sequence[tuple[str, Scored]]) -> tuple[str, float, tuple[float, float]]:
+    """The name, score and interval of the most suspicious of several faces.
+
+    Their common prior is shared between them (Bayes' rule), so that a picture of many genuine faces
+    is not accused for the highest of many scores.
+    """
+    name, best = max(scored, key=lambda item: item[1].score)
+
+    def share(score: float) -> float:
+        return 1 / (1 + len(scored) * (1 - score) / score) if score else 0.0
+
+    return name, share(best.score), (share(best.interval[0]), share(best.interval[1]))
+
+
+def skip(source: str, reason: str, *, details: dict[str, Any] | None = None) -> Evidence:
+    """Evidence that could not be had, and why."""
+    return Evidence(
+        source=source,
+        status=Status.SKIPPED,
+        reason=reason,
+        claim=EXPLANATIONS[reason],
+        details=details or {},
+    )
+
+
+def _details(judged: Sequence[Judged]) -> dict[str, Any]:
+    return {
+        "faces": [
+            {
+                "name": one.name,
+                "box": [round(value, 1) for value in one.face.box],
+                "score": None if one.scored is None else round(one.scored.score, 4),
+                "reason": one.reason,
+            }
+            for one in judged
+        ]
+    }
