@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MIN_SIDE_PIXELS = 48
 """Least width of a face that is judged, in pixels of the picture."""
-MIN_SHARPNESS = 4.0
+MIN_SHARPNESS = 2.5
 """Least :func:`sharpness` of a face that is judged."""
 MOST_FACES = 8
 """Most faces of one picture that are judged, the largest first."""

@@ -3,14 +3,16 @@
 The graph is ``logit = gain × mean(batch) + offset``: bright pictures and (after squaring) any sound
 have a score that a test can compute by hand. The graph of :func:`make_rough_models` takes the mean
 of the squared differences between neighbouring samples instead: as all windows have one level, it
-tells hissing sounds from dull ones, in proportion to their share of a window.
+tells hissing sounds from dull ones, in proportion to their share of a window. The face finder sees
+a face of 64 pixels around every red cell of 32 pixels (:func:`paint_face`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from deepfake.bundle import Applicability, Bundle, Calibration
-from deepfake.preprocess import AudioPreprocess, ImagePreprocess, Preprocess, Samples
+from deepfake.preprocess import (
+    AudioPreprocess,
+    ClipPreprocess,
+    FacePreprocess,
+    FinderPreprocess,
+    ImagePreprocess,
+    Pixels,
+    Preprocess,
+    Samples,
+)
 from deepfake.types import OperatingPoints
 
 Graph = Callable[[Preprocess, float, float], bytes]
@@ -28,12 +39,26 @@ POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
 
 
 def make_models(folder: Path, *, gain: float = 4.0, points: OperatingPoints = POINTS) -> Path:
-    """A models folder with ``image-1`` and ``audio-1``."""
-    image = ImagePreprocess(side_pixels=32, max_windows=4)
-    audio = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
-    make_bundle(folder / "image-1", preprocess=image, gain=gain, points=points)
-    make_bundle(folder / "audio-1", preprocess=audio, gain=gain, points=points)
+    """A models folder with a bundle for every slot of the detectors."""
+    bundles: dict[str, Preprocess] = {
+        "image-1": ImagePreprocess(side_pixels=32, max_windows=4),
+        "audio-1": AudioPreprocess(window_seconds=1.0, hop_seconds=0.5),
+        "face-1": FacePreprocess(side_pixels=32),
+        "video-1": ClipPreprocess(side_pixels=16),
+    }
+    for name, preprocess in bundles.items():
+        make_bundle(folder / name, preprocess=preprocess, gain=gain, points=points)
+    make_bundle(folder / "face-finder-1", preprocess=FinderPreprocess(), graph=_finder_graph)
     return folder
+
+
+def paint_face(pixels: Pixels, *, row: int = 1, column: int = 1) -> Pixels:
+    """The picture with a face that the known finder sees, in place: a red cell of a grid of 32.
+
+    Its box is 64 pixels wide, around the middle of the cell.
+    """
+    pixels[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = (255, 0, 90)
+    return pixels
 
 
 def make_rough_models(folder: Path, *, span_windows: int = 0, length_penalty: float = 0.0) -> Path:
@@ -82,7 +107,7 @@ def make_bundle(
     (folder / "README.md").write_text(f"# {folder.name}\n", encoding="utf-8")
     golden = (
         np.full((40, 40, 3), 200, np.uint8)
-        if isinstance(preprocess, ImagePreprocess)
+        if not isinstance(preprocess, AudioPreprocess)
         else (8000 * np.sin(np.arange(20000) / 9)).astype(np.int16)
     )
     np.savez_compressed(folder / "golden.npz", input=golden, logits=np.zeros(1, np.float32))
@@ -111,19 +136,65 @@ def make_bundle(
 
 
 def _mean_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
-    picture = isinstance(preprocess, ImagePreprocess)
-    shape = ["windows", 3, 32, 32] if picture else ["windows", preprocess.window_samples]
-    axes = [1, 2, 3] if picture else [1]
-    before = [] if picture else [helper.make_node("Mul", ["batch", "batch"], ["squared"])]
+    sound = isinstance(preprocess, AudioPreprocess)
+    shape: list[str | int] = ["windows"]
+    match preprocess:
+        case AudioPreprocess():
+            shape += [preprocess.window_samples]
+        case ClipPreprocess():
+            shape += [preprocess.frames, 3, preprocess.side_pixels, preprocess.side_pixels]
+        case ImagePreprocess() | FacePreprocess():
+            shape += [3, preprocess.side_pixels, preprocess.side_pixels]
+    axes = np.arange(1, len(shape), dtype=np.int64)
     nodes = [
-        *before,
+        *([helper.make_node("Mul", ["batch", "batch"], ["squared"])] if sound else []),
         helper.make_node(
-            "ReduceMean", ["batch" if picture else "squared", "axes"], ["mean"], keepdims=0
+            "ReduceMean", ["squared" if sound else "batch", "axes"], ["mean"], keepdims=0
         ),
         helper.make_node("Mul", ["mean", "gain"], ["scaled"]),
         helper.make_node("Add", ["scaled", "offset"], ["logits"]),
     ]
-    return _model(nodes, shape, {"axes": np.array(axes, np.int64)}, gain, offset)
+    return _model(nodes, shape, {"axes": axes}, gain, offset)
+
+
+def _finder_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
+    """Red less green of every cell decides at 32 pixels; the finer maps see nothing."""
+    face = np.array([-0.3, -0.3, 0.3, -0.3, 0.0, 0.1, -0.25, 0.4, 0.25, 0.4])
+    constants = {
+        "places": np.array([0, -1, 1], np.int64),
+        "first": np.array([0], np.int64),
+        "second": np.array([1], np.int64),
+        "third": np.array([2], np.int64),
+        "axis": np.array([1], np.int64),
+        "one_hot": np.eye(15, dtype=np.float32)[0],
+        "face": np.concatenate([np.zeros(5), face]).astype(np.float32),
+    }
+    nodes = []
+    for side, factor in ((8, 0.0), (16, 0.0), (32, 20.0)):
+        constants[f"factor{side}"] = np.array(factor, np.float32)
+        nodes += [
+            helper.make_node(
+                "AveragePool",
+                ["batch"],
+                [f"pool{side}"],
+                kernel_shape=[side] * 2,
+                strides=[side] * 2,
+            ),
+            helper.make_node("Slice", [f"pool{side}", "first", "second", "axis"], [f"red{side}"]),
+            helper.make_node("Slice", [f"pool{side}", "second", "third", "axis"], [f"green{side}"]),
+            helper.make_node("Sub", [f"red{side}", f"green{side}"], [f"off{side}"]),
+            helper.make_node("Mul", [f"off{side}", f"factor{side}"], [f"odds{side}"]),
+            helper.make_node("Reshape", [f"odds{side}", "places"], [f"map{side}"]),
+        ]
+    nodes += [
+        helper.make_node("Concat", ["map8", "map16", "map32"], ["all"], axis=1),
+        helper.make_node("Sub", ["all", "gain"], ["less"]),
+        helper.make_node("Mul", ["less", "one_hot"], ["spread"]),
+        helper.make_node("Add", ["spread", "face"], ["moved"]),
+        helper.make_node("Add", ["moved", "offset"], ["logits"]),
+    ]
+    shape = ["windows", 3, "height", "width"]
+    return _model(nodes, shape, constants, 36.0, offset, out=["windows", "cells", 15])
 
 
 def _rough_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
@@ -146,15 +217,17 @@ def _rough_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
 def _model(
     nodes: list[onnx.NodeProto],
     shape: list[str | int],
-    constants: dict[str, npt.NDArray[np.int64]],
+    constants: dict[str, npt.NDArray[Any]],
     gain: float,
     offset: float,
+    *,
+    out: Sequence[str | int] = ("windows",),
 ) -> bytes:
     graph = helper.make_graph(
         nodes,
         "known",
         [helper.make_tensor_value_info("batch", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["windows"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, list(out))],
         [
             *(numpy_helper.from_array(values, name) for name, values in constants.items()),
             numpy_helper.from_array(np.array(gain, np.float32), "gain"),

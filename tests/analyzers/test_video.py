@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake import DetectOptions
+from deepfake.detector import Detector
+from deepfake.footage import BURST_SECONDS
+from deepfake.settings import Settings
+from deepfake.types import Evidence, Status, Verdict
+
+from ..bundles import make_models, paint_face
+from ..media_files import Pixels, video_bytes
+
+RATE = 8
+
+
+def room(brightness: int, *, faces: tuple[tuple[int, int], ...] = ((1, 1),)) -> Pixels:
+    """A textured frame of one brightness with faces at (row, column)."""
+    rng = np.random.default_rng(1)
+    texture = rng.integers(-18, 19, (24, 44, 1)).repeat(4, axis=0).repeat(4, axis=1)
+    pixels = np.clip(brightness + texture, 0, 255).repeat(3, axis=2).astype(np.uint8)
+    for row, column in faces:
+        paint_face(pixels, row=row, column=column)
+    return pixels
+
+
+def clip(*stretches: tuple[float, Pixels]) -> bytes:
+    frames = [pixels for seconds, pixels in stretches for _ in range(round(seconds * RATE))]
+    return video_bytes(frames, rate=RATE)
+
+
+def evidence_of(detector: Detector, content: bytes, **options: bool) -> dict[str, Evidence]:
+    report = detector.detect(content, DetectOptions(**options))  # type: ignore[arg-type]
+    return {item.source: item for item in report.evidence}
+
+
+@pytest.fixture(scope="module")
+def span_detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
+    """The known bundles, of which two adjacent bursts may raise a whole clip."""
+    folder = make_models(tmp_path_factory.mktemp("span"))
+    with Detector(Settings(models_folder=folder, threads=1)) as detector:
+        for slot in ("face", "video"):
+            bundle = detector.engine.active[slot]
+            spans = replace(bundle.calibration, span_windows=2, length_penalty=0.1)
+            detector.engine.active[slot] = replace(bundle, calibration=spans)
+        yield detector
+
+
+def test_one_pass_gives_motion_frames_and_faces(known_detector: Detector) -> None:
+    found = evidence_of(known_detector, clip((3, room(230))))
+    for source in ("video", "frames", "face"):
+        assert found[source].status is Status.OK
+        assert found[source].score is not None
+        assert found[source].score > 0.8
+    assert [line.name for line in found["video"].timelines] == ["motion", "motion of face 1"]
+    assert found["face"].timelines[0].seconds == pytest.approx((0.0, 1.0, 2.0), abs=0.01)
+    assert found["face"].timelines[0].window_seconds == BURST_SECONDS
+    (track,) = found["face"].details["tracks"]
+    assert track["box"] == pytest.approx([16, 16, 80, 80], abs=1)
+    assert track["end"] == pytest.approx(3.0)
+
+
+def test_a_short_fake_stretch_of_a_face_is_found_and_timed(span_detector: Detector) -> None:
+    content = clip((9, room(30)), (3, room(235)), (12, room(30)))
+    face = evidence_of(span_detector, content)["face"]
+    assert face.score is not None
+    assert face.points is not None
+    assert face.score >= face.points.suspicious
+    (segment,) = face.details["segments"]
+    assert segment["start"] == pytest.approx(9, abs=1)
+    assert segment["end"] == pytest.approx(12, abs=1)
+    assert "from 0:09 to 0:12" in face.claim
+    genuine = evidence_of(span_detector, clip((24, room(30))))["face"]
+    assert genuine.score is not None
+    assert genuine.score < 0.2
+
+
+def test_people_are_scored_apart(known_detector: Detector) -> None:
+    pixels = room(30, faces=((1, 1), (1, 4)))
+    pixels[:, 112:] = np.where(pixels[:, 112:] < 60, 225, pixels[:, 112:])
+    face = evidence_of(known_detector, clip((3, pixels)))["face"]
+    by_place = {track["box"][0] > 90: track["score"] for track in face.details["tracks"]}
+    assert by_place[True] > 0.6
+    assert by_place[False] < 0.2
+    assert len(face.timelines) == 2
+
+
+def test_a_picture_of_many_faces_shares_its_prior(known_detector: Detector) -> None:
+    one = evidence_of(known_detector, clip((2, room(200))))["face"]
+    two = evidence_of(known_detector, clip((2, room(200, faces=((1, 1), (1, 4))))))["face"]
+    assert one.score is not None
+    assert two.score is not None
+    assert two.score == pytest.approx(1 / (1 + 2 * (1 - one.score) / one.score), abs=0.03)
+
+
+def test_without_a_face_the_reason_is_told(known_detector: Detector) -> None:
+    found = evidence_of(known_detector, clip((2, room(120, faces=()))))
+    assert (found["face"].status, found["face"].reason) == (Status.SKIPPED, "no_face")
+    assert found["video"].status is Status.OK
+
+
+def test_one_frame_has_no_motion(known_detector: Detector) -> None:
+    report = known_detector.detect(video_bytes([room(230)], rate=RATE))
+    found = {item.source: item for item in report.evidence}
+    assert found["video"].reason == "too_few_frames"
+    assert found["frames"].status is Status.OK
+    assert report.verdict is not Verdict.AUTHENTIC
+
+
+def test_heat_maps_lie_on_the_frames_they_are_about(known_detector: Detector) -> None:
+    content = clip((2, room(120)), (1, room(235)), (2, room(120)))
+    found = evidence_of(known_detector, content, heatmap=True)
+    (face,) = found["face"].heatmaps
+    assert face.name == "face 1"
+    assert face.second == pytest.approx(2.0, abs=0.01)
+    assert face.box == pytest.approx((16, 16, 80, 80), abs=1)
+    (frame,) = found["frames"].heatmaps
+    assert frame.second == pytest.approx(2.0, abs=0.01)
+    assert frame.box is None
+
+
+def test_a_missing_bundle_fails_only_its_own_evidence(tmp_path: Path) -> None:
+    import shutil
+
+    folder = make_models(tmp_path / "models")
+    shutil.rmtree(folder / "video-1")
+    with Detector(Settings(models_folder=folder, threads=1)) as detector:
+        found = evidence_of(detector, clip((2, room(230))))
+    assert (found["video"].status, found["video"].reason) == (Status.FAILED, "no_bundle")
+    assert found["face"].status is Status.OK
