@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,9 @@ class BankSettings:
 
 @dataclass(frozen=True)
 class Bank:
-    """``crops`` (couples, 2, side, side, 3), genuine first; ``folds`` and ``sources`` (couples, 2)
-    say where each came from (``sources`` indexes ``names``), ``aligned`` (couples,) which kind.
+    """``crops`` (couples, 2, side, side, 3), genuine first; ``folds`` (couples, any) and
+    ``sources`` (couples, 2) say where each came from (``sources`` indexes ``names``), ``aligned``
+    (couples,) which kind; ``masks`` (couples, cells, cells) where they differ, in 0…255.
     """
 
     crops: npt.NDArray[np.uint8]
@@ -56,10 +58,29 @@ class Bank:
     sources: npt.NDArray[np.int64]
     aligned: npt.NDArray[np.bool_]
     names: tuple[str, ...]
+    masks: npt.NDArray[np.uint8] | None = None
 
     def without(self, fold: int | None) -> npt.NDArray[np.int64]:
-        """Couples of which neither crop belongs to ``fold`` (None: all couples)."""
+        """Couples of which nothing belongs to ``fold`` (None: all couples)."""
         return np.flatnonzero((self.folds != (-1 if fold is None else fold)).all(axis=1))
+
+
+class CoupleDrawer(Protocol):
+    """What a bank is built from. ``key`` holds all that the couples depend on; ``cells`` is the
+    side of the masks, 0 for none.
+    """
+
+    couples: int
+    side: int
+    cells: int
+
+    @property
+    def key(self) -> dict[str, Any]: ...
+
+    def draw(self, number: int) -> tuple[Any, ...]:
+        """Both crops, both sources, the folds that they belong to, whether they are aligned, and
+        the mask when there is one.
+        """
 
 
 class Drawer:
@@ -78,6 +99,12 @@ class Drawer:
         self.weights = [_balance([p.source for p in c], settings.balance) for c in self.classes]
         self.pair_weights = _balance([pair.source for pair in pairs], settings.balance)
         self.qualities = [p.quality for p in self.classes[0] if p.quality]
+        self.couples, self.side, self.cells = settings.couples, preprocess.side_pixels, 0
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the couples depend on."""
+        return {**asdict(self.settings), "side": self.side, "pairs": len(self.pairs)}
 
     def draw(self, number: int) -> tuple[list[Pixels], tuple[str, str], tuple[int, int], bool]:
         """Both crops, their sources, their folds, and whether they are aligned."""
@@ -121,37 +148,40 @@ class Drawer:
         return crops
 
 
-def build_bank(drawer: Drawer, *, folder: Path) -> Bank:
+def build_bank(drawer: CoupleDrawer, *, folder: Path) -> Bank:
     """Draw all couples, or go on where an interrupted run stopped; needs the disk for the crops."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings, side = drawer.settings, drawer.preprocess.side_pixels
-    key = {**asdict(settings), "side": side, "pairs": len(drawer.pairs)}
-    facts_path, crops_path = folder / "facts.jsonl", folder / "crops.npy"
+    key, facts_path = drawer.key, folder / "facts.jsonl"
     lines: list[str] = []
     if facts_path.exists():
         lines = facts_path.read_text(encoding="utf-8").splitlines()
         lines = lines if lines and json.loads(lines[0]) == key else []
     mode = "r+" if lines else "w+"
-    shape = (settings.couples, 2, side, side, 3)
-    crops = np.lib.format.open_memmap(crops_path, mode=mode, dtype=np.uint8, shape=shape)
+    crops = _open(folder / "crops.npy", (drawer.couples, 2, drawer.side, drawer.side, 3), mode)
+    masks = None
+    if drawer.cells:
+        masks = _open(folder / "masks.npy", (drawer.couples, drawer.cells, drawer.cells), mode)
     if not lines:
         lines = [json.dumps(key)]
         facts_path.write_text(lines[0] + "\n", encoding="utf-8")
     with facts_path.open("a", encoding="utf-8") as file:
-        numbers = range(len(lines) - 1, settings.couples)
+        numbers = range(len(lines) - 1, drawer.couples)
         for number in tqdm(numbers, desc="bank", unit="couple", mininterval=5):
-            drawn, sources, folds, aligned = drawer.draw(number)
+            drawn, sources, folds, aligned, *mask = drawer.draw(number)
             crops[number] = np.stack(drawn)
+            if masks is not None:
+                masks[number] = mask[0]
             lines.append(json.dumps([*sources, *folds, aligned]))
             file.write(lines[-1] + "\n")
     rows = [json.loads(line) for line in lines[1:]]
     names = tuple(sorted({name for row in rows for name in row[:2]}))
     return Bank(
         crops=crops,
-        folds=np.array([row[2:4] for row in rows]),
+        folds=np.array([row[2:-1] for row in rows]),
         sources=np.array([[names.index(name) for name in row[:2]] for row in rows]),
-        aligned=np.array([row[4] for row in rows]),
+        aligned=np.array([row[-1] for row in rows]),
         names=names,
+        masks=masks,
     )
 
 
@@ -177,6 +207,10 @@ def add_caption(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         )
         canvas.text((left - width // 4, top), text, font=font, fill=paint())
     return np.asarray(picture)
+
+
+def _open(path: Path, shape: tuple[int, ...], mode: str) -> npt.NDArray[np.uint8]:
+    return np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
 
 
 def _vary(pair: Pair, rng: np.random.Generator) -> Pixels:
