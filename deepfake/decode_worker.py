@@ -170,6 +170,7 @@ def _operations() -> dict[str, Callable[..., dict[str, Any]]]:
         "probe": _probe,
         "image": _image,
         "frames": _frames,
+        "bursts": _bursts,
         "audio": _audio,
         "metadata": _metadata,
         "manifest": _manifest,
@@ -192,6 +193,12 @@ def _frames(job: Job, *, format: str, most: int) -> dict[str, Any]:
     from .decode_video import decode_frames
 
     return decode_frames(job, format=format, most=most)
+
+
+def _bursts(job: Job, *, format: str, **values: Any) -> dict[str, Any]:
+    from .decode_bursts import decode_bursts
+
+    return decode_bursts(job, format=format, **values)
 
 
 def _audio(job: Job, *, format: str, sample_rate: int, max_seconds: float) -> dict[str, Any]:

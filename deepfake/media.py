@@ -7,8 +7,9 @@ module loads no decoder.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -31,6 +32,14 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np
 class Frame(NamedTuple):
     """One upright RGB picture (height, width, 3) of a video, ``seconds`` from its first frame."""
 
+    seconds: float
+    pixels: Pixels
+
+
+class BurstFrame(NamedTuple):
+    """One upright RGB picture (height, width, 3) of the ``burst`` with this number, from 0."""
+
+    burst: int
     seconds: float
     pixels: Pixels
 
@@ -102,6 +111,48 @@ class Media:
                 if count > most:
                     raise _broken_answer(self.name)
                 yield Frame(_number(part.values.get("seconds")) or 0.0, _pixels(part, self.name))
+
+    def bursts(
+        self,
+        *,
+        most: int,
+        frames: int,
+        step_seconds: float,
+        spans: Sequence[tuple[float, float]] = (),
+    ) -> Iterator[BurstFrame]:
+        """Frames that follow each other closely, in at most ``most`` bursts.
+
+        The bursts are evenly spread over the video, or over ``spans`` (start, end) in seconds, the
+        first at the start; they never overlap, so a short video has fewer. A burst holds the first
+        frame shown at or after each of ``frames`` moments that are ``step_seconds`` apart, and each
+        frame once: fewer where the frame rate is lower, and at the end of the video.
+
+        One sequential pass per call, made while the frames are taken. Raises as :meth:`image`.
+        """
+        self._require(self.info.kind is Kind.VIDEO, "a video")
+        times = [number for span in spans for number in span]
+        if most < 1 or frames < 1 or not all(map(math.isfinite, [step_seconds, *times])):
+            step_seconds = 0.0
+        if step_seconds <= 0 or any(start > end for start, end in spans):
+            raise SettingsError(
+                f"{most!r} bursts of {frames!r} frames: out of range",
+                hint="ask for at least one burst of one frame, a positive step, and spans that end "
+                "after they start",
+            )
+        values = {"frames": frames, "step_seconds": step_seconds, "spans": [*map(list, spans)]}
+        return self._bursts(most, values)
+
+    def _bursts(self, most: int, values: dict[str, Any]) -> Iterator[BurstFrame]:
+        left = most * values["frames"]
+        for part in self._ask("bursts", format=self.info.format, most=most, **values):
+            if part.array is None:
+                continue
+            burst = _number(part.values.get("burst"))
+            left -= 1
+            if burst is None or burst >= most or left < 0:
+                raise _broken_answer(self.name)
+            seconds = _number(part.values.get("seconds")) or 0.0
+            yield BurstFrame(int(burst), seconds, _pixels(part, self.name))
 
     def audio(self, *, sample_rate: int, max_seconds: float) -> Samples:
         """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1, ``max_seconds`` at most.

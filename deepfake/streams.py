@@ -6,7 +6,8 @@ it open something else; the bytes come through our own reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ DAMAGE = (av.error.FFmpegError, EOFError, ValueError, LookupError, UnicodeDecode
 """What PyAV raises for damaged files."""
 
 _BUFFER_BYTES = 256 * 1024
+_KEY_STEP_SECONDS = 0.1
 
 
 class Span(NamedTuple):
@@ -46,6 +48,8 @@ class Span(NamedTuple):
     first: float
     end: float
     widest_key_gap: float
+    keys: Sequence[float] = ()
+    """Key frames in order, those within 0.1 s of the one before left out."""
 
     @property
     def seconds(self) -> float:
@@ -136,6 +140,7 @@ def measure(job: Job, container: Any, stream: Any, *, most: int | None = None) -
     keep_only(container, stream)
     base = stream.time_base
     count, first, end, last_key, gap = 0, None, 0.0, None, 0.0
+    keys = array("d")
     for packet in packets(container, stream):
         if packet is None or not packet.size:
             continue
@@ -149,11 +154,20 @@ def measure(job: Job, container: Any, stream: Any, *, most: int | None = None) -
             if packet.is_keyframe:
                 gap = max(gap, time - last_key) if last_key is not None else gap
                 last_key = time
+                if packet.pts is not None and _is_next_key(job, keys, time):
+                    keys.append(time)
         if count == most:
             break
     if last_key is not None:
         gap = max(gap, end - last_key)
-    return Span(count, first or 0.0, max(end, first or 0.0), gap)
+    return Span(count, first or 0.0, max(end, first or 0.0), gap, keys)
+
+
+def _is_next_key(job: Job, keys: Sequence[float], time: float) -> bool:
+    """Whether a key frame is worth noting; bounds their number by the limit of seconds."""
+    if not keys:
+        return True
+    return time >= keys[-1] + _KEY_STEP_SECONDS and time - keys[0] <= job.limits.seconds
 
 
 def claimed_seconds(container: Any, stream: Any) -> float | None:

@@ -26,6 +26,7 @@ VIDEO_CODECS = {
     "webm": ("libvpx", "libopus"),
     "matroska": ("libx264", "flac"),
     "avi": ("mpeg4", "mp3"),
+    "mpegts": ("libx264", "aac"),
 }
 
 
