@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import DeepfakeError, MissingDependency, SettingsError
+from .errors import Cancelled, DeepfakeError, MissingDependency, SettingsError
 from .settings import BACKENDS, DetectOptions, Settings, shipped_models_folder
 
 if TYPE_CHECKING:
@@ -149,19 +149,25 @@ def _add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run_detect(options: argparse.Namespace) -> int:
     """``deepfake detect``: a report for each path, errors on standard error."""
+    from .console import FileProgress
     from .detector import Detector
+    from .progress import ctrl_c
 
-    detection = _detect_options(options)
+    detection, console = _detect_options(options), _console(stderr=True)
     status = 0
-    with Detector(_settings(options)) as detector:
-        reports = detector.detect_many(options.paths, detection, workers=1)
-        for path, report in zip(options.paths, reports, strict=True):
-            if isinstance(report, DeepfakeError):
+    with ctrl_c() as stop, Detector(_settings(options)) as detector:
+        for path in options.paths:
+            try:
+                with FileProgress(Path(path).name, console) as progress:
+                    report = detector.detect(path, detection, progress=progress, cancel=stop)
+            except Cancelled as error:
+                raise KeyboardInterrupt from error
+            except DeepfakeError as error:
                 status = 1
                 if options.json:
-                    error = {"code": report.code, "message": str(report)}
-                    print(json.dumps({"path": path, "error": error}), flush=True)
-                print(f"deepfake: {_escape(report)}", file=sys.stderr)
+                    values = {"code": error.code, "message": str(error)}
+                    print(json.dumps({"path": path, "error": values}), flush=True)
+                print(f"deepfake: {_escape(error)}", file=sys.stderr)
                 continue
             _show_report(report, path, options)
     return status

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +22,46 @@ COLOURS = {
     Verdict.INCONCLUSIVE: "bold blue",
 }
 BARS = "▁▂▃▄▅▆▇█"
+PATIENCE_SECONDS = 2.0
+
+
+class FileProgress:
+    """A bar for one file that takes more than two seconds, where a person looks at ``console``.
+
+    Call it with the share that is done and what comes next; it is gone when the context ends.
+    """
+
+    def __init__(self, name: str, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1.0, name=printable(name, most=40))
+        self._began = time.monotonic()
+        self._shown = False
+
+    def __call__(self, share: float, text: str) -> None:
+        self._bar.update(self._task, completed=share, description=text)
+        if not self._shown and time.monotonic() - self._began > PATIENCE_SECONDS:
+            self._bar.start()
+            self._shown = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
 
 
 def print_report(report: Report, console: Console) -> None:

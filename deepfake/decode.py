@@ -12,13 +12,14 @@ import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,7 @@ main()
 _FOLDER = str(Path(__file__).resolve().parent)
 _STDERR_BYTES = 64 * 1024
 _START_SECONDS = 60.0
+_CHECK_MILLISECONDS = 50
 _MAX_PARTS = 1_000_000
 
 
@@ -91,10 +93,13 @@ class Decoder:
             theirs.close()
             os.close(write_end)
 
-    def ask(self, request: Message, *, descriptor: int, limits: Limits) -> Iterator[Part]:
+    def ask(
+        self, request: Message, *, descriptor: int, limits: Limits, check: Callable[[], None]
+    ) -> Iterator[Part]:
         """Parts of the answer to one request; the ``done`` message comes last, as its values.
 
-        Raises what the child raised, or ``Corrupt`` / ``TooLarge`` for how it died.
+        Raises what the child raised, or ``Corrupt`` / ``TooLarge`` for how it died, and what
+        ``check`` raises, which is called many times a second.
         """
         self.requests += 1
         name, waited, parts = request["name"], 0.0, 0
@@ -104,7 +109,9 @@ class Decoder:
             send(self.connection, request, descriptor=descriptor)
             while True:
                 began = time.monotonic()
+                self._await(limits.decode_stall_seconds, check)
                 received = receive(self.connection, max_array_bytes=most_bytes)
+                check()
                 waited += time.monotonic() - began
                 kind = received.message.get("type")
                 if kind == "error":
@@ -135,6 +142,15 @@ class Decoder:
             ) from error
         except (EOFError, OSError) as error:
             raise self._death(name, limits) from error
+
+    def _await(self, seconds: float, check: Callable[[], None]) -> None:
+        """Return when there is something to read; raises TimeoutError when nothing comes."""
+        poll, until = select.poll(), time.monotonic() + seconds
+        poll.register(self.connection, select.POLLIN)
+        while not poll.poll(_CHECK_MILLISECONDS):
+            check()
+            if time.monotonic() > until:
+                raise TimeoutError
 
     def _death(self, name: str, limits: Limits) -> DeepfakeError:
         """Why the child is gone, from its exit status and last words."""
@@ -278,12 +294,18 @@ os.register_at_fork(after_in_child=POOL.forget)
 
 
 def ask(
-    operation: str, *, descriptor: int, name: str, limits: Limits, **values: Any
-) -> Iterator[Part]:
+    operation: str,
+    *,
+    descriptor: int,
+    name: str,
+    limits: Limits,
+    check: Callable[[], None] = lambda: None,
+    **values: Any,
+) -> Generator[Part, None, None]:
     """Run one operation on an open file in a child; the last part is its closing summary.
 
-    ``name`` only serves error texts. A child whose answer fails, or is not read to its end, is
-    ended.
+    ``name`` only serves error texts. ``check`` is called many times a second and may raise. A child
+    whose answer fails, or is not read to its end, is ended.
     """
     decoder = POOL.take(memory_bytes=limits.decode_memory_bytes)
     request = {
@@ -295,7 +317,7 @@ def ask(
     }
     well = False
     try:
-        yield from decoder.ask(request, descriptor=descriptor, limits=limits)
+        yield from decoder.ask(request, descriptor=descriptor, limits=limits, check=check)
         well = True
     except MediaError as error:
         well = error.code == "unsupported"

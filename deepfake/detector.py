@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,10 +15,15 @@ from types import TracebackType
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
 from .engine import Engine
-from .errors import DeepfakeError
+from .errors import Cancelled, DeepfakeError
 from .media import Media, Source, open_media
+from .progress import Progress, Watch
 from .settings import DetectOptions, Settings
 from .types import Evidence, Kind, Report, Status
+
+OPENING_SHARE = 0.02
+WEIGHTS = {"audio": 4.0, "face": 8.0, "image": 4.0, "video": 8.0}
+"""How long an analyzer takes beside one that runs no network, for the progress that is shown."""
 
 
 class Detector:
@@ -51,29 +57,37 @@ class Detector:
         *,
         name: str | None = None,
         sample_rate: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
     ) -> Report:
         """Examine one file.
 
         ``source`` is a path, bytes, a binary file object, an RGB uint8 array (height, width, 3) or
         mono or (samples, channels) float array with its ``sample_rate`` in Hz. ``name`` replaces
-        the path in the report. Raises ``MediaError`` when the input cannot be read at all; a
-        source of evidence that fails is part of the report instead.
+        the path in the report. ``progress(share, text)`` is called with the share of the file that
+        is done and what comes next. Raises ``MediaError`` when the input cannot be read at all; a
+        source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
+        ``cancel`` is set.
         """
         options = options or DetectOptions()
         seconds: dict[str, float] = {}
         started = time.perf_counter()
+        watch = Watch(progress, cancel)
+        watch.step("opening", 0.0)
         with open_media(
-            source, limits=self.settings.limits, name=name, sample_rate=sample_rate
+            source, limits=self.settings.limits, name=name, sample_rate=sample_rate, watch=watch
         ) as media:
             if media.info.kind is Kind.IMAGE:
                 media.image()  # a picture that cannot be decoded is one error, not several
             seconds["open"] = time.perf_counter() - started
             evidence: list[Evidence] = []
-            for analyzer in self.analyzers:
-                if media.info.kind in analyzer.kinds:
-                    started = time.perf_counter()
+            for analyzer, start, end in self._parts(media.info.kind):
+                started = time.perf_counter()
+                with watch.part(start, end):
+                    watch.step(analyzer.name, 0.0)
                     evidence += self._analyze(analyzer, media, options)
-                    seconds[analyzer.name] = time.perf_counter() - started
+                seconds[analyzer.name] = time.perf_counter() - started
+            watch.step("done", 1.0)
             decision = fusion.decide(
                 evidence, kind=media.info.kind, policy=self.policy, prior=options.prior
             )
@@ -146,9 +160,21 @@ class Detector:
         except DeepfakeError as error:
             return error
 
+    def _parts(self, kind: Kind) -> Iterator[tuple[Analyzer, float, float]]:
+        """The analyzers for a kind of media, and the part of the progress that is theirs."""
+        chosen = [analyzer for analyzer in self.analyzers if kind in analyzer.kinds]
+        weights = [WEIGHTS.get(analyzer.name, 1.0) for analyzer in chosen]
+        start = OPENING_SHARE
+        for analyzer, weight in zip(chosen, weights, strict=True):
+            end = start + (1 - OPENING_SHARE) * weight / sum(weights)
+            yield analyzer, start, end
+            start = end
+
     def _analyze(self, analyzer: Analyzer, media: Media, options: DetectOptions) -> list[Evidence]:
         try:
             return analyzer.analyze(media, self.engine, options)
+        except Cancelled:
+            raise
         except DeepfakeError as error:
             return [
                 Evidence(

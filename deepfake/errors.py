@@ -9,8 +9,9 @@
     │   └── TooLarge               over a limit of ``Settings.limits``
     ├── ModelError                 a bundle is missing, damaged or does not fit
     ├── BackendError               a runtime cannot load or run a bundle
-    └── SettingsError              an option has a wrong value
-        └── MissingDependency      names the extra to install
+    ├── SettingsError              an option has a wrong value
+    │   └── MissingDependency      names the extra to install
+    └── Cancelled                  the examination was stopped on request
 
 The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is stable and machine-readable
 (it becomes a reason code in a report), ``hint`` is the remedy alone.
@@ -47,6 +48,10 @@ class Corrupt(MediaError):
 
 class TooLarge(MediaError):
     code = "too_large"
+
+
+class Cancelled(DeepfakeError):
+    code = "cancelled"
 
 
 class ModelError(DeepfakeError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from .decode import Part, ask, escape
 from .errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
 from .preprocess import Pixels, Samples
+from .progress import Watch
 from .settings import Limits
 from .sniff import extension_mismatch
 from .sources import OpenFile, display_name, open_bytes, open_path, open_stream
@@ -47,7 +49,8 @@ class BurstFrame(NamedTuple):
 class Media:
     """One opened file. Use it as a context manager, from one thread at a time.
 
-    ``warnings`` are sentences for a person and grow as parts are decoded.
+    ``warnings`` are sentences for a person and grow as parts are decoded. ``watch`` is told of
+    progress and ends decoding, with ``Cancelled``, when that is wanted.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ class Media:
         pixels: Pixels | None = None,
         samples: Samples | None = None,
         warnings: list[str] | None = None,
+        watch: Watch | None = None,
     ) -> None:
+        self.watch = watch or Watch()
+        self._answers: WeakSet[Generator[Part, None, None]] = WeakSet()
         self.info, self.name, self.limits = info, name, limits
         self.warnings: list[str] = warnings or []
         self._descriptor, self._pixels, self._samples = descriptor, pixels, samples
@@ -186,7 +192,9 @@ class Media:
         return self._result("manifest", trust_anchors=trust_anchors)
 
     def close(self) -> None:
-        """Let go of the file; decoded parts stay usable."""
+        """Let go of the file and end what still decodes it; decoded parts stay usable."""
+        for answer in tuple(self._answers):
+            answer.close()
         if self._descriptor is not None and self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -216,13 +224,24 @@ class Media:
         return result
 
     def _ask(self, operation: str, **values: Any) -> Iterator[Part]:
-        if self._descriptor is None or self._descriptor < 0:
-            raise SettingsError(f"media {self.name}: is closed", hint="open it again")
-        for part in ask(
-            operation, descriptor=self._descriptor, name=self.name, limits=self.limits, **values
-        ):
+        answer = ask(
+            operation,
+            descriptor=self._require_open(),
+            name=self.name,
+            limits=self.limits,
+            check=self.watch.check,
+            **values,
+        )
+        self._answers.add(answer)
+        for part in answer:
             self._warn(_texts(part.values.get("warnings")))
             yield part
+            self._require_open()
+
+    def _require_open(self) -> int:
+        if self._descriptor is None or self._descriptor < 0:
+            raise SettingsError(f"media {self.name}: is closed", hint="open it again")
+        return self._descriptor
 
     def _warn(self, texts: list[str]) -> None:
         self.warnings.extend(text for text in texts if text not in self.warnings)
@@ -252,18 +271,22 @@ def open_media(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     name: str | None = None,
     sample_rate: int | None = None,
+    watch: Watch | None = None,
 ) -> Media:
     """Open a path, bytes, a binary file object or an array, whatever its name says.
 
     Arrays are pixels, uint8 (height, width[, 1, 3 or 4]), or samples, floating point
-    (samples[, channels]) at ``sample_rate``. ``name`` replaces the name that is shown.
+    (samples[, channels]) at ``sample_rate``. ``name`` replaces the name that is shown. ``watch``
+    is told of progress, and may end all decoding with ``Cancelled``.
 
     Raises ``MediaError`` (no such file, no file at all, empty), ``UnsupportedMedia``, ``Corrupt``
     or ``TooLarge``, and ``SettingsError`` for a source of another type.
     """
     if isinstance(source, np.ndarray):
         shown = display_name(name) if name else "<array>"
-        return _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
+        media = _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
+        media.watch = watch or media.watch
+        return media
     if isinstance(source, bytes | bytearray | memoryview):
         shown = display_name(name) if name else "<bytes>"
         file = open_bytes(source, name=shown, limits=limits)
@@ -278,7 +301,7 @@ def open_media(
             f"source of type {type(source).__name__}: cannot be opened",
             hint="give a path, bytes, a binary file object or a numpy array",
         )
-    return _open_file(file, name=shown, limits=limits)
+    return _open_file(file, name=shown, limits=limits, watch=watch or Watch())
 
 
 def wav_bytes(samples: Samples, *, sample_rate: int) -> bytes:
@@ -294,10 +317,12 @@ def wav_bytes(samples: Samples, *, sample_rate: int) -> bytes:
     return b"RIFF" + word(len(body)) + body
 
 
-def _open_file(file: OpenFile, *, name: str, limits: Limits) -> Media:
+def _open_file(file: OpenFile, *, name: str, limits: Limits, watch: Watch) -> Media:
     try:
         values: dict[str, Any] = {}
-        for part in ask("probe", descriptor=file.descriptor, name=name, limits=limits):
+        for part in ask(
+            "probe", descriptor=file.descriptor, name=name, limits=limits, check=watch.check
+        ):
             values = part.values
         try:
             info = _info(values, file)
@@ -312,6 +337,7 @@ def _open_file(file: OpenFile, *, name: str, limits: Limits) -> Media:
         limits=limits,
         descriptor=file.descriptor,
         warnings=_texts(values.get("warnings")),
+        watch=watch,
     )
     extension = os.path.splitext(name)[1][1:]  # noqa: PTH122 (a name, not a path)
     if extension_mismatch(extension, info.format):

@@ -13,12 +13,10 @@ import json
 import os
 import signal
 import stat
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import Any
 
 from .detector import Detector
 from .errors import DeepfakeError, SettingsError, UnsupportedMedia
+from .progress import ctrl_c
 from .settings import DetectOptions, Settings
 from .types import SCHEMA
 
@@ -163,7 +162,7 @@ def scan(
             progress(resumed, len(paths), None)
         workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
         finished = 0
-        with _ctrl_c() as stop:
+        with ctrl_c() as stop:
             waiting = itertools.takewhile(lambda _: not stop.is_set(), todo)
             for path, line in _run(waiting, settings=settings, options=options, workers=workers):
                 line["journal"] = {"key": keys[path], "versions": versions}
@@ -275,25 +274,6 @@ def examine(detector: Detector, path: Path, options: DetectOptions) -> Line:
 
 def _error_line(path: Path, code: str, message: str) -> Line:
     return {"path": str(path), "error": {"code": code, "message": message}}
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def note(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _run(

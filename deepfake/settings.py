@@ -44,7 +44,12 @@ class DetectOptions:
     prior: float = _option(
         0.5, "share of synthetic files you expect; shifts the probability", 0.0001, 0.9999
     )
-    max_frames: int = _option(32, "most video frames that are scored", 1, 2000)
+    max_frames_per_minute: int = _option(
+        240,
+        "most frames looked at for each minute of video, and half as many again where it is unclear",
+        8,
+        3600,
+    )
     max_audio_seconds: float = _option(600.0, "most seconds of sound that are scored", 1, 14400)
 
     def __post_init__(self) -> None:
@@ -78,7 +83,8 @@ class Settings:
     """How a ``Detector`` is built.
 
     ``trust_anchors`` is a PEM file of certificate authorities that make a valid C2PA manifest a
-    *trusted* one; without it no manifest is called trusted. ``threads`` is the number of threads
+    *trusted* one; without it no manifest is called trusted. ``face_model`` is a YuNet ONNX file of
+    your own that finds faces in place of the shipped bundle. ``threads`` is the number of threads
     of a CPU runtime, 0 for all cores.
     """
 
@@ -90,6 +96,7 @@ class Settings:
     batch_wait_seconds: float = 0.002
     limits: Limits = Limits()
     trust_anchors: Path | None = None
+    face_model: Path | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -128,7 +128,14 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
             build_parser().parse_args([command, "--help"])
         assert stop.value.code == 0
     text = capsys.readouterr().out
-    for flag in ("--heatmap", "--no-stability", "--prior", "--max-frames", "--backend", "--csv"):
+    for flag in (
+        "--heatmap",
+        "--no-stability",
+        "--prior",
+        "--max-frames-per-minute",
+        "--backend",
+        "--csv",
+    ):
         assert flag in text
 
 
