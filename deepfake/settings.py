@@ -46,7 +46,8 @@ class DetectOptions:
     )
     max_frames_per_minute: int = _option(
         240,
-        "most frames looked at for each minute of video, and half as many again where it is unclear",
+        "most frames looked at for each minute of video, and half as many again where it is "
+        "unclear",
         8,
         3600,
     )

@@ -128,15 +128,11 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
             build_parser().parse_args([command, "--help"])
         assert stop.value.code == 0
     text = capsys.readouterr().out
-    for flag in (
-        "--heatmap",
-        "--no-stability",
-        "--prior",
-        "--max-frames-per-minute",
-        "--backend",
-        "--csv",
-    ):
+    flags = ("--heatmap", "--no-stability", "--prior", "--max-frames-per-minute", "--backend")
+    for flag in (*flags, "--csv"):
         assert flag in text
+    words = " ".join(text.split())
+    assert words.count("--face-model ONNX a YuNet ONNX file of your own that finds faces") == 5
 
 
 def test_scan_prints_a_summary(

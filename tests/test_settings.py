@@ -13,8 +13,8 @@ from deepfake.settings import DetectOptions, Settings
     [
         {"prior": 0.0},
         {"prior": float("nan")},
-        {"max_frames": 0},
-        {"max_frames": "many"},
+        {"max_frames_per_minute": 0},
+        {"max_frames_per_minute": "many"},
         {"heatmap": "yes"},
         {"max_audio_seconds": -1.0},
     ],

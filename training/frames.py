@@ -23,7 +23,7 @@ from deepfake.engine import Engine
 from deepfake.errors import MediaError
 from deepfake.media import open_media
 from deepfake.preprocess import ImagePreprocess
-from deepfake.settings import DetectOptions, Settings
+from deepfake.settings import Settings
 
 from .calibrate import fit_calibration
 from .manifests import read_manifest
@@ -31,6 +31,7 @@ from .metrics import SourceRow, ViewRow, tabulate
 from .records import FileLogits, write_records
 
 VIEWS = ("clean", "crf_32", "crf_40_360p")
+MOST_FRAMES = 32
 PAIRED = {"EDTalk": "camera (EDTalk test_data, drives the EDTalk fakes)"}
 """Fakes that are driven by footage of a real source are held out together with it."""
 
@@ -78,7 +79,7 @@ def score_clip(engine: Engine, bundle: Bundle, path: Path, *, view: str) -> floa
     with open_media(content, limits=engine.settings.limits) as media:
         futures = [
             engine.submit(bundle, preprocess(frame.pixels, max_windows=WINDOWS_PER_FRAME).batch)
-            for frame in media.frames(most=DetectOptions().max_frames)
+            for frame in media.frames(most=MOST_FRAMES)
         ]
     return pool_frames([future.result().score for future in futures])
 

@@ -29,6 +29,7 @@ class Analyzer(Protocol):
 def shipped_analyzers(settings: Settings) -> tuple[Analyzer, ...]:
     """Every analyzer, in the order in which a report lists their evidence."""
     from .audio import Audio
+    from .face import Faces
     from .image import Image
     from .metadata import Metadata
     from .provenance import Provenance, read_trust_anchors
@@ -40,6 +41,7 @@ def shipped_analyzers(settings: Settings) -> tuple[Analyzer, ...]:
         Metadata(),
         Watermark(),
         Image(),
+        Faces(),
         Video(),
         Audio(),
     )

@@ -1,81 +1,176 @@
-"""Do the frames of this clip show traces of generation? The ``image`` slot on sampled frames."""
+"""Was this clip generated, or a person in it replaced? Frames, motion and faces over time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import explain
-from ..preprocess import ImagePreprocess
+from ..engine import Scored
+from ..errors import Cancelled, DeepfakeError
+from ..faces import open_finder
+from ..footage import BURST_SECONDS, Footage, watch
+from ..occlusion import face_heatmap
+from ..timeline import WindowScores, clock, find_segments, name_segments
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
-from .claims import EXPLANATIONS, word_score
+from .claims import word_score
+from .face import MOST_HEATMAPS, TRACES, highest, skip
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from ..engine import Engine, Scored
+    from ..bundle import Bundle
+    from ..engine import Engine
+    from ..faces import Face
     from ..media import Media
+    from ..preprocess import Pixels
     from ..settings import DetectOptions
 
-WINDOWS_PER_FRAME = 6
 TOP_FRACTION = 0.5
+MOST_OF_IT = 0.8
+
+
+class Part(NamedTuple):
+    """Something whose scores over time are read together: the picture, or one person.
+
+    ``bursts`` are the seconds and scores in the order of time; ``faces`` the faces judged there.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    bursts: tuple[Scored, ...]
+    faces: tuple[Face, ...] = ()
 
 
 class Video:
-    """One score for the clip from its frames, a timeline, and a heat map of the frame that scores
-    highest on request. There is no temporal model yet: motion is not judged.
+    """Evidence of three kinds from one pass over the pictures: ``video`` (motion, of the whole
+    picture and of every person), ``frames`` (single frames as pictures) and ``face`` (every person
+    by their faces, never mixed), each with its timelines.
     """
 
     name = "video"
     kinds = frozenset({Kind.VIDEO})
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
-        bundle = engine.bundle("image")
-        preprocess = bundle.preprocess
-        assert isinstance(preprocess, ImagePreprocess)
-        reason = bundle.why_not(width=media.info.width, height=media.info.height)
-        if reason:
-            claim = EXPLANATIONS[reason]
-            return [Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)]
-        waiting: list[tuple[float, Future[Scored]]] = []
-        for frame in media.frames(most=options.max_frames):
-            batch = preprocess(frame.pixels, max_windows=WINDOWS_PER_FRAME).batch
-            waiting.append((frame.seconds, engine.submit(bundle, batch)))
-        if not waiting:
-            claim = "No frame of the video could be decoded."
-            return [
-                Evidence(source=self.name, status=Status.FAILED, reason="no_frames", claim=claim)
-            ]
-        scored = [(second, future.result()) for second, future in waiting]
-        pooled = pool_frames([result.score for _, result in scored])
-        calibration, caution = bundle.frames_calibration, None
-        if calibration is None:
-            caution = "not_calibrated_for_video"
-            calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
-        score, points = calibration.probability(pooled), calibration.points
-        timeline = Timeline(
-            name="frames",
-            seconds=tuple(second for second, _ in scored),
-            scores=tuple(result.score for _, result in scored),
+        footage = watch(media, engine, options, open_finder(engine))
+        show = _Show(media, engine, on=options.heatmap)
+        seconds = max(
+            media.info.seconds or 0.0, footage.bursts[-1].second if footage.bursts else 0.0
         )
-        return [
-            Evidence(
-                source=self.name,
-                status=Status.OK,
-                reason=caution,
-                claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
-                score=score,
-                interval=calibration.interval(np.array([pooled], np.float32)),
-                points=points,
-                timelines=(timeline,),
-                heatmaps=_heatmaps(media, engine, timeline, options),
-                details={"bundle": bundle.name, "frames": len(scored)},
-            )
-        ]
+        sources: dict[str, Callable[[], Evidence]] = {
+            "video": lambda: judge_motion(footage, engine, seconds=seconds),
+            "frames": lambda: judge_frames(footage, engine, show),
+            "face": lambda: judge_people(footage, engine, show, seconds=seconds),
+        }
+        evidence = []
+        for source, judge in sources.items():
+            try:
+                evidence.append(judge())
+            except Cancelled:
+                raise
+            except DeepfakeError as error:
+                claim = f"The {source} evidence could not be examined: {error}."
+                evidence.append(
+                    Evidence(source=source, status=Status.FAILED, reason=error.code, claim=claim)
+                )
+        return evidence
+
+
+class _Show:
+    """Decodes a frame again for its heat map, where heat maps are wanted."""
+
+    def __init__(self, media: Media, engine: Engine, *, on: bool) -> None:
+        self._media, self._engine, self._on = media, engine, on
+
+    def frame(self, second: float) -> Pixels | None:
+        if not self._on:
+            return None
+        span = (max(0.0, second - 1e-3), second + 1.0)
+        frames = self._media.bursts(most=1, frames=1, step_seconds=1.0, spans=[span])
+        return next((frame.pixels for frame in frames), None)
+
+    def whole(self, second: float) -> tuple[Heatmap, ...]:
+        pixels = self.frame(second)
+        if pixels is None:
+            return ()
+        bundle = self._engine.bundle("image")
+        return (explain.heatmap(self._engine, bundle, pixels, second=second),)
+
+    def face(self, second: float, face: Face, *, name: str) -> tuple[Heatmap, ...]:
+        pixels = self.frame(second)
+        if pixels is None:
+            return ()
+        bundle = self._engine.bundle("face")
+        return (face_heatmap(self._engine, bundle, pixels, face, name=name, second=second),)
+
+
+def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> Evidence:
+    """The ``video`` slot on the bursts of the whole picture and of every person."""
+    bundle = engine.bundle("video")
+    whole = [(burst.second, burst.motion) for burst in footage.bursts if burst.motion]
+    parts = [_part("motion", whole)] if whole else []
+    for number, (_, bursts) in enumerate(footage.people, start=1):
+        moving = [(face.second, face.motion) for face in bursts if face.motion]
+        if moving:
+            parts.append(_part(f"motion of face {number}", moving))
+    if not parts:
+        return skip("video", "too_few_frames")
+    return _judge_parts("video", parts, bundle, seconds=seconds, traces="of a generative model")
+
+
+def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: float) -> Evidence:
+    """The ``face`` slot on every person."""
+    bundle, parts, reasons = engine.bundle("face"), [], []
+    for number, (_, bursts) in enumerate(footage.people, start=1):
+        judged = [(face.second, face.still) for face in bursts if face.still]
+        reasons += [face.reason for face in bursts if face.reason]
+        if judged:
+            faces = tuple(face.face for face in bursts if face.still)
+            parts.append(_part(f"face {number}", judged)._replace(faces=faces))
+    if not parts:
+        return skip("face", max(set(reasons), key=reasons.count) if reasons else "no_face")
+    evidence = _judge_parts("face", parts, bundle, seconds=seconds, traces=TRACES)
+    heatmaps: list[Heatmap] = []
+    best = sorted(parts, key=lambda part: -max(burst.score for burst in part.bursts))
+    for part in best[:MOST_HEATMAPS]:
+        top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
+        heatmaps += show.face(part.seconds[top], part.faces[top], name=part.name)
+    caution = "too_many_faces" if footage.crowded else None
+    details = {**evidence.details, "tracks": [_track(part, bundle) for part in parts]}
+    return replace(evidence, heatmaps=tuple(heatmaps), reason=caution, details=details)
+
+
+def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
+    """The ``image`` slot on the first frame of every burst."""
+    bundle = engine.bundle("image")
+    scored = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
+    if not scored:
+        return skip("frames", "image_too_small")
+    pooled = pool_frames([result.score for _, result in scored])
+    calibration, caution = bundle.frames_calibration, None
+    if calibration is None:
+        caution = "not_calibrated_for_video"
+        calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
+    score, points = calibration.probability(pooled), calibration.points
+    timeline = Timeline(
+        name="frames",
+        seconds=tuple(second for second, _ in scored),
+        scores=tuple(result.score for _, result in scored),
+    )
+    return Evidence(
+        source="frames",
+        status=Status.OK,
+        reason=caution,
+        claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
+        score=score,
+        interval=calibration.interval(np.array([pooled], np.float32)),
+        points=points,
+        timelines=(timeline,),
+        heatmaps=show.whole(timeline.seconds[int(np.argmax(timeline.scores))]),
+        details={"bundle": bundle.name, "frames": len(scored)},
+    )
 
 
 def pool_frames(scores: Sequence[float]) -> float:
@@ -87,15 +182,79 @@ def pool_frames(scores: Sequence[float]) -> float:
     return float(np.mean(odds[-max(1, math.ceil(TOP_FRACTION * len(odds))) :]))
 
 
-def _heatmaps(
-    media: Media, engine: Engine, timeline: Timeline, options: DetectOptions
-) -> tuple[Heatmap, ...]:
-    """The heat map of the frame with the highest score, decoded again rather than kept."""
-    if not options.heatmap:
-        return ()
-    highest = timeline.seconds[int(np.argmax(timeline.scores))]
-    for frame in media.frames(most=options.max_frames):
-        if frame.seconds == highest:
-            bundle = engine.bundle("image")
-            return (explain.heatmap(engine, bundle, frame.pixels, second=highest),)
-    return ()
+def _part(name: str, bursts: Sequence[tuple[float, Scored]]) -> Part:
+    return Part(name, tuple(second for second, _ in bursts), tuple(one for _, one in bursts))
+
+
+def _judge_parts(
+    source: str, parts: Sequence[Part], bundle: Bundle, *, seconds: float, traces: str
+) -> Evidence:
+    """One score for several parts, the timeline of each, and where in time the highest is so."""
+    calibration = bundle.calibration
+    read = [(part.name, _read(part, bundle)) for part in parts]
+    name, score, interval = highest(read)
+    timelines = tuple(
+        Timeline(
+            name=part.name,
+            seconds=part.seconds,
+            scores=tuple(burst.score for burst in part.bursts),
+            window_seconds=BURST_SECONDS,
+        )
+        for part in parts
+    )
+    shown = next(line for line in timelines if line.name == name)
+    windows = WindowScores(seconds=shown.seconds, scores=shown.scores, length=BURST_SECONDS)
+    segments = find_segments(
+        shown, windows, limit=calibration.points.suspicious, seconds=max(seconds, BURST_SECONDS)
+    )
+    where = (
+        "the motion of the picture"
+        if name == "motion"
+        else f"the {name}".replace("the face ", "face ")
+    )
+    if score >= calibration.points.suspicious:
+        places = name_segments(segments, shown) or _stretch(shown, seconds)
+        where = f"{where} {places}".rstrip()
+    return Evidence(
+        source=source,
+        status=Status.OK,
+        claim=word_score(score, calibration.points, where=where, caution=None, traces=traces),
+        score=score,
+        interval=interval,
+        points=calibration.points,
+        timelines=timelines,
+        details={
+            "bundle": bundle.name,
+            "bursts": sum(len(part.bursts) for part in parts),
+            "segments": [
+                {"start": round(s.start, 2), "end": round(s.end, 2), "score": round(s.score, 3)}
+                for s in segments
+            ],
+        },
+    )
+
+
+def _stretch(timeline: Timeline, seconds: float) -> str:
+    """When somebody is seen in words; empty when that is nearly always."""
+    start, end = timeline.seconds[0], timeline.seconds[-1] + BURST_SECONDS
+    if end - start >= MOST_OF_IT * seconds:
+        return ""
+    return f"from {clock(start)} to {clock(min(end, seconds))}"
+
+
+def _read(part: Part, bundle: Bundle) -> Scored:
+    """All bursts of a part as one, each by the mean logit of its windows."""
+    logits = np.array([burst.logits.mean() for burst in part.bursts], np.float32)
+    return Scored.read(logits, bundle.calibration)
+
+
+def _track(part: Part, bundle: Bundle) -> dict[str, Any]:
+    top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
+    return {
+        "name": part.name,
+        "start": round(part.seconds[0], 2),
+        "end": round(part.seconds[-1] + BURST_SECONDS, 2),
+        "score": round(_read(part, bundle).score, 4),
+        "second": round(part.seconds[top], 3),
+        "box": [round(value, 1) for value in part.faces[top].box],
+    }

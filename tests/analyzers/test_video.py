@@ -29,6 +29,13 @@ def room(brightness: int, *, faces: tuple[tuple[int, int], ...] = ((1, 1),)) -> 
     return pixels
 
 
+def lit(brightness: int) -> Pixels:
+    """A large dark room in which only the face is lit."""
+    pixels = np.concatenate([room(30)] * 2).repeat(2, axis=1)
+    pixels[:96, :112] = room(brightness)[:, :112]
+    return pixels
+
+
 def clip(*stretches: tuple[float, Pixels]) -> bytes:
     frames = [pixels for seconds, pixels in stretches for _ in range(round(seconds * RATE))]
     return video_bytes(frames, rate=RATE)
@@ -66,7 +73,7 @@ def test_one_pass_gives_motion_frames_and_faces(known_detector: Detector) -> Non
 
 
 def test_a_short_fake_stretch_of_a_face_is_found_and_timed(span_detector: Detector) -> None:
-    content = clip((9, room(30)), (3, room(235)), (12, room(30)))
+    content = clip((9, lit(30)), (3, lit(235)), (12, lit(30)))
     face = evidence_of(span_detector, content)["face"]
     assert face.score is not None
     assert face.points is not None
@@ -75,14 +82,15 @@ def test_a_short_fake_stretch_of_a_face_is_found_and_timed(span_detector: Detect
     assert segment["start"] == pytest.approx(9, abs=1)
     assert segment["end"] == pytest.approx(12, abs=1)
     assert "from 0:09 to 0:12" in face.claim
-    genuine = evidence_of(span_detector, clip((24, room(30))))["face"]
+    genuine = evidence_of(span_detector, clip((24, lit(30))))["face"]
     assert genuine.score is not None
     assert genuine.score < 0.2
 
 
 def test_people_are_scored_apart(known_detector: Detector) -> None:
-    pixels = room(30, faces=((1, 1), (1, 4)))
-    pixels[:, 112:] = np.where(pixels[:, 112:] < 60, 225, pixels[:, 112:])
+    pixels = room(30)
+    pixels[:, 100:] = room(230, faces=())[:, 100:]
+    paint_face(pixels, row=1, column=4)
     face = evidence_of(known_detector, clip((3, pixels)))["face"]
     by_place = {track["box"][0] > 90: track["score"] for track in face.details["tracks"]}
     assert by_place[True] > 0.6

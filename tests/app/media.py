@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-DEFAULTS = (True, False, 0.5, 4, 30.0)
-"""heatmap, stability, prior, max_frames, max_audio_seconds"""
+DEFAULTS = (True, False, 0.5, 240, 30.0)
+"""heatmap, stability, prior, max_frames_per_minute, max_audio_seconds"""
 
 
 def sent(folder: Path, content: bytes, name: str) -> dict[str, Any]:

@@ -46,11 +46,11 @@ def test_no_upload_is_said_so(nothing: dict[str, str] | None) -> None:
 
 
 def test_options_come_in_the_order_of_their_fields() -> None:
-    options = read_options((True, False, 0.25, 7.0, 60))
+    options = read_options((True, False, 0.25, 70.0, 60))
     assert options == DetectOptions(
-        heatmap=True, stability=False, prior=0.25, max_frames=7, max_audio_seconds=60.0
+        heatmap=True, stability=False, prior=0.25, max_frames_per_minute=70, max_audio_seconds=60.0
     )
-    assert isinstance(options.max_frames, int)
+    assert isinstance(options.max_frames_per_minute, int)
     assert read_options([None] * len(fields(DetectOptions))) == DetectOptions()
 
 
