@@ -97,6 +97,12 @@ def _engine_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--trust-anchors", type=Path, help="PEM file of authorities whose manifests are trusted"
     )
+    group.add_argument(
+        "--face-model",
+        type=Path,
+        metavar="ONNX",
+        help="a YuNet ONNX file of your own that finds faces in place of the shipped bundle",
+    )
     return engine
 
 
@@ -291,6 +297,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         device=options.device,
         threads=options.threads,
         trust_anchors=options.trust_anchors,
+        face_model=options.face_model,
     )
 
 
