@@ -149,6 +149,7 @@ def _evidence_to_dict(evidence: Evidence) -> dict[str, Any]:
             {
                 "name": heatmap.name,
                 "second": heatmap.second,
+                "box": None if heatmap.box is None else [round(side, 1) for side in heatmap.box],
                 "values": [[round(value, 3) for value in row] for row in heatmap.values],
             }
             for heatmap in evidence.heatmaps
@@ -181,6 +182,7 @@ def _evidence_from_dict(values: Mapping[str, Any]) -> Evidence:
             Heatmap(
                 name=heatmap["name"],
                 second=heatmap["second"],
+                box=_box(heatmap.get("box")),
                 values=tuple(tuple(row) for row in heatmap["values"]),
             )
             for heatmap in values["heatmaps"]
@@ -197,6 +199,10 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(inner) for inner in value]
     return value
+
+
+def _box(values: Any) -> tuple[float, float, float, float] | None:
+    return None if values is None else (values[0], values[1], values[2], values[3])
 
 
 def _pair(values: Any) -> tuple[float, float] | None:

@@ -71,13 +71,14 @@ class Timeline:
 class Heatmap:
     """A coarse grid of scores over a picture, rows from the top, each value in 0…1.
 
-    The grid spans the whole upright picture, or, in one row, the whole sound. ``second`` is the
-    frame's time in a video.
+    The grid spans ``box`` (left, top, right, bottom in pixels of the upright picture or frame), all
+    of it without one, or, in one row, the whole sound. ``second`` is the frame's time in a video.
     """
 
     name: str
     values: tuple[tuple[float, ...], ...]
     second: float | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

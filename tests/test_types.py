@@ -40,7 +40,10 @@ def make_report() -> Report:
                 interval=(0.5, 0.875),
                 points=OperatingPoints(authentic=0.1, suspicious=0.5, synthetic=0.9),
                 timelines=(Timeline(name="frames", seconds=(0.0, 1.0), scores=(0.5, 0.25)),),
-                heatmaps=(Heatmap(name="image", values=((0.0, 1.0),), second=1.0),),
+                heatmaps=(
+                    Heatmap(name="image", values=((0.0, 1.0),), second=1.0),
+                    Heatmap(name="face 1", values=((0.5,),), box=(1.5, 0.0, 4.0, 2.0)),
+                ),
                 details={"frames": 2},
             ),
             Evidence(source="audio", status=Status.SKIPPED, claim="none", reason="no_sound"),
@@ -64,6 +67,14 @@ def test_report_keeps_to_its_schema() -> None:
     values["verdict"] = "fake"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values, REPORT_SCHEMA)
+
+
+def test_heat_maps_of_older_reports_span_the_picture() -> None:
+    values = make_report().to_dict()
+    for heatmap in values["evidence"][0]["heatmaps"]:
+        del heatmap["box"]
+    heatmaps = Report.from_dict(values).evidence[0].heatmaps
+    assert [heatmap.box for heatmap in heatmaps] == [None, None]
 
 
 def test_another_schema_is_refused() -> None:
