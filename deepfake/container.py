@@ -31,6 +31,7 @@ from .blocks import (
     read_xmp,
 )
 from .credentials import read_manifest
+from .encoding import read_encoding
 from .isobmff import read_items, read_top_boxes
 
 __all__ = ["printable", "read_manifest", "read_metadata"]
@@ -44,7 +45,8 @@ def read_metadata(stream: BinaryIO, *, format: str, limit_bytes: int) -> dict[st
 
     ``format`` is one of ``MediaInfo.format``; ``limit_bytes`` bounds the sum of all values. Keys,
     each only where found: ``exif`` ``iptc`` ``text`` (PNG) ``tags`` (sound and video) map names to
-    text; ``xmp_properties`` maps ``prefix:Name`` to a list of texts,
+    text, and so does ``encoding`` (video; see :func:`deepfake.encoding.read_encoding`);
+    ``xmp_properties`` maps ``prefix:Name`` to a list of texts,
     ``iptc_digital_source_type`` lists URIs; ``comment``, ``icc_description`` are texts; ``atoms``
     lists box types; ``has_gps``, ``has_maker_note``, ``has_thumbnail`` are true or missing;
     ``truncated`` names what was cut, ``problems`` what could not be read.
@@ -67,7 +69,7 @@ def _read(stream: BinaryIO, format: str, into: Collector) -> None:
         into.attempt("riff", _read_riff, stream, into)
     if format in ("mp4", "mov", "m4a"):
         into.attempt("boxes", read_top_boxes, stream, into)
-    if format in ("mp4", "mov", "m4a", "webm", "mkv", "avi"):
+    if format in ("mp4", "mov", "m4a", "webm", "mkv", "avi", "mpeg", "mpegts"):
         into.attempt(format, _read_av_tags, stream, into)
 
 
@@ -342,5 +344,6 @@ def _read_av_tags(stream: BinaryIO, into: Collector) -> None:
                         into.found["has_gps"] = True
                     else:
                         into.put("tags", prefix + name, value)
+            into.attempt("encoding", read_encoding, file, into)
     except av.FFmpegError as error:
         into.problem(f"tags: {type(error).__name__}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -96,6 +97,68 @@ COMMENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 """Whole comments of a fixed form that a service writes by itself."""
 
+
+@dataclass(frozen=True)
+class Writer:
+    """A program, service or device that leaves a trace in video files without generating them:
+    ``pattern`` is found at the start of a value of one of the ``fields``.
+    """
+
+    name: str
+    fields: frozenset[str]
+    pattern: re.Pattern[str]
+    is_device: bool = False
+
+    def matches(self, field: str, text: str) -> bool:
+        return field in self.fields and self.pattern.match(text.lstrip()) is not None
+
+
+_ENCODERS = frozenset(["encoder", "encoded_by", "software", "writing_application", "user_data"])
+_HANDLERS = frozenset(["handler_name", "encoder", "compressor_name"])
+
+
+def _writer(name: str, pattern: str, fields: frozenset[str] = _ENCODERS, **kind: bool) -> Writer:
+    return Writer(name, fields, re.compile(pattern, re.IGNORECASE), **kind)
+
+
+WRITERS: tuple[Writer, ...] = (
+    _writer("FFmpeg", r"lav[fc]\d"),
+    _writer("x264", r"x264 - core|(lavc[\d.]+ )?libx264"),
+    _writer("x265", r"x265 \(build|(lavc[\d.]+ )?libx265"),
+    _writer("XviD", r"xvid"),
+    _writer("DivX", r"divx"),
+    _writer("HandBrake", r"handbrake"),
+    _writer("GPAC", r"gpac|mp4box"),
+    _writer("Adobe Premiere Pro", r"adobe premiere"),
+    _writer("Adobe After Effects", r"adobe after effects"),
+    _writer("Adobe Media Encoder", r"adobe media encoder"),
+    _writer("MainConcept", r"[\x00-\x1f#]*mainconcept", _HANDLERS),
+    _writer("DaVinci Resolve", r"(blackmagic design )?davinci resolve"),
+    _writer("Final Cut Pro", r"final cut"),
+    _writer("iMovie", r"imovie"),
+    _writer("Vegas", r"(magix |sony )?vegas"),
+    _writer("Wondershare Filmora", r"wondershare|filmora"),
+    _writer("Camtasia", r"(techsmith )?camtasia"),
+    _writer("Shotcut or Kdenlive", r"mlt \d|shotcut|kdenlive"),
+    _writer("OBS Studio", r"obs[ -]"),
+    _writer("CapCut", r"capcut"),
+    _writer("TikTok or CapCut", r"bytevehw"),
+    _writer(
+        "CapCut",
+        r"(?s:.){0,3900}\"(product|source_type)\" ?: ?\"(vicut|lv\b)",
+        frozenset(["lvmetainfo", "artwork", "com.apple.quicktime.artwork", "comment"]),
+    ),
+    _writer("TikTok or CapCut", r"vid:v\w{8,}", frozenset(["comment"])),
+    _writer("Google (YouTube)", r"iso media file produced by google", _HANDLERS),
+    _writer("Apple Core Media", r"core media (video|audio)", _HANDLERS),
+    _writer("Android", r"\d", frozenset(["com.android.version"])),
+    _writer("GoPro", r"gopro", _HANDLERS, is_device=True),
+    _writer("DJI", r"dji", _HANDLERS, is_device=True),
+    _writer("Sony", r"xavc", frozenset(["major_brand"]), is_device=True),
+)
+"""Traces of programs and services that anyone uses, and of cameras. ``Core Media`` is both what an
+iPhone records with and what every export on a Mac goes through; ``Android`` likewise."""
+
 _MIDJOURNEY_VERSION = re.compile(r"--(?:v|niji|version) ?\d")
 _MIDJOURNEY_JOB = re.compile(r"\bJob ID: [0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _STEPS = re.compile(r"\bSteps: \d+, ")
@@ -165,6 +228,27 @@ def aigc_label(text: str) -> dict[str, str] | None:
     return {key: str(value[key])[:200] for key in known if key in value}
 
 
+def bytedance_label(text: str) -> tuple[str, str] | None:
+    """Who says that a video is generated, and what that declares, in the JSON that TikTok, CapCut
+    and Dreamina write into videos; None where nothing does.
+
+    ``aigc_label_type`` is 0 without a label, else the kind of label; ``is_use_ai_…_generation`` are
+    the tools of CapCut; Dreamina names itself with ``exportType`` *generation*.
+    """
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        return None
+    data = value["data"] if isinstance(value.get("data"), dict) else value
+    if data.get("product") == "dreamina" and data.get("exportType") == "generation":
+        return "Dreamina", "generated"
+    if value.get("aigc_label_type") in (1, 2, 3, "1", "2", "3"):
+        return "Dreamina" if value.get("source_info") == "dreamina" else "TikTok", "generated"
+    used = ("is_use_ai_image_generation", "is_use_ai_video_generation")
+    if any(str(data.get(name, "0")) == "1" for name in used):
+        return "CapCut", "edited"
+    return None
+
+
 def _is_automatic1111(text: str) -> bool:
     for steps in islice(_STEPS.finditer(text), 8):
         line = text[steps.start() : steps.start() + 2000]
@@ -203,3 +287,5 @@ def parameters_in(text: str) -> Iterator[tuple[str, str]]:
         yield "InvokeAI", "generated"
     if {"c", "model", "sampler", "seed", "steps"} <= value.keys():
         yield "Draw Things", "generated"
+    if str(value.get("type", "")).startswith("WanGP") and "prompt" in value:
+        yield "WanGP", "generated"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import generators
 from ..container import printable
+from ..encoding import Encoding, describe_encoding
 from ..types import Evidence, Kind, Status
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ _PARAMETER_FIELDS = frozenset(
         "icmt",
     ]
 )
+_SERVICE_FIELDS = frozenset(
+    ["aigc_info", "lvmetainfo", "artwork", "information", "com.apple.quicktime.artwork", "comment"]
+)
 _OWN_KEYS = {
     "invokeai_metadata": "InvokeAI",
     "invokeai_graph": "InvokeAI",
@@ -77,6 +81,8 @@ _OWN_KEYS = {
 """Keys of PNG text that one generator alone uses."""
 _GRAPH_FIELDS = _PARAMETER_FIELDS | {"make", "model", "imagedescription", "description"}
 _ADOBE_EDITORS = re.compile(r"photoshop|lightroom|illustrator|premiere|express", re.IGNORECASE)
+_PHONES = frozenset({"Android", "Apple Core Media"})
+"""What phones record with and what other programs export through."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _SAMPLERS = re.compile(r"sampler", re.IGNORECASE)
 _AIGC_WORDS = {"1": "AI-generated", "2": "possibly AI-generated", "3": "suspected AI-generated"}
@@ -121,24 +127,29 @@ def judge(metadata: dict[str, Any]) -> list[Evidence]:
     findings = sorted(
         dict.fromkeys(find_generators(metadata)), key=lambda item: _STRENGTHS.index(item.strength)
     )
-    evidence = [_from_findings(findings, metadata)]
+    encoding = describe_encoding(metadata)
+    evidence = [_from_findings(findings, metadata, encoding)]
     camera = find_camera(metadata)
     if camera:
-        evidence.append(_from_camera(camera, metadata))
+        evidence.append(_from_camera(camera, metadata, encoding))
     return evidence
 
 
-def _from_findings(findings: list[Finding], metadata: dict[str, Any]) -> Evidence:
+def _from_findings(
+    findings: list[Finding], metadata: dict[str, Any], encoding: Encoding | None
+) -> Evidence:
     details: dict[str, Any] = {"declares": None, "generator": None, "strength": None}
     for key in ("problems", "truncated"):
         if key in metadata:
             details[key] = list(metadata[key])[:16]
+    if encoding:
+        details["encoding"] = dict(encoding.details)
     if not findings:
         return Evidence(
             source=Metadata.name,
             status=Status.OK,
             claim="The metadata hold no trace of a known generator; that means nothing, because "
-            "most services remove it.",
+            "most services remove it." + _word_writers(encoding),
             details=details,
         )
     first = findings[0]
@@ -166,6 +177,19 @@ def _from_findings(findings: list[Finding], metadata: dict[str, Any]) -> Evidenc
     )
 
 
+def _word_writers(encoding: Encoding | None) -> str:
+    """What the name of a general-purpose program shows, and no more."""
+    if encoding is None or not (encoding.writers or encoding.software):
+        return ""
+    names = encoding.writers or (str(encoding.software),)
+    listed = " and ".join(filter(None, [", ".join(names[:3][:-1]), names[:3][-1]]))
+    return (
+        f" The file was written with {listed}, which shows only that it is no camera original."
+        if set(names) - _PHONES or encoding.software
+        else ""
+    )
+
+
 def find_generators(metadata: dict[str, Any]) -> Iterator[Finding]:
     """Every trace of a generator or an AI label in the metadata of one file."""
     yield from _source_types(metadata)
@@ -173,7 +197,10 @@ def find_generators(metadata: dict[str, Any]) -> Iterator[Finding]:
         yield from _label(field, name, text)
         yield from _parameters(field, name, text)
         yield from _named(field, name, text)
+        yield from _service_label(field, name, text)
     yield from _fixed_texts(metadata)
+    if "kling-ai" in metadata.get("encoding", {}).get("video_user_data", ""):
+        yield _service("Kling", "generated", "encoding.video_user_data")
 
 
 def fields(metadata: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -299,6 +326,21 @@ def _named(field: str, name: str, text: str) -> Iterator[Finding]:
     )
 
 
+def _service_label(field: str, name: str, text: str) -> Iterator[Finding]:
+    if name not in _SERVICE_FIELDS:
+        return
+    service, declares = generators.bytedance_label(text) or ("", "")
+    if service == "Dreamina":
+        yield _service(service, declares, field)
+    elif service:
+        what = (
+            "the label of TikTok for AI-generated content, which the uploader or the service sets"
+            if declares == "generated"
+            else f"the note that generative tools of {service} were used"
+        )
+        yield Finding("hint", service, declares, field, f"The metadata carry {what}; unsigned.")
+
+
 def _fixed_texts(metadata: dict[str, Any]) -> Iterator[Finding]:
     """Credits and comments that a service writes word for word."""
     for field, name, text in fields(metadata):
@@ -335,8 +377,11 @@ def find_camera(metadata: dict[str, Any]) -> str | None:
     maker, model = exif.get("Make", ""), exif.get("Model", "")
     exposure = {"ExposureTime", "FNumber", "ISOSpeedRatings", "FocalLength", "ShutterSpeedValue"}
     if len(exposure & exif.keys()) < 2:
-        maker = tags.get("com.apple.quicktime.make", "")
-        model = tags.get("com.apple.quicktime.model", tags.get("com.android.model", ""))
+        named = {name.rpartition(":")[2].lower(): value for name, value in tags.items()}
+        maker = _first(
+            named, "com.apple.quicktime.make", "com.android.manufacturer", "make", "©mak"
+        )
+        model = _first(named, "com.apple.quicktime.model", "com.android.model", "model", "©mod")
         maker = maker or ("Android" if model else "")
     maker, model = printable(maker, most=40), printable(model, most=40)
     if not maker or not model:
@@ -344,16 +389,35 @@ def find_camera(metadata: dict[str, Any]) -> str | None:
     return model if model.lower().startswith(maker.lower()) else f"{maker} {model}"
 
 
-def _from_camera(camera: str, metadata: dict[str, Any]) -> Evidence:
+def _first(values: dict[str, str], *names: str) -> str:
+    return next((values[name] for name in names if values.get(name)), "")
+
+
+def _from_camera(camera: str, metadata: dict[str, Any], encoding: Encoding | None) -> Evidence:
+    """A camera's tags; a file that software encoded or wrote is not what the camera recorded."""
+    written = set(encoding.writers) - _PHONES if encoding else set()
+    claim = (
+        f"The metadata are those of a camera original ({camera}); this is weak evidence, "
+        "because they can be copied onto any file."
+    )
+    if encoding and encoding.software:
+        claim = (
+            f"The metadata name a camera ({camera}), but {encoding.software} encoded the file, "
+            "which hardly any camera uses: it was encoded again, or the tags were added."
+        )
+    elif written:
+        claim = (
+            f"The metadata name a camera ({camera}), but {min(written)} wrote the file: it is not "
+            "the file that the camera recorded, or the tags were added."
+        )
     return Evidence(
         source=Metadata.name,
         status=Status.OK,
-        claim=f"The metadata are those of a camera original ({camera}); this is weak evidence, "
-        "because they can be copied onto any file.",
+        claim=claim,
         details={
             "camera": camera,
             "declares": "capture",
-            "strength": "weak",
+            "strength": "contradicted" if written or (encoding and encoding.software) else "weak",
             "lens": printable(metadata.get("exif", {}).get("LensModel", ""), most=60) or None,
             "has_maker_note": bool(metadata.get("has_maker_note")),
             "has_thumbnail": bool(metadata.get("has_thumbnail")),
