@@ -17,10 +17,11 @@ import av
 import av.error
 from tqdm import tqdm
 
-from deepfake.analyzers.video import WINDOWS_PER_FRAME, pool_frames
+from deepfake.analyzers.video import pool_frames
 from deepfake.bundle import Bundle
 from deepfake.engine import Engine
 from deepfake.errors import MediaError
+from deepfake.footage import WINDOWS_PER_FRAME
 from deepfake.media import open_media
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
