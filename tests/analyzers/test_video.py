@@ -121,7 +121,7 @@ def test_one_frame_has_no_motion(known_detector: Detector) -> None:
 
 
 def test_heat_maps_lie_on_the_frames_they_are_about(known_detector: Detector) -> None:
-    content = clip((2, lit(60)), (1, lit(235)), (2, lit(60)))
+    content = clip((2, lit(150)), (1, lit(235)), (2, lit(150)))
     found = evidence_of(known_detector, content, heatmap=True)
     (face,) = found["face"].heatmaps
     assert face.name == "face 1"
