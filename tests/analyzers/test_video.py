@@ -31,7 +31,7 @@ def room(brightness: int, *, faces: tuple[tuple[int, int], ...] = ((1, 1),)) -> 
 
 def lit(brightness: int) -> Pixels:
     """A large dark room in which only the face is lit."""
-    pixels = np.concatenate([room(30)] * 2).repeat(2, axis=1)
+    pixels = np.concatenate([room(30, faces=())] * 2).repeat(2, axis=1)
     pixels[:96, :112] = room(brightness)[:, :112]
     return pixels
 
