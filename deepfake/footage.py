@@ -32,7 +32,7 @@ WINDOWS_PER_FRAME = 6
 FRAMES_PER_BURST = 8
 STEP_SECONDS = 0.125
 BURST_SECONDS = FRAMES_PER_BURST * STEP_SECONDS
-LEAST_BURSTS = 16
+LEAST_BURSTS = 32
 """Bursts that every video gets if it is long enough, so that short ones are seen whole."""
 SECOND_PASS_SHARE = 0.5
 LEAST_SIGHTINGS = 3

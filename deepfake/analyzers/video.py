@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TOP_FRACTION = 0.5
 MOST_OF_IT = 0.8
+FACE_SHARE = 0.5
+"""How much the motion of a face counts beside that of the whole picture."""
 
 
 class Part(NamedTuple):
@@ -107,17 +109,30 @@ class _Show:
 
 
 def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> Evidence:
-    """The ``video`` slot on the bursts of the whole picture and of every person."""
+    """The ``video`` slot on the bursts of the whole picture, and for every person on the mean with
+    that of the face wherever it is seen, as the slot was calibrated.
+    """
     bundle = engine.bundle("video")
-    whole = [(burst.second, burst.motion) for burst in footage.bursts if burst.motion]
-    parts = [_part("motion", whole)] if whole else []
-    for number, (_, bursts) in enumerate(footage.people, start=1):
-        moving = [(face.second, face.motion) for face in bursts if face.motion]
-        if moving:
-            parts.append(_part(f"motion of face {number}", moving))
-    if not parts:
+    whole = {burst.second: burst.motion for burst in footage.bursts if burst.motion}
+    if not whole:
         return skip("video", "too_few_frames")
+    parts = []
+    for number, (_, bursts) in enumerate(footage.people, start=1):
+        faces = {face.second: face.motion for face in bursts if face.motion}
+        if faces:
+            mixed = [(s, _mix(one, faces.get(s), bundle)) for s, one in whole.items()]
+            parts.append(_part(f"motion of face {number}", mixed))
+    if len(parts) < 2:
+        alone = parts[0] if parts else _part("motion", list(whole.items()))
+        parts = [alone._replace(name="motion")]
     return _judge_parts("video", parts, bundle, seconds=seconds, traces="of a generative model")
+
+
+def _mix(whole: Scored, face: Scored | None, bundle: Bundle) -> Scored:
+    if face is None:
+        return whole
+    logits = (1 - FACE_SHARE) * whole.logits + FACE_SHARE * face.logits
+    return Scored.read(logits, bundle.calibration)
 
 
 def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: float) -> Evidence:
@@ -207,11 +222,7 @@ def _judge_parts(
     segments = find_segments(
         shown, windows, limit=calibration.points.suspicious, seconds=max(seconds, BURST_SECONDS)
     )
-    where = (
-        "the motion of the picture"
-        if name == "motion"
-        else f"the {name}".replace("the face ", "face ")
-    )
+    where = f"the {name}" if source == "video" else name
     if score >= calibration.points.suspicious:
         places = name_segments(segments, shown) or _stretch(shown, seconds)
         where = f"{where} {places}".rstrip()

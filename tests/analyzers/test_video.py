@@ -64,7 +64,7 @@ def test_one_pass_gives_motion_frames_and_faces(known_detector: Detector) -> Non
         assert found[source].status is Status.OK
         assert found[source].score is not None
         assert found[source].score > 0.8
-    assert [line.name for line in found["video"].timelines] == ["motion", "motion of face 1"]
+    assert [line.name for line in found["video"].timelines] == ["motion"]
     assert found["face"].timelines[0].seconds == pytest.approx((0.0, 1.0, 2.0), abs=0.01)
     assert found["face"].timelines[0].window_seconds == BURST_SECONDS
     (track,) = found["face"].details["tracks"]
