@@ -7,7 +7,6 @@ of the picture before the higher stages compare one part of the face with anothe
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,9 +25,10 @@ class ResidualMap(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = [HighPass()]
-        for index, (entering, leaving) in enumerate(pairwise((9, 16, 24, 32, 48))):
-            stride = 2 if index else 1
-            layers.append(nn.Conv2d(entering, leaving, 3, stride=stride, padding=1, bias=False))
+        for entering, leaving, side in ((9, 16, 5), (16, 24, 3), (24, 48, 3)):
+            layers.append(
+                nn.Conv2d(entering, leaving, side, stride=2, padding=side // 2, bias=False)
+            )
             layers += [nn.BatchNorm2d(leaving), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(48, LOW_WIDTH, 1))
 
@@ -59,12 +59,16 @@ class FaceNet(nn.Module):
         self.decide = nn.Sequential(nn.Dropout(0.3), nn.Linear(width + 2 * 96, 1))
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.judge(crops, self.low(crops))[0]
+        return self.judge(crops, self.low(crops))
 
-    def judge(self, crops: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (n,) from crops and what ``low`` made of them, and the logits of having been
-        changed (n, side / 16, side / 16).
-        """
+    def judge(self, crops: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits from crops and what ``low`` made of them."""
+        return self.examine(crops, hidden)[0]
+
+    def examine(
+        self, crops: torch.Tensor, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (n,), and those of each place having been changed (n, side / 16, side / 16)."""
         if self.residual is not None:
             hidden = hidden + self.residual(crops)
         middle = self.high[:2](hidden)

@@ -33,7 +33,7 @@ from .image_bank import Bank, BankSettings, Drawer, build_bank
 from .image_data import Picture, read_pictures
 from .image_decoders import UPSAMPLERS, train_decoders
 from .image_fakes import Pair, reconstruct
-from .image_fit import FitSettings, fit, low_features, new_network, store_network
+from .image_fit import FitSettings, fit, low_features, new_network, separate, store_network
 from .manifests import data_sha256
 from .records import FileLogits, read_records, write_records
 
@@ -46,7 +46,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     torch.set_num_threads(int(config["threads"]))
     cv2.setNumThreads(int(config["threads"]))
     preprocess = ImagePreprocess(**config["preprocess"])
-    with _timed("data", output):
+    with timed("data", output):
         pictures = read_pictures(data / "image", folds=config["folds"])
         pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
         drawer = Drawer(
@@ -61,7 +61,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         path = output / f"fold-{fold}.jsonl"
         if not path.exists():
             held_out = [picture for picture in pictures if picture.fold == fold]
-            with _timed(f"scores {fold}", output):
+            with timed(f"scores {fold}", output):
                 write_records(path, score(network, held_out, preprocess=preprocess, output=output))
         records += read_records(path)
     return Trained(
@@ -78,7 +78,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             "couples": len(bank.crops),
             "aligned_couples": int(bank.aligned.sum()),
             "epochs": trainer.settings.epochs,
-            "wall_seconds": round(sum(_read_times(output).values())),
+            "wall_seconds": round(sum(read_times(output).values())),
             "machine": f"{platform.machine()} CPU, {config['threads']} thread",
             "folds": ["+".join(sources) for sources in config["folds"]],
             "tried": config.get("tried", []),
@@ -111,7 +111,7 @@ class Trainer:
         if stored.exists():
             network.load_state_dict(load_file(stored))
             return network.eval()
-        with _timed(f"network {name}", self.output):
+        with timed(f"network {name}", self.output):
             if self._features is None:
                 self._features = low_features(network, self.bank, preprocess=self.preprocess)
             network = fit(
@@ -122,24 +122,26 @@ class Trainer:
                 preprocess=self.preprocess,
                 settings=self.settings,
                 checkpoint=stored.with_suffix(".checkpoint"),
+                objective=separate,
             )
         store_network(network, stored)
         return network
 
 
 @contextmanager
-def _timed(name: str, output: Path) -> Iterator[None]:
+def timed(name: str, output: Path) -> Iterator[None]:
     """Add the wall time of a step to ``seconds.json``, so that a resumed run knows the whole."""
     started = time.monotonic()
     try:
         yield
     finally:
-        times = _read_times(output)
+        times = read_times(output)
         times[name] = times.get(name, 0.0) + time.monotonic() - started
         (output / "seconds.json").write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_times(output: Path) -> dict[str, float]:
+def read_times(output: Path) -> dict[str, float]:
+    """Seconds by step, as :func:`timed` wrote them."""
     path = output / "seconds.json"
     times: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return times

@@ -1,11 +1,12 @@
-"""Fit one network of the ``image`` slot to a bank of couples, with checkpoints."""
+"""Fit one network of the ``image`` or ``face`` slot to a bank of couples, with checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,19 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from deepfake.face_networks import FaceNet
 from deepfake.picture_networks import PictureNet
-from deepfake.preprocess import ImagePreprocess
+from deepfake.preprocess import FacePreprocess, ImagePreprocess
 
 from .image_bank import Bank
 from .imagenet import load_mobilenet
 
 FEATURE_BATCH = 64
+Cropper = ImagePreprocess | FacePreprocess
+Net = TypeVar("Net", PictureNet, FaceNet)
+Chosen = npt.NDArray[np.int64]
+Objective = Callable[[Net, torch.Tensor, torch.Tensor | None, Chosen, torch.Tensor], torch.Tensor]
+"""From a network, crops, their low features, the numbers of their couples and targets to a loss."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,33 @@ def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1)
     torch.manual_seed(seed)
     network = PictureNet(**options)  # type: ignore[arg-type]
     if network.stages:
-        places = {"conv_stem": "low.0", "bn1": "low.1"}
-        places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
-        places |= {f"blocks.{3 + index}": f"high.{index}" for index in range(network.stages)}
-        load_mobilenet(network, weights, places=places)
+        load_stages(network, weights)
     return network
+
+
+def load_stages(network: PictureNet | FaceNet, weights: Path) -> None:
+    """ImageNet weights for the stem and the stages of MobileNetV2 that a network has."""
+    places = {"conv_stem": "low.0", "bn1": "low.1"}
+    places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
+    places |= {f"blocks.{3 + index}": f"high.{index}" for index in range(network.stages)}
+    load_mobilenet(network, weights, places=places)
+
+
+def separate(
+    network: PictureNet,
+    crops: torch.Tensor,
+    hidden: torch.Tensor | None,
+    _couples: Chosen,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    """Cross-entropy of genuine and synthetic crops."""
+    logits = network.judge(crops, hidden)
+    return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
 
 
 @torch.inference_mode()
 def low_features(
-    network: PictureNet, bank: Bank, *, preprocess: ImagePreprocess
+    network: PictureNet | FaceNet, bank: Bank, *, preprocess: Cropper
 ) -> torch.Tensor | None:
     """What the fixed first stages make of every crop, computed once for all folds and epochs:
     bfloat16 (couples, 2, 32, side / 8, side / 8), or None for a network without them.
@@ -71,21 +95,22 @@ def low_features(
     return features.reshape(len(bank.crops), 2, *features.shape[1:])
 
 
-def to_batch(crops: npt.NDArray[np.uint8], preprocess: ImagePreprocess) -> torch.Tensor:
+def to_batch(crops: npt.NDArray[np.uint8], preprocess: Cropper) -> torch.Tensor:
     batch = torch.from_numpy(preprocess.normalise(list(crops)))
     return batch.contiguous(memory_format=torch.channels_last)
 
 
 def fit(
-    network: PictureNet,
+    network: Net,
     bank: Bank,
     features: torch.Tensor | None,
     *,
     fold: int | None,
-    preprocess: ImagePreprocess,
+    preprocess: Cropper,
     settings: FitSettings,
     checkpoint: Path,
-) -> PictureNet:
+    objective: Objective[Net],
+) -> Net:
     """``network`` tuned on all couples but those of ``fold``, in evaluation mode.
 
     Goes on from ``checkpoint`` (written after every epoch) when there is one.
@@ -114,8 +139,7 @@ def fit(
             crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
             hidden = None if features is None else features[torch.from_numpy(chosen)].flatten(0, 1)
             with torch.autocast("cpu", torch.bfloat16):
-                logits = network.judge(crops, hidden)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
+                loss = objective(network, crops, hidden, chosen, targets)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -128,11 +152,11 @@ def fit(
         seconds = time.monotonic() - started
         print(f"fold {fold} epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.0f} s")
     result = average.module.eval()
-    assert isinstance(result, PictureNet)
+    assert isinstance(result, type(network))
     return result
 
 
-def store_network(network: PictureNet, path: Path) -> None:
+def store_network(network: nn.Module, path: Path) -> None:
     partial = path.with_suffix(".partial")
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, partial)
     partial.replace(path)
@@ -148,7 +172,7 @@ def _batches(
 
 
 def _optimise(
-    network: PictureNet, settings: FitSettings, *, steps: int
+    network: PictureNet | FaceNet, settings: FitSettings, *, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     pretrained = list(network.high.parameters()) if network.stages else []
     if network.stages:

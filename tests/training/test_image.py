@@ -19,7 +19,7 @@ from deepfake.picture_networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 from training import image, image_bank, image_data, image_fakes
 from training.autoencoder import Autoencoder, load_autoencoder
-from training.image_fit import FitSettings, fit, low_features, new_network
+from training.image_fit import FitSettings, fit, low_features, new_network, separate
 from training.imagenet import FILE
 
 SOURCES = {"camera-a": 0, "camera-b": 0, "maker-a": 1, "maker-b": 1}
@@ -251,6 +251,7 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
             preprocess=preprocess,
             settings=FitSettings(epochs=1, couples_in_batch=3),
             checkpoint=checkpoint,
+            objective=separate,
         )
 
     tuned = tune(first, tmp_path / "fit.checkpoint").state_dict()
