@@ -1,9 +1,10 @@
-"""Command line of the training module: ``python -m training bundle|evaluate|compare|frames …``."""
+"""Command line of the training module: ``python -m training COMMAND …``."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -26,6 +27,11 @@ examples:
       logits of that run, and writes metrics.json, roc.png and reliability.png
   python -m training compare training/configs/audio-compare.toml --data DATA --weights WEIGHTS
       trains other networks on one fold of a bundle's run and prints their accuracy on it
+  python -m training video
+      prints what a user is told about clips whose system and genuine source no model saw, from
+      the runs of face-1, video-1 and frames: motion, frames and faces alone and fused
+  python -m training sync --data DATA
+      prints how well lip motion and speech tell genuine clips from shifted sound
   python -m training frames --data DATA
       fits how the image bundle reads the frames of videos, and prints the accuracy on
       each source of clips with a fit that did not see it
@@ -49,26 +55,19 @@ def main(arguments: list[str] | None = None) -> int:
     bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
     frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
-    frames.add_argument("--data", type=Path, required=True, help="folder with video/")
     frames.add_argument("--models", type=Path, default=Path("models"), help="where bundles are")
+    video = commands.add_parser("video", help="print what a user is told about left-out clips")
+    video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
+    sync = commands.add_parser("sync", help="print the power of lip motion against speech")
+    for command in (frames, sync):
+        command.add_argument("--data", type=Path, required=True, help="folder with video/")
     for command in (bundle, evaluate, compare):
         command.add_argument("config", type=Path, help="a file of training/configs")
-    for command in (bundle, evaluate, compare, frames):
+    for command in (bundle, evaluate, compare, frames, video, sync):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints, logits")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "frames":
-            run_frames(options)
-            return 0
-        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
-        if options.command == "compare":
-            run_comparison(config, options=options)
-            return 0
-        output = options.runs / config["name"]
-        if options.command == "bundle":
-            make_bundle(config, options=options, output=output)
-        else:
-            evaluate_run(config, output=output)
+        _run(options)
     except (DeepfakeError, OSError, tomllib.TOMLDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -76,6 +75,25 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "frames":
+        run_frames(options)
+    elif options.command == "video":
+        run_video(options)
+    elif options.command == "sync":
+        from . import sync
+
+        sync.run(options.data, options.runs / "sync")
+    else:
+        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+        if options.command == "compare":
+            run_comparison(config, options=options)
+        elif options.command == "bundle":
+            make_bundle(config, options=options, output=options.runs / config["name"])
+        else:
+            evaluate_run(config, output=options.runs / config["name"])
 
 
 def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
@@ -150,10 +168,20 @@ def run_frames(options: argparse.Namespace) -> None:
     print(source_table(sources, label=0))
 
 
+def run_video(options: argparse.Namespace) -> None:
+    """Print and store what a user is told about clips of left-out sources."""
+    from .export import metrics_to_dict
+    from .video import fused_tables, read_clips, tabulate_clips
+
+    face, video = options.bundles
+    sources, fused = tabulate_clips(read_clips(options.runs, face=face, video=video))
+    print(fused_tables(sources, fused))
+    text = json.dumps(metrics_to_dict(sources=sources, views=fused), indent=2)
+    (options.runs / video / "clips.json").write_text(text + "\n", encoding="utf-8")
+
+
 def evaluate_run(config: dict[str, Any], *, output: Path) -> None:
     """Print and store the accuracy of the run in ``output``."""
-    import json
-
     if config["slot"] == "face-finder":
         from . import finder
 

@@ -38,7 +38,7 @@ def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
         cells = [
             [r.view, r.source, r.files, r.flagged_synthetic, r.flagged_suspicious] for r in chosen
         ]
-    return _markdown(head, cells)
+    return markdown(head, cells)
 
 
 def view_table(rows: Sequence[ViewRow]) -> str:
@@ -56,7 +56,7 @@ def view_table(rows: Sequence[ViewRow]) -> str:
         head += ["mean AUC, system out", "mean EER, system out"]
         for row, cell in zip(rows, cells, strict=True):
             cell += [row.system_auc, row.system_eer]
-    return _markdown(head, cells)
+    return markdown(head, cells)
 
 
 def insert_table(rows: Sequence[InsertRow]) -> str:
@@ -65,13 +65,13 @@ def insert_table(rows: Sequence[InsertRow]) -> str:
     cells = [
         [r.kind, r.recordings, r.flagged_synthetic, r.flagged_suspicious, r.located] for r in rows
     ]
-    return _markdown([*head, "located within 1 s"], cells)
+    return markdown([*head, "located within 1 s"], cells)
 
 
 def candidate_table(rows: Sequence[CandidateRow]) -> str:
     """Markdown: one line for each candidate and view."""
     head = ["candidate", "view", "mean AUC, corpora out too", "mean AUC, system out"]
-    return _markdown(head, [[r.candidate, r.view, r.auc, r.system_auc] for r in rows])
+    return markdown(head, [[r.candidate, r.view, r.auc, r.system_auc] for r in rows])
 
 
 def write_card(
@@ -237,7 +237,9 @@ def _inline(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _markdown(head: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+def markdown(head: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+    """A table; numbers with three decimals, NaN as a dash."""
+
     def show(value: Any) -> str:
         if isinstance(value, float):
             return "–" if math.isnan(value) else f"{value:.3f}"

@@ -213,7 +213,9 @@ def metrics_to_dict(**tables: Sequence[Any]) -> dict[str, Any]:
     def tidy(value: Any) -> Any:
         if isinstance(value, float):
             return None if math.isnan(value) else round(value, 4)
-        return value
+        return (
+            {key: tidy(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+        )
 
     return {
         key: [{name: tidy(value) for name, value in asdict(row).items()} for row in rows]
