@@ -15,6 +15,7 @@ from deepfake.settings import DetectOptions
 from deepfake.types import Evidence, Kind, Status
 from examples import samples
 from tests import evidence_files as files
+from tests.media_files import scene, tone, video_bytes
 
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 AIGC = {"Label": "1", "ContentProducer": "001191110108MA01", "ProduceID": "p-1"}
@@ -345,6 +346,131 @@ def test_a_phone_video_is_recognised() -> None:
     tags = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.model": "iPhone 15"}
     _, camera = look(samples.mp4(seconds=0.1, tags=tags), "mp4")
     assert camera.details["camera"] == "Apple iPhone 15"
+
+
+# How videos were encoded
+
+
+def encoding(data: bytes, format: str = "mp4") -> dict[str, Any]:
+    (evidence,) = look(data, format)
+    assert (evidence.score, evidence.conclusive) == (None, False)
+    return dict(evidence.details["encoding"])
+
+
+def test_a_general_encoder_shows_only_that_a_file_is_no_original() -> None:
+    data = samples.mp4(seconds=0.3)
+    found = encoding(data)
+    assert found["written_by"][:2] == ["FFmpeg", "x264"]
+    assert found["software_encoder"] == "x264"
+    assert found["rate"] == "crf=23.0"
+    assert found["settings"].startswith("x264 - core")
+    assert (found["video_codec"], found["brand"]) == ("h264", "isom")
+    (evidence,) = look(data, "mp4")
+    assert "shows only that it is no camera original" in evidence.claim
+
+
+def test_sound_and_times_of_pictures() -> None:
+    frames = [scene(64, 48, seed=n) for n in range(8)]
+    even = encoding(video_bytes(frames, sound=tone(0.3)))
+    assert (even["has_sound"], even["audio_codec"], even["timing"]) == (True, "aac", "constant")
+    times = [0.0, 0.04, 0.08, 0.2, 0.24, 0.28, 0.5, 0.54]
+    uneven = encoding(video_bytes(frames, seconds=times))
+    assert (uneven["has_sound"], uneven["timing"]) == (False, "variable")
+
+
+@pytest.mark.parametrize("format", ["mov", "webm", "matroska", "avi"])
+def test_other_containers(format: str) -> None:
+    data = video_bytes([scene(64, 48, seed=n) for n in range(4)], format=format)
+    found = encoding(data, {"matroska": "mkv"}.get(format, format))
+    assert found["video_codec"] in ("h264", "vp8", "mpeg4")
+    assert "FFmpeg" in found["written_by"]
+
+
+def test_the_encoder_of_a_camera_file_is_no_camera() -> None:
+    tags = {"com.android.manufacturer": "Google", "com.android.model": "Pixel 8"}
+    _, camera = look(samples.mp4(seconds=0.1, tags=tags), "mp4")
+    assert camera.details["camera"] == "Google Pixel 8"
+    assert camera.details["strength"] == "contradicted"
+    assert "encoded again, or the tags were added" in camera.claim
+    assert (camera.score, camera.conclusive) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("tags", "writers", "devices"),
+    [
+        ({"encoder": "HandBrake 1.8.1 2024062200"}, ["HandBrake"], []),
+        ({"video0:handler_name": "\x1fMainconcept Video Media Handler"}, ["MainConcept"], []),
+        ({"video0:handler_name": "Core Media Video"}, ["Apple Core Media"], []),
+        ({"video0:handler_name": "\tGoPro AVC"}, [], ["GoPro"]),
+        ({"video0:encoder": "DJI.AVC"}, [], ["DJI"]),
+        ({"major_brand": "XAVC"}, [], ["Sony"]),
+        ({"com.android.version": "14"}, ["Android"], []),
+        ({"comment": "vid:v09044g40000c9r3jk3c77u5"}, ["TikTok or CapCut"], []),
+        ({"LvMetaInfo": '{"data":{"product":"vicut"},"source_type":"vicut"}'}, ["CapCut"], []),
+        ({"encoder": "A film about HandBrake and Lavf"}, [], []),
+        ({"title": "HandBrake", "comment": "x264 - core"}, [], []),
+    ],
+)
+def test_programs_and_cameras(tags: dict[str, str], writers: list[str], devices: list[str]) -> None:
+    (evidence,) = judge({"tags": tags, "encoding": {"video_codec": "h264"}})
+    assert evidence.score is None
+    assert evidence.details["encoding"]["written_by"] == writers
+    assert evidence.details["encoding"]["devices"] == devices
+    told = "no camera original" in evidence.claim
+    assert told == bool(set(writers) - {"Android", "Apple Core Media"})
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"aigc_info": '{"aigc_label_type": 2, "source_info": ""}'}, hint("TikTok")),
+        ({"aigc_info": '{"aigc_label_type": 0, "source_info": "dreamina"}'}, NOTHING),
+        ({"aigc_info": '{"aigc_label_type": 1, "source_info": "dreamina"}'}, hint("Dreamina")),
+        (
+            {"LvMetaInfo": '{"data": {"product": "dreamina", "exportType": "generation"}}'},
+            hint("Dreamina"),
+        ),
+        (
+            {"LvMetaInfo": '{"data": {"product": "vicut", "is_use_ai_video_generation": 1}}'},
+            hint("CapCut", "edited"),
+        ),
+        (
+            {"LvMetaInfo": '{"data": {"product": "vicut", "is_use_ai_video_generation": 0}}'},
+            NOTHING,
+        ),
+        ({"aigc_info": "2"}, NOTHING),
+        ({"title": '{"aigc_label_type": 2}'}, NOTHING),
+        (
+            {"comment": '{"type": "WanGP v10.5 by DeepBeepMeep - t2v", "prompt": "a lake"}'},
+            proof("WanGP"),
+        ),
+        ({"comment": '{"type": "WanGP v10.5"}'}, NOTHING),
+    ],
+)
+def test_labels_of_video_services(tags: dict[str, str], expected: tuple[Any, ...]) -> None:
+    assert of(samples.mp4(seconds=0.1, tags=tags), "mp4") == expected
+
+
+def test_the_stream_mark_of_kling() -> None:
+    (evidence,) = judge({"encoding": {"video_codec": "h264", "video_user_data": "kling-ai"}})
+    assert evidence.score == HINT_SCORE
+    assert evidence.details["generator"] == "Kling"
+
+
+def test_user_data_of_encoders_is_cleaned_and_bounded() -> None:
+    hostile = "x264 - core 164\x1b[2J\u202e" + "crf=" * 40_000 + "x" * 100_000
+    started = time.monotonic()
+    (evidence,) = judge(
+        {
+            "tags": {"major_brand": "\x1b" * 9000, "comment": '"product":' * 30_000},
+            "encoding": {"video_codec": "\u202e" * 99, "video_user_data": hostile},
+        }
+    )
+    assert time.monotonic() - started < 3
+    text = json.dumps(dict(evidence.details), ensure_ascii=False)
+    assert len(text) < 2000
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert evidence.claim.isprintable()
 
 
 # Hostile text
