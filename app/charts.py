@@ -13,6 +13,7 @@ from itertools import pairwise
 from deepfake.types import OperatingPoints, Timeline
 
 MOST_POINTS = 240
+MOST_ROWS = 24
 
 
 def percent(value: float) -> str:
@@ -99,6 +100,56 @@ def timeline_chart(
         f'{lines}{dots}</svg></div><div class="df-scale df-times" aria-hidden="true">{ticks}</div>'
         f"<figcaption>Score over time: {escape(said)}</figcaption></figure>"
     )
+
+
+def timeline_rows(timelines: Sequence[Timeline], *, points: OperatingPoints | None) -> str:
+    """Several timelines under each other over one axis of time: a bar for each window in the colour
+    of its zone, and the limit of suspicion as a line; at most 240 bars a row.
+    """
+    shown = [timeline for timeline in timelines if timeline.seconds][:MOST_ROWS]
+    if not shown:
+        return ""
+    last = max(line.seconds[-1] + line.window_seconds for line in shown) or 1.0
+    rows = "".join(_row(timeline, points=points, last=last) for timeline in shown)
+    ticks = "".join(f"<span>{last * part / 4:.3g} s</span>" for part in range(5))
+    limit = "" if points is None else f"; the line marks suspicious, from {points.suspicious:.2f}"
+    return (
+        f'<figure class="df-tracks">{rows}<div class="df-scale df-track-times" aria-hidden="true">'
+        f"{ticks}</div><figcaption>Scores over time, 0 to 1{limit}</figcaption></figure>"
+    )
+
+
+def _row(timeline: Timeline, *, points: OperatingPoints | None, last: float) -> str:
+    pairs = _thin(list(zip(timeline.seconds, timeline.scores, strict=True)))
+    step = max(1, -(-len(timeline.seconds) // MOST_POINTS))
+    width = max(0.5, 100 * step * timeline.window_seconds / last)
+    bars = "".join(
+        f'<rect class="df-bar-{_zone_of(score, points)}" x="{min(100 * second / last, 99.5):.2f}" '
+        f'y="{40 * (1 - score):.2f}" width="{width:.2f}" height="{max(0.8, 40 * score):.2f}">'
+        f"<title>{second:.2f} s: {score:.2f}</title></rect>"
+        for second, score in pairs
+    )
+    limit = ""
+    if points is not None:
+        y = 40 * (1 - points.suspicious)
+        limit = f'<line class="df-limit" x1="0" x2="100" y1="{y:.2f}" y2="{y:.2f}"/>'
+    top = max(range(len(timeline.scores)), key=timeline.scores.__getitem__)
+    highest = f"{timeline.scores[top]:.2f} at {timeline.seconds[top]:.1f} s"
+    said = f"{timeline.name}: {len(timeline.scores)} scores, highest {highest}"
+    return (
+        f'<div class="df-track"><span class="df-track-name">{escape(timeline.name)}</span>'
+        f'<svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(said)}">{bars}{limit}</svg>'
+        f'<span class="df-track-top" aria-hidden="true">{highest}</span></div>'
+    )
+
+
+def _zone_of(score: float, points: OperatingPoints | None) -> str:
+    if points is None:
+        return "none"
+    if score >= points.synthetic:
+        return "synthetic"
+    return "suspicious" if score >= points.suspicious else "clear"
 
 
 def _unbroken(

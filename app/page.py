@@ -12,13 +12,15 @@ from typing import Any
 import gradio as gr
 
 from deepfake.detector import Detector
-from deepfake.errors import DeepfakeError
+from deepfake.errors import Cancelled, DeepfakeError
+from deepfake.preprocess import Pixels
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
-from .pictures import Pictures, draw_pictures
+from .pictures import Shown, draw_pictures
+from .stops import Stops
 from .uploads import Upload, claimed, read_options
-from .views import render_error, render_invitation, render_report
+from .views import render_error, render_invitation, render_report, render_stopped
 
 MOST_AT_ONCE = 2
 CACHE_CHECK_SECONDS, CACHE_AGE_SECONDS = 300, 1800
@@ -29,7 +31,8 @@ INTRODUCTION = """\
 <header class="df-title"><h1>Was this generated?</h1>
 <p>Choose an image, a recording or a video. You get a verdict, how sure it is, and the evidence
 behind it. Files are examined on the computer that serves this page, sent nowhere else, and deleted
-once their report is made (a file that is never examined: within 35 minutes).</p></header>"""
+once their report is made (a file that is never examined, and frames that were shown: within 35
+minutes).</p></header>"""
 
 
 def build(detector: Detector) -> gr.Blocks:
@@ -37,6 +40,7 @@ def build(detector: Detector) -> gr.Blocks:
     folder = Path(__file__).parent
     style = (folder / "page.css").read_text(encoding="utf-8")
     show_preview = (folder / "preview.js").read_text(encoding="utf-8")
+    stops = Stops()
     page = gr.Blocks(
         title="Deepfake",
         analytics_enabled=False,
@@ -49,6 +53,7 @@ def build(detector: Detector) -> gr.Blocks:
                 file = gr.File(label="Image, sound or video", elem_id="df-file", height=180)
                 _html('<div id="df-preview" hidden></div>')
                 button = gr.Button("Examine", variant="primary", elem_id="df-examine")
+                stop = gr.Button("Stop", variant="stop", visible=False, elem_id="df-stop")
                 with gr.Accordion("Options", open=False):
                     controls = [_control(option) for option in fields(DetectOptions)]
             with gr.Column(scale=3, min_width=300):
@@ -57,10 +62,12 @@ def build(detector: Detector) -> gr.Blocks:
                     elem_id="df-result",
                     js_on_load="element.setAttribute('aria-live', 'polite')",
                 )
-        button.click(
-            page_handler(detector),
+                tiles = _gallery()
+        _at_once(button.click, lambda: gr.Button(visible=True), outputs=stop)
+        done = button.click(
+            page_handler(detector, stops),
             inputs=[file, *controls],
-            outputs=[shown, file],
+            outputs=[shown, file, tiles],
             preprocess=False,
             api_visibility="private",
             show_progress_on=shown,
@@ -68,8 +75,12 @@ def build(detector: Detector) -> gr.Blocks:
             concurrency_id="detect",
             concurrency_limit=MOST_AT_ONCE,
         )
-        file.upload(None, inputs=file, outputs=shown, js=show_preview, api_visibility="private")
-        file.clear(None, inputs=file, outputs=shown, js=show_preview, api_visibility="private")
+        _at_once(done.then, lambda: gr.Button(visible=False), outputs=stop)
+        _at_once(stop.click, stop_handler(stops))
+        page.unload(stop_handler(stops))
+        for event in (file.upload, file.clear):
+            event(None, inputs=file, outputs=shown, js=show_preview, api_visibility="private")
+            _at_once(event, lambda: show_tiles(()), outputs=tiles)
         answer = gr.Textbox(label="Report", visible=False)
         gr.Button(visible=False).click(
             api_handler(detector),
@@ -84,35 +95,63 @@ def build(detector: Detector) -> gr.Blocks:
     return page
 
 
-def page_handler(detector: Detector) -> Callable[..., tuple[str, Any]]:
-    """The handler of the button: an upload and the options in, HTML and an empty drop zone out.
+def page_handler(detector: Detector, stops: Stops) -> Callable[..., tuple[str, Any, Any]]:
+    """The handler of the button: an upload and the options in; HTML, an empty drop zone and the
+    tiles of a video out.
 
     An option that does not fit leaves the upload where it is.
     """
 
-    def examine(sent: Mapping[str, Any] | None, *values: Any) -> tuple[str, Any]:
+    def examine(
+        sent: Mapping[str, Any] | None,
+        request: gr.Request,
+        progress: Any = gr.Progress(),  # noqa: B008 (how gradio knows whom to tell)
+        *values: Any,
+    ) -> tuple[str, Any, Any]:
+        nothing = show_tiles(())
         try:
             options = read_options(values)
         except DeepfakeError as error:
-            return render_error(error), gr.skip()
+            return render_error(error), gr.skip(), nothing
         try:
-            with claimed(sent) as upload:
-                report = detector.detect(upload.path, options, name=upload.name)
-                pictures, note = _pictures_or_note(detector, upload, report)
+            with claimed(sent) as upload, stops.working(str(request.session_hash)) as cancel:
+                report = detector.detect(
+                    upload.path,
+                    options,
+                    name=upload.name,
+                    progress=lambda share, text: progress(share, desc=text),
+                    cancel=cancel,
+                )
+                seen, note = _pictures_or_note(detector, upload, report)
+        except Cancelled:
+            return render_stopped(), None, nothing
         except DeepfakeError as error:
-            return render_error(error), None
-        return render_report(report, pictures=pictures, note=note), None
+            return render_error(error), None, nothing
+        page = render_report(report, pictures=seen.pictures, note=note)
+        return page, None, show_tiles(seen.tiles)
 
     return examine
 
 
-def _pictures_or_note(
-    detector: Detector, upload: Upload, report: Report
-) -> tuple[Pictures | None, str]:
+def stop_handler(stops: Stops) -> Callable[[gr.Request], None]:
+    """The handler that ends what the visitor has in work."""
+
+    def stop(request: gr.Request) -> None:
+        stops.stop(str(request.session_hash))
+
+    return stop
+
+
+def show_tiles(tiles: tuple[tuple[Pixels, str], ...]) -> Any:
+    """The update of the gallery, which is there only when it has something to show."""
+    return gr.update(value=list(tiles), visible=bool(tiles))
+
+
+def _pictures_or_note(detector: Detector, upload: Upload, report: Report) -> tuple[Shown, str]:
     try:
         return draw_pictures(upload.path, report, limits=detector.settings.limits), ""
     except DeepfakeError as error:
-        return None, f"The heat map could not be drawn: {error}"
+        return Shown(), f"What was scored could not be drawn: {error}"
 
 
 def api_handler(detector: Detector) -> Callable[..., str]:
@@ -138,6 +177,25 @@ def api_handler(detector: Detector) -> Callable[..., str]:
         [inspect.Parameter("file", kind), *options]
     )
     return detect
+
+
+def _at_once(event: Callable[..., Any], handler: Callable[..., Any], outputs: Any = None) -> None:
+    """Answer a small event without waiting in the queue."""
+    event(handler, outputs=outputs, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _gallery() -> gr.Gallery:
+    return gr.Gallery(
+        label="The most telling frames",
+        visible=False,
+        format="jpeg",
+        columns=3,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        buttons=["fullscreen", "download"],
+        elem_id="df-tiles",
+    )
 
 
 def _html(value: str, *, js_on_load: str | None = None, **settings: Any) -> gr.HTML:

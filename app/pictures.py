@@ -1,4 +1,4 @@
-"""The examined picture and its heat map, small enough for a page."""
+"""What was examined, with its heat maps and faces, small enough for a page."""
 
 from __future__ import annotations
 
@@ -7,52 +7,68 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 
-from deepfake.explain import located, overlay
+from deepfake.contact_sheet import choose_grid, describe_tile, exact_clock
+from deepfake.exhibits import Exhibit, find_exhibits
 from deepfake.media import open_media
 from deepfake.preprocess import Pixels
 from deepfake.settings import Limits
-from deepfake.types import Report
+from deepfake.types import Kind, Report
 
 LONGEST_SIDE_PIXELS = 1280
 JPEG_QUALITY = 88
 
 
 class Pictures(NamedTuple):
-    """Data URLs of equal size; ``subject`` says what they show."""
+    """Data URLs of equal size; ``subject`` says what they show, ``over`` what the second adds."""
 
     plain: str
-    heat: str
+    drawn: str
     subject: str
+    over: str = "heat map"
 
 
-def draw_pictures(path: Path, report: Report, *, limits: Limits) -> Pictures | None:
-    """Decode the file again for the picture under its heat map; None when there is no heat map.
+class Shown(NamedTuple):
+    """A picture or the spectrogram of a sound, or the ``tiles`` of a video with their captions."""
+
+    pictures: Pictures | None = None
+    tiles: tuple[tuple[Pixels, str], ...] = ()
+
+
+def draw_pictures(path: Path, report: Report, *, limits: Limits) -> Shown:
+    """Decode the file again for what the report can show; nothing when nothing was scored.
 
     Raises ``MediaError`` when it can no longer be decoded.
     """
-    if not any(evidence.heatmaps for evidence in report.evidence):
-        return None
+    most = choose_grid(report.media.width, report.media.height).most
     with open_media(path, limits=limits, name=report.path) as media:
-        found = located(media, report)
-    if found is None:
-        return None
-    pixels, heatmap = found
-    pixels = _shrink(pixels)
-    subject = "The spectrogram" if heatmap.name == "audio" else "The picture"
-    if heatmap.second is not None:
-        subject = f"The frame at {heatmap.second:.2f} s"
-    return Pictures(_data_url(pixels), _data_url(overlay(pixels, heatmap)), subject)
+        exhibits = [
+            exhibit.shrunk(LONGEST_SIDE_PIXELS)
+            for exhibit in find_exhibits(media, report, most=most)
+        ]
+    if report.media.kind is Kind.VIDEO:
+        return Shown(tiles=tuple((exhibit.draw(), caption(exhibit)) for exhibit in exhibits))
+    if not exhibits:
+        return Shown()
+    subject = "The spectrogram" if report.media.kind is Kind.AUDIO else "The picture"
+    (exhibit,) = exhibits
+    plain, drawn = _data_url(exhibit.pixels), _data_url(exhibit.draw())
+    return Shown(Pictures(plain, drawn, subject, _overlay_words(exhibit)))
 
 
-def _shrink(pixels: Pixels) -> Pixels:
-    height, width = pixels.shape[:2]
-    scale = LONGEST_SIDE_PIXELS / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+def caption(exhibit: Exhibit) -> str:
+    """The time of a frame, the faces framed in it and the scores at that time."""
+    parts = [exact_clock(exhibit.second or 0.0), *(face.text for face in exhibit.faces)]
+    named = {face.name for face in exhibit.faces}
+    rest = [score for score in exhibit.scores if score[0] not in named]
+    scores = describe_tile(Exhibit(exhibit.pixels, scores=tuple(rest)))
+    return " · ".join([*parts, *([scores] if scores else [])])
+
+
+def _overlay_words(exhibit: Exhibit) -> str:
+    words = ["heat map"] if exhibit.heatmaps else []
+    words += ["faces"] if exhibit.faces else []
+    return " and the ".join(words)
 
 
 def _data_url(pixels: Pixels) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 
 from deepfake.container import printable
 from deepfake.errors import DeepfakeError
+from deepfake.exhibits import describe_face, marked_faces
 from deepfake.timeline import Segment, clock
 from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict
 
-from .charts import percent, score_bar, timeline_chart
+from .charts import percent, score_bar, timeline_chart, timeline_rows
 from .pictures import Pictures
 
 MEANINGS = {
@@ -31,6 +32,7 @@ SYMBOLS = {
     Verdict.INCONCLUSIVE: "?",
 }
 MOST_SEGMENTS = 20
+MOST_FACES = 8
 STATUS_WORDS = {Status.OK: "examined", Status.SKIPPED: "not applicable", Status.FAILED: "failed"}
 
 
@@ -50,6 +52,13 @@ def render_error(error: DeepfakeError) -> str:
         '<div role="alert"><h2>This could not be examined</h2>'
         f"<p>{_sentence(str(error), most=600)}</p>"
         f'<p class="df-dim">Code: <code>{_text(error.code)}</code></p></div>',
+    )
+
+
+def render_stopped() -> str:
+    """What stands in the place of a report that its reader did not wait for."""
+    return _article(
+        "empty", "<p>Stopped. Nothing was kept; choose the file again to examine it.</p>"
     )
 
 
@@ -131,13 +140,27 @@ def _reasons(report: Report) -> str:
 def _picture(pictures: Pictures) -> str:
     return (
         '<figure class="df-heat"><input type="checkbox" id="df-heat-toggle" checked>'
-        '<label for="df-heat-toggle">Show the heat map over it</label>'
+        f'<label for="df-heat-toggle">Show the {pictures.over} over it</label>'
         f'<div class="df-stack"><img src="{pictures.plain}" alt="{pictures.subject} as it is">'
-        f'<img class="df-over" src="{pictures.heat}" '
-        f'alt="{pictures.subject} under its heat map"></div>'
-        f"<figcaption>{pictures.subject}. The redder a part, the higher its score. The map is "
-        "coarse: it shows where to look, not the outline of what was changed.</figcaption></figure>"
+        f'<img class="df-over" src="{pictures.drawn}" '
+        f'alt="{pictures.subject} with its {pictures.over}"></div>'
+        f"<figcaption>{pictures.subject}. {_explain(pictures)}</figcaption></figure>"
     )
+
+
+def _explain(pictures: Pictures) -> str:
+    words = []
+    if "heat map" in pictures.over:
+        words.append(
+            "The redder a part, the higher its score. The map is coarse: it shows where to look, "
+            "not the outline of what was changed."
+        )
+    if "faces" in pictures.over:
+        words.append(
+            "Faces are framed: red from the limit of synthetic, amber from that of suspicious, "
+            "blue below, grey where they could not be judged."
+        )
+    return " ".join(words)
 
 
 def _evidence_section(report: Report) -> str:
@@ -165,12 +188,7 @@ def _card(evidence: Evidence) -> str:
     if evidence.reason:
         kind = "Caution" if evidence.status is Status.OK else "Reason"
         reason = f'<p class="df-dim">{kind}: <code>{_text(evidence.reason)}</code></p>'
-    segments = _segments(evidence)
-    spans = [(segment.start, segment.end) for segment in segments]
-    charts = "".join(
-        timeline_chart(timeline, points=evidence.points, segments=spans)
-        for timeline in evidence.timelines
-    ) + _segment_list(segments, evidence.points)
+    charts = _charts(evidence) + _face_list(evidence)
     details = ""
     if evidence.details:
         values = html.escape(json.dumps(dict(evidence.details), indent=1)[:20000])
@@ -179,6 +197,28 @@ def _card(evidence: Evidence) -> str:
         f'<li class="df-card df-card-{evidence.status.value}"><h4>{_text(evidence.source)} {badge}'
         f"</h4><p>{_sentence(evidence.claim)}</p>{reason}{score}{charts}{details}</li>"
     )
+
+
+def _charts(evidence: Evidence) -> str:
+    """Scores over time: one chart, or one row for each of several timelines."""
+    segments, points = _segments(evidence), evidence.points
+    if len(evidence.timelines) > 1:
+        return timeline_rows(evidence.timelines, points=points) + _segment_list(segments, points)
+    spans = [(segment.start, segment.end) for segment in segments]
+    charts = "".join(
+        timeline_chart(timeline, points=points, segments=spans) for timeline in evidence.timelines
+    )
+    return charts + _segment_list(segments, points)
+
+
+def _face_list(evidence: Evidence) -> str:
+    """The faces in words; what is no face is left out."""
+    faces = list(marked_faces(evidence))
+    items = [_sentence(describe_face(face)) for face in faces[:MOST_FACES]]
+    if len(faces) > MOST_FACES:
+        items.append(f"{len(faces) - MOST_FACES} more in the details")
+    rows = "".join(f"<li>{item}</li>" for item in items)
+    return f'<ul class="df-faces">{rows}</ul>' if rows else ""
 
 
 def _segments(evidence: Evidence) -> list[Segment]:
@@ -206,8 +246,8 @@ def _segment_list(segments: list[Segment], points: OperatingPoints | None) -> st
     if len(segments) > MOST_SEGMENTS:
         rows.append(f"<li>{len(segments) - MOST_SEGMENTS} more in the details</li>")
     return (
-        f'<div class="df-segments"><p>Segments that are suspicious by themselves{limit}, shaded '
-        f"above:</p><ul>{''.join(rows)}</ul></div>"
+        f'<div class="df-segments"><p>Segments that are suspicious by themselves{limit}:</p>'
+        f"<ul>{''.join(rows)}</ul></div>"
     )
 
 

@@ -132,7 +132,8 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--save-heatmap",
         type=Path,
         metavar="PNG",
-        help="write the picture, or the spectrogram of a sound, under its heat map",
+        help="write the picture and its faces, or the spectrogram of a sound, under its heat "
+        "maps, or the contact sheet of a video: its most telling frames and all timelines",
     )
     detect.set_defaults(run=run_detect)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .container import printable
+from .exhibits import describe_face, marked_faces
 from .types import Evidence, Report, Status, Timeline, Verdict
 
 COLOURS = {
@@ -23,6 +24,7 @@ COLOURS = {
 }
 BARS = "▁▂▃▄▅▆▇█"
 PATIENCE_SECONDS = 2.0
+MOST_LISTED_FACES = 8
 
 
 class FileProgress:
@@ -79,7 +81,10 @@ def print_report(report: Report, console: Console) -> None:
     for evidence in report.evidence:
         console.print(_evidence_line(evidence), soft_wrap=True)
         for timeline in evidence.timelines:
-            console.print(Text(f"               {sparkline(timeline)}", style="dim"))
+            name = f"{printable(timeline.name, most=24)}  " if len(evidence.timelines) > 1 else ""
+            console.print(Text(f"               {name}{sparkline(timeline)}", style="dim"))
+        for face in list_faces(evidence):
+            console.print(Text(f"               {face}", style="dim"), soft_wrap=True)
     for warning in report.warnings:
         console.print(
             Text(f"  warning      {printable(warning, most=300)}", style="yellow"), soft_wrap=True
@@ -119,6 +124,15 @@ def sparkline(timeline: Timeline, *, width: int = 60) -> str:
     bars = "".join(BARS[min(len(BARS) - 1, int(score * len(BARS)))] for score in columns)
     top = max(range(len(scores)), key=scores.__getitem__)
     return f"{bars}  highest {scores[top]:.2f} at {timeline.seconds[top]:.1f} s"
+
+
+def list_faces(evidence: Evidence) -> list[str]:
+    """A line for each face of a picture or person of a video, eight at most."""
+    lines = [describe_face(face) for face in marked_faces(evidence)]
+    if len(lines) > MOST_LISTED_FACES:
+        more = len(lines) - MOST_LISTED_FACES
+        lines[MOST_LISTED_FACES:] = [f"{more} more in the JSON report"]
+    return lines
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:

@@ -6,10 +6,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import SettingsError
 from .preprocess import Box, ImagePreprocess, Pixels, Samples
-from .types import Heatmap, Timeline
+from .types import Heatmap, Kind, Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 MOST_WINDOWS = 96
 MOST_CELLS = 32
 SOUND_RATE = 16000
+MOST_DRAWN_PIXELS = 2400
+MOST_BOX_SHARE = 16
+"""Heat maps that span more than so many pictures are nonsense and are not drawn."""
 
 
 def heatmap(
@@ -86,42 +90,47 @@ def _widest_gap(starts: list[int]) -> int:
     return max((after - before for before, after in pairwise(ordered)), default=0)
 
 
-def overlay(pixels: Pixels, shown: Heatmap) -> Pixels:
-    """The picture with its heat map over it: transparent at 0, red at 1."""
-    import cv2
-
+def overlay(pixels: Pixels, *heatmaps: Heatmap) -> Pixels:
+    """The picture with its heat maps over it: transparent at 0, red at 1; the highest one counts
+    where several overlap.
+    """
     height, width = pixels.shape[:2]
-    grid = np.array(shown.values, dtype=np.float32)
-    smooth = cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    opacity = np.zeros((height, width, 1), np.float32)
+    for heatmap in heatmaps:
+        _raise_to(opacity, heatmap)
+    opacity *= 0.65
     red = np.array([230, 30, 30], dtype=np.float32)
-    opacity = 0.65 * np.clip(smooth, 0, 1)
     return np.asarray(pixels * (1 - opacity) + red * opacity).round().astype(np.uint8)
 
 
+def _raise_to(plane: npt.NDArray[np.float32], heatmap: Heatmap) -> None:
+    """Raise ``plane`` (height, width, 1) to the scores of a heat map where that is higher."""
+    import cv2
+
+    height, width = plane.shape[:2]
+    box = heatmap.box or (0.0, 0.0, float(width), float(height))
+    left, top, right, bottom = (round(side) for side in box)
+    inside = plane[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if not inside.size or (right - left) * (bottom - top) > MOST_BOX_SHARE * height * width:
+        return
+    grid = np.clip(np.array(heatmap.values, dtype=np.float32), 0, 1)
+    smooth = cv2.resize(grid, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    rows, columns = inside.shape[:2]
+    smooth = smooth[max(0, -top) :, max(0, -left) :][:rows, :columns]
+    np.maximum(inside, smooth[..., None], out=inside)
+
+
 def draw(media: Media, report: Report) -> Pixels | None:
-    """What :func:`located` finds, under its heat map; None without one."""
-    found = located(media, report)
-    return None if found is None else overlay(*found)
-
-
-def located(media: Media, report: Report) -> tuple[Pixels, Heatmap] | None:
-    """What the report's first heat map lies over, and that heat map: the picture, the frame of a
-    video, or the spectrogram of a sound.
+    """The picture, or the spectrogram of a sound, under its heat maps and with its faces; the
+    contact sheet of a video. None where nothing was scored.
     """
-    evidence = next((item for item in report.evidence if item.heatmaps), None)
-    if evidence is None:
-        return None
-    shown = evidence.heatmaps[0]
-    if evidence.source == "audio":
-        seconds = report.media.seconds or 1.0
-        return spectrogram(media.audio(sample_rate=SOUND_RATE, max_seconds=seconds)), shown
-    if shown.second is None:
-        return media.image(), shown
-    most = max(len(timeline.seconds) for timeline in evidence.timelines)
-    for frame in media.frames(most=most):
-        if abs(frame.seconds - shown.second) < 1e-3:
-            return frame.pixels, shown
-    return None
+    from .contact_sheet import contact_sheet
+    from .exhibits import find_exhibits
+
+    if report.media.kind is Kind.VIDEO:
+        return contact_sheet(media, report)
+    shown = find_exhibits(media, report, most=1)
+    return shown[0].shrunk(MOST_DRAWN_PIXELS).draw() if shown else None
 
 
 def spectrogram(samples: Samples) -> Pixels:

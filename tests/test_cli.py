@@ -157,7 +157,7 @@ def test_models_commands(known_models: Path, capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert "audio-1: every file matches" in text
     assert "# image-1" in text
-    assert main(["models", "show", "face-1", *models]) == 2
+    assert main(["models", "show", "image-99", *models]) == 2
 
 
 def test_doctor_says_what_runs_where(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ import pytest
 pytest.importorskip("gradio")
 
 import app
-from app.page import api_handler, page_handler
+from app.page import api_handler, page_handler, stop_handler
+from app.stops import Stops
 from deepfake.cli import main
 from deepfake.detector import Detector
 from deepfake.errors import MissingDependency
@@ -26,12 +27,24 @@ from deepfake.settings import DetectOptions
 from ..media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 from .media import DEFAULTS, sent
 
-Examine = Callable[..., tuple[str, Any]]
+Examine = Callable[..., tuple[str, Any, Any]]
+
+
+class Visitor:
+    """What the handlers read of a gradio request."""
+
+    def __init__(self, session_hash: str) -> None:
+        self.session_hash = session_hash
 
 
 @pytest.fixture
 def examine(known_detector: Detector) -> Examine:
-    return page_handler(known_detector)
+    handler = page_handler(known_detector, Stops())
+
+    def examine(file: Any, *values: Any) -> tuple[str, Any, Any]:
+        return handler(file, Visitor("a"), lambda share, desc: None, *values)
+
+    return examine
 
 
 def saved(page: str) -> dict[str, Any]:
@@ -81,7 +94,7 @@ def test_every_option_has_a_labelled_control(known_detector: Detector) -> None:
 
 def test_a_picture_gives_a_report_with_its_heat_map(examine: Examine, tmp_path: Path) -> None:
     file = sent(tmp_path, image_bytes(scene()), "<b>photo</b>.png")
-    page, drop_zone = examine(file, *DEFAULTS)
+    page, drop_zone, _ = examine(file, *DEFAULTS)
     assert drop_zone is None
     report = saved(page)
     assert report["kind"] == "image"
@@ -93,30 +106,70 @@ def test_a_picture_gives_a_report_with_its_heat_map(examine: Examine, tmp_path: 
 
 
 def test_the_heat_map_can_be_left_out(examine: Examine, tmp_path: Path) -> None:
-    page, _ = examine(sent(tmp_path, image_bytes(scene()), "a.png"), False, *DEFAULTS[1:])
+    page, *_ = examine(sent(tmp_path, image_bytes(scene()), "a.png"), False, *DEFAULTS[1:])
     assert "data:image" not in page
     assert saved(page)["kind"] == "image"
 
 
 def test_a_recording_gives_a_timeline(examine: Examine, tmp_path: Path) -> None:
-    page, _ = examine(sent(tmp_path, wav_bytes(speech(3.0)), "voice.wav"), *DEFAULTS)
+    page, *_ = examine(sent(tmp_path, wav_bytes(speech(3.0)), "voice.wav"), *DEFAULTS)
     audio = next(item for item in saved(page)["evidence"] if item["source"] == "audio")
     assert page.count("df-dot") == len(audio["timelines"][0]["scores"]) > 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_gives_both_timelines_and_the_frame(examine: Examine, tmp_path: Path) -> None:
+def test_a_video_gives_its_timelines_and_tiles(examine: Examine, tmp_path: Path) -> None:
     frames = [scene(seed=number) for number in range(8)]
     content = video_bytes(frames, rate=4, sound=speech(2.0, sample_rate=48000))
-    page, _ = examine(sent(tmp_path, content, "clip.mp4"), *DEFAULTS)
-    assert page.count('<figure class="df-timeline">') == 2
+    page, _, gallery = examine(sent(tmp_path, content, "clip.mp4"), *DEFAULTS)
+    single = [item for item in saved(page)["evidence"] if len(item["timelines"]) == 1]
+    assert page.count('<figure class="df-timeline">') == len(single) >= 2
+    assert "data:image" not in page
     second = next(h["second"] for item in saved(page)["evidence"] for h in item["heatmaps"])
-    assert f"The frame at {second:.2f} s" in page
+    assert gallery["visible"]
+    pixels, captions = zip(*gallery["value"], strict=True)
+    assert {tile.shape for tile in pixels} == {(64, 96, 3)}
+    assert f"0:{second:04.1f}" in [caption.partition(" ")[0] for caption in captions]
+    assert all("frames 0." in caption for caption in captions)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_picture_leaves_the_gallery_away(examine: Examine, tmp_path: Path) -> None:
+    *_, gallery = examine(sent(tmp_path, image_bytes(scene()), "a.png"), *DEFAULTS)
+    assert not gallery["visible"]
+    assert not gallery["value"]
+
+
+def test_a_visitor_stops_only_what_is_theirs(known_detector: Detector, tmp_path: Path) -> None:
+    stops = Stops()
+    handler, stop = page_handler(known_detector, stops), stop_handler(stops)
+    seen: list[str] = []
+
+    def stop_at(session: str) -> Callable[..., None]:
+        def progress(share: float, desc: str) -> None:
+            seen.append(desc)
+            if desc == "metadata":
+                stop(Visitor(session))
+
+        return progress
+
+    def examine(progress: Callable[..., None]) -> str:
+        file = sent(tmp_path, image_bytes(scene()), "a.png")
+        page, drop_zone, gallery = handler(file, Visitor("mine"), progress, *DEFAULTS)
+        assert drop_zone is None
+        assert not gallery["visible"]
+        assert list(tmp_path.iterdir()) == []
+        return page
+
+    assert "Stopped" in examine(stop_at("mine"))
+    assert seen[-1] == "metadata"
+    assert saved(examine(stop_at("theirs")))["kind"] == "image"
+    assert seen[-1] == "done"
+    assert stops._events == {}
+
+
 def test_a_bad_file_gives_a_message_and_is_deleted(examine: Examine, tmp_path: Path) -> None:
-    page, drop_zone = examine(sent(tmp_path, b"no picture", "<script>x.jpg"), *DEFAULTS)
+    page, drop_zone, _ = examine(sent(tmp_path, b"no picture", "<script>x.jpg"), *DEFAULTS)
     assert drop_zone is None
     assert 'role="alert"' in page
     assert "unsupported" in page
@@ -127,14 +180,14 @@ def test_a_bad_file_gives_a_message_and_is_deleted(examine: Examine, tmp_path: P
 
 def test_a_wrong_option_keeps_the_upload(examine: Examine, tmp_path: Path) -> None:
     file = sent(tmp_path, image_bytes(scene()), "a.png")
-    page, drop_zone = examine(file, True, True, 5, 32, 600)
+    page, drop_zone, _ = examine(file, True, True, 5, 32, 600)
     assert "Option prior 5.0: out of range" in page
     assert drop_zone is not None
     assert Path(file["path"]).exists()
 
 
 def test_no_file_gives_a_message(examine: Examine) -> None:
-    page, _ = examine(None, *DEFAULTS)
+    page, *_ = examine(None, *DEFAULTS)
     assert "choose a file first" in page
 
 
@@ -144,7 +197,7 @@ def test_hostile_metadata_stays_text(examine: Examine, tmp_path: Path) -> None:
     info = PngInfo()
     info.add_text("Software", "Midjourney <script>alert(1)</script> **bold**")
     content = image_bytes(scene(), pnginfo=info)
-    page, _ = examine(sent(tmp_path, content, "a.png"), *DEFAULTS)
+    page, *_ = examine(sent(tmp_path, content, "a.png"), *DEFAULTS)
     metadata = next(item for item in saved(page)["evidence"] if item["source"] == "metadata")
     assert "<script" in json.dumps(metadata)
     assert "<script" not in page

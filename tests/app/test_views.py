@@ -169,9 +169,64 @@ def test_pictures_have_texts_for_those_who_cannot_see_them() -> None:
     pictures = Pictures("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", "The frame")
     tree = Tree(render_report(make_report(), pictures=pictures))
     texts = [value for name, value in tree.attributes if name == "alt"]
-    assert texts == ["The frame as it is", "The frame under its heat map"]
+    assert texts == ["The frame as it is", "The frame with its heat map"]
+    assert "The redder a part" in tree.text
+    assert "framed" not in tree.text
+    both = Tree(
+        render_report(make_report(), pictures=pictures._replace(over="heat map and the faces"))
+    )
+    assert "Show the heat map and the faces over it" in both.text
+    assert "Faces are framed" in both.text
     assert ("for", "df-heat-toggle") in tree.attributes
     assert ("id", "df-heat-toggle") in tree.attributes
+
+
+def face_report(**face: object) -> Report:
+    values = {"name": "face 1", "box": [20, 30, 60, 80], "score": 0.93, "second": 3.0} | face
+    timelines = tuple(
+        Timeline(name=name, seconds=(0.0, 2.0, 4.0), scores=(0.1, score, 0.7), window_seconds=1.0)
+        for name, score in (("face 1", 0.95), ("face 2", 0.5))
+    )
+    evidence = Evidence(
+        source="face",
+        status=Status.OK,
+        claim="traces in face 1",
+        score=0.93,
+        points=POINTS,
+        timelines=timelines,
+        details={"tracks": [values]},
+    )
+    return make_report(evidence=(evidence,))
+
+
+def test_people_have_a_row_each_and_are_listed() -> None:
+    page = render_report(face_report())
+    tree = Tree(page)
+    assert page.count('<div class="df-track">') == 2
+    assert "df-timeline" not in page
+    assert page.count("df-bar-synthetic") == 1
+    assert page.count("df-bar-suspicious") == 2
+    assert page.count("df-bar-clear") == 3
+    assert 'class="df-bar-synthetic" x="40.00" y="2.00" width="20.00" height="38.00"' in page
+    assert page.count('class="df-limit"') == 2
+    assert "0.95 at 2.0 s" in tree.text
+    assert "Face 1, score 0.93, at 20,30 to 60,80, seen best at 3.0 s" in tree.text
+
+
+@pytest.mark.parametrize(
+    "face",
+    [
+        {"name": HOSTILE},
+        {"box": HOSTILE},
+        {"score": HOSTILE},
+        {"second": HOSTILE},
+        {"reason": HOSTILE},
+    ],
+)
+def test_what_is_said_of_a_face_stays_text(face: dict[str, object]) -> None:
+    page = render_report(face_report(**face))
+    assert not {"script", "img", "b"} & set(Tree(page).tags)
+    assert "<script" not in page
 
 
 def test_an_error_is_announced_with_its_remedy() -> None:
