@@ -19,6 +19,7 @@ from ..timeline import WindowScores, clock, find_segments, name_segments
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
 from .claims import word_score
 from .face import MOST_HEATMAPS, TRACES, highest, skip
+from .lips import judge_lips
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -47,16 +48,18 @@ class Part(NamedTuple):
 
 
 class Video:
-    """Evidence of three kinds from one pass over the pictures: ``video`` (motion, of the whole
-    picture and of every person), ``frames`` (single frames as pictures) and ``face`` (every person
-    by their faces, never mixed), each with its timelines.
+    """Evidence from one pass over the pictures: ``video`` (motion, of the whole picture and of
+    every person), ``frames`` (single frames as pictures) and ``face`` (every person by their faces,
+    never mixed), each with its timelines; and ``lip-sync``, from a second look at one person.
     """
 
     name = "video"
     kinds = frozenset({Kind.VIDEO})
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
-        footage = watch(media, engine, options, open_finder(engine))
+        finder = open_finder(engine)
+        with media.watch.part(0.0, 0.85):
+            footage = watch(media, engine, options, finder)
         show = _Show(media, engine, on=options.heatmap)
         seconds = max(
             media.info.seconds or 0.0, footage.bursts[-1].second if footage.bursts else 0.0
@@ -65,9 +68,11 @@ class Video:
             "video": lambda: judge_motion(footage, engine, seconds=seconds),
             "frames": lambda: judge_frames(footage, engine, show),
             "face": lambda: judge_people(footage, engine, show, seconds=seconds),
+            "lip-sync": lambda: judge_lips(footage, media, finder),
         }
         evidence = []
         for source, judge in sources.items():
+            media.watch.step(source, 0.9)
             try:
                 evidence.append(judge())
             except Cancelled:

@@ -14,7 +14,7 @@ from deepfake.settings import Settings
 from deepfake.types import Evidence, Status, Verdict
 
 from ..bundles import make_models, paint_face
-from ..media_files import Pixels, video_bytes
+from ..media_files import Pixels, speech, video_bytes
 
 RATE = 8
 
@@ -141,3 +141,31 @@ def test_a_missing_bundle_fails_only_its_own_evidence(tmp_path: Path) -> None:
         found = evidence_of(detector, clip((2, room(230))))
     assert (found["video"].status, found["video"].reason) == (Status.FAILED, "no_bundle")
     assert found["face"].status is Status.OK
+
+
+def talk(seconds: float, *, faces: tuple[tuple[int, int], ...] = ((1, 1),)) -> bytes:
+    """A face whose mouth opens with the loudness of what is said."""
+    sound = speech(seconds, sample_rate=16000)
+    frames = []
+    for index in range(round(25 * seconds)):
+        loud = float(np.abs(sound[640 * index : 640 * index + 640]).mean())
+        pixels = room(150, faces=faces)
+        depth = round(min(1.0, 4 * loud) * 10)
+        pixels[64 : 64 + depth, 42:55] = 10
+        frames.append(pixels)
+    return video_bytes(frames, rate=25, sound=sound, sample_rate=16000)
+
+
+def test_lips_are_compared_with_the_sound(known_detector: Detector) -> None:
+    lips = evidence_of(known_detector, talk(6.0))["lip-sync"]
+    assert lips.status is Status.OK
+    assert lips.score is None
+    assert abs(lips.details["lag_seconds"]) < 0.1
+    assert lips.details["correlation"] > 0.3
+
+
+def test_without_face_or_sound_lips_are_not_compared(known_detector: Detector) -> None:
+    faceless = evidence_of(known_detector, talk(2.0, faces=()))["lip-sync"]
+    assert (faceless.status, faceless.reason) == (Status.SKIPPED, "no_face")
+    silent = evidence_of(known_detector, clip((2, room(150))))["lip-sync"]
+    assert (silent.status, silent.reason) == (Status.SKIPPED, "no_sound")
