@@ -48,10 +48,9 @@ def read_encoding(container: Any, into: Collector) -> None:
     texts: dict[str, list[bytes]] = {"video": [], "audio": []}
     seen = {"video": 0, "audio": 0}
     times = []
-    for stream in (video, audio):
-        extra = getattr(stream and stream.codec_context, "extradata", None)
-        if extra:
-            texts[wanted[stream.index]] += _USER_DATA.findall(bytes(extra)[:_SEARCHED_BYTES])
+    for stream in filter(None, (video, audio)):
+        extra = bytes(stream.codec_context.extradata or b"")[:_SEARCHED_BYTES]
+        texts[wanted[stream.index]] += _USER_DATA.findall(extra)
     for packet in islice(container.demux(), 4 * _TIMED_PACKETS):
         kind = wanted.get(packet.stream.index)
         if kind is None or not packet.size:
