@@ -33,7 +33,7 @@ FEATURES = ("openness", "depth", "contrast", "relief", "motion")
 
 USED = ("openness", "depth", "contrast")
 """The features that :func:`measure_sync` joins."""
-INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = 0.179, -0.312, 4.572, -1.718
+INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = 0.222, -0.331, 4.475, -1.670
 """P(out of sync) at even odds is the logistic function of INTERCEPT + OF_PROMINENCE · prominence +
 OF_LENGTH · ln(seconds) + OF_BOTH · prominence · ln(seconds). ``USED`` and these are what
 ``python -m training sync`` prints.
