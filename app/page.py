@@ -56,13 +56,13 @@ def build(detector: Detector) -> gr.Blocks:
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="df-stop")
                 with gr.Accordion("Options", open=False):
                     controls = [_control(option) for option in fields(DetectOptions)]
+                tiles = _gallery()
             with gr.Column(scale=3, min_width=300):
                 shown = _html(
                     render_invitation(),
                     elem_id="df-result",
                     js_on_load="element.setAttribute('aria-live', 'polite')",
                 )
-                tiles = _gallery()
         _at_once(button.click, lambda: gr.Button(visible=True), outputs=stop)
         done = button.click(
             page_handler(detector, stops),
@@ -189,7 +189,7 @@ def _gallery() -> gr.Gallery:
         label="The most telling frames",
         visible=False,
         format="jpeg",
-        columns=3,
+        columns=2,
         height="auto",
         object_fit="contain",
         interactive=False,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import cv2
 
-from deepfake.contact_sheet import choose_grid, describe_tile, exact_clock
+from deepfake.contact_sheet import choose_grid, exact_clock
 from deepfake.exhibits import Exhibit, find_exhibits
 from deepfake.media import open_media
 from deepfake.preprocess import Pixels
@@ -60,9 +60,9 @@ def caption(exhibit: Exhibit) -> str:
     """The time of a frame, the faces framed in it and the scores at that time."""
     parts = [exact_clock(exhibit.second or 0.0), *(face.text for face in exhibit.faces)]
     named = {face.name for face in exhibit.faces}
-    rest = [score for score in exhibit.scores if score[0] not in named]
-    scores = describe_tile(Exhibit(exhibit.pixels, scores=tuple(rest)))
-    return " · ".join([*parts, *([scores] if scores else [])])
+    ordered = sorted(exhibit.scores, key=lambda item: -item[1])
+    parts += [f"{name} {score:.2f}" for name, score in ordered if name not in named]
+    return " · ".join(parts)
 
 
 def _overlay_words(exhibit: Exhibit) -> str:

@@ -36,7 +36,7 @@ CAPTION_PIXELS = 52
 ROW_PIXELS = 66
 ROW_GAP_PIXELS = 10
 AXIS_PIXELS = 34
-NAMES_PIXELS = 168
+NAMES_PIXELS = 204
 PEAKS_PIXELS = 128
 MOST_ROWS = 24
 
@@ -233,7 +233,9 @@ def _name_row(pixels: Pixels, row: Row, *, middle: int, peaks: int) -> None:
     timeline, points = row
     above = middle - 10 if points is not None else middle
     most = NAMES_PIXELS - 14
-    write_bold(pixels, timeline.name, left=MARGIN_PIXELS, middle=above, pixels_high=16)
+    write_bold(
+        pixels, timeline.name, left=MARGIN_PIXELS, middle=above, pixels_high=16, most_pixels=most
+    )
     if points is not None:
         limit = f"suspicious from {points.suspicious:.2f}"
         write(

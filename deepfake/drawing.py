@@ -74,10 +74,27 @@ def write(
     return left + text_size(shown, pixels_high=pixels_high).width
 
 
-def write_bold(pixels: Pixels, text: str, *, left: int, middle: int, pixels_high: int = 16) -> int:
+def write_bold(
+    pixels: Pixels,
+    text: str,
+    *,
+    left: int,
+    middle: int,
+    pixels_high: int = 16,
+    most_pixels: int | None = None,
+) -> int:
     """:func:`write` in a heavier stroke."""
-    write(pixels, text, left=left + 1, middle=middle, pixels_high=pixels_high)
-    return write(pixels, text, left=left, middle=middle, pixels_high=pixels_high) + 1
+    right = left
+    for place in (left + 1, left):
+        right = write(
+            pixels,
+            text,
+            left=place,
+            middle=middle,
+            pixels_high=pixels_high,
+            most_pixels=most_pixels,
+        )
+    return right + 1
 
 
 def fill(pixels: Pixels, *, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:

@@ -173,9 +173,9 @@ def choose_moments(report: Report, *, most: int) -> list[float]:
         if all(abs(second - other) > SAME_FRAME_SECONDS for other in chosen):
             chosen.append(second)
     length = max([report.media.seconds or 0.0, *(line.seconds[-1] for line in timelines)])
-    apart = length / (3 * most)
+    apart = length / (1.5 * most)
 
-    def add(second: float) -> None:
+    def add(second: float, *, apart: float) -> None:
         if len(chosen) < most and all(abs(second - other) >= apart for other in chosen):
             chosen.append(second)
 
@@ -183,13 +183,13 @@ def choose_moments(report: Report, *, most: int) -> list[float]:
     people = sorted(_all_faces(report), key=lambda face: -(face.score or 0.0))
     for face in people[: max(1, most - len(chosen) - 3)]:
         if face.second is not None:
-            add(face.second)
+            add(face.second, apart=apart / 8)
     if timelines:
         longest = max(timelines, key=lambda timeline: len(timeline.seconds))
         lowest = min(range(len(longest.scores)), key=longest.scores.__getitem__)
-        add(longest.seconds[lowest])
+        add(longest.seconds[lowest], apart=apart)
     for second in _peaks(timelines):
-        add(second)
+        add(second, apart=apart)
     return sorted(chosen)
 
 

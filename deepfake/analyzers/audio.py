@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..engine import Engine
     from ..media import Media
+    from ..progress import Watch
     from ..settings import DetectOptions
 
 MIN_SPEECH_SECONDS = 0.25
 MIN_SPEECH_SHARE = 0.1
 MIN_SPEECH_IN_MUSIC_SECONDS = 1.0
 MIN_SPEECH_IN_MUSIC_SHARE = 0.05
-WINDOWS_AT_ONCE = 128
+WINDOWS_AT_ONCE = 32
 
 
 class Sound(NamedTuple):
@@ -76,7 +77,7 @@ class Audio:
             return [skipped]
         # All windows, not ``max_windows`` of them: gaps could hide a short segment.
         starts = _keep_spoken(preprocess.starts(*sound.active), speech, preprocess)
-        scored = _score(sound, starts, bundle=bundle, engine=engine)
+        scored = _score(sound, starts, bundle=bundle, engine=engine, watch=media.watch)
         windows = WindowScores(
             seconds=tuple(start / rate for start in starts),
             scores=scored.windows,
@@ -138,13 +139,16 @@ def _keep_spoken(
     return kept or starts
 
 
-def _score(sound: Sound, starts: Sequence[int], *, bundle: Bundle, engine: Engine) -> Scored:
-    """Score the windows at ``starts``, at most 128 in memory at once."""
+def _score(
+    sound: Sound, starts: Sequence[int], *, bundle: Bundle, engine: Engine, watch: Watch
+) -> Scored:
+    """Score the windows at ``starts``, at most 32 in memory at once."""
     preprocess = bundle.preprocess
     assert isinstance(preprocess, AudioPreprocess)
     samples, (_, last), length = sound.samples, sound.active, preprocess.window_samples
     parts = []
     for index in range(0, len(starts), WINDOWS_AT_ONCE):
+        watch.step("listening", index / len(starts))
         cut = [
             preprocess.level(preprocess.fit(samples[start : min(last, start + length)]))
             for start in starts[index : index + WINDOWS_AT_ONCE]
