@@ -41,8 +41,9 @@ def find_speech(samples: Samples) -> npt.NDArray[np.bool_]:
     gain = np.float32(_LOUD / peak)
     with _lock:
         detector = _detector()
+        # reset() leaves the last samples of the sound before; silence takes their place first
+        detector.process_array(np.zeros(CHUNK_SAMPLES, np.float32))
         detector.reset()
-        detector.process_array(np.zeros(CHUNK_SAMPLES, np.float32))  # nothing of the last file
         return np.array(
             [
                 detector.process_array(gain * samples[start : start + CHUNK_SAMPLES]) > THRESHOLD
