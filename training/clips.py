@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from deepfake.bundle import Applicability
 from deepfake.clip_networks import ClipNet
+from deepfake.preprocess import ClipPreprocess
 
 from .audio_inserts import LongLogits
 from .clips_bank import Bank, BankSettings, build_bank
@@ -37,7 +38,7 @@ from .clips_fit import (
 )
 from .clips_footage import VIEWS, Clip, Stack
 from .clips_material import Material
-from .clips_test import ClipLogits, draw_pseudo, join_minutes, pseudo_auc, to_record
+from .clips_test import ClipLogits, draw_pseudo, join_minutes, pseudo_auc, to_records
 from .export import Trained
 from .manifests import data_sha256
 
@@ -58,9 +59,8 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         preprocess=material.preprocess,
         folder=output / "bank",
     )
-    trainer = Trainer(config, bank, weights=weights, output=output)
+    trainer = Trainer(config, bank, preprocess=material.preprocess, weights=weights, output=output)
     tests = Tests(material, trainer.describe, output=output)
-    face_share = float(config["face_share"])
     judged: list[ClipLogits] = []
     recordings: list[LongLogits] = []
     pseudo: list[dict[str, list[float]]] = []
@@ -69,13 +69,13 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         clips = [clip for clip in material.clips if clip.fold == fold]
         judged += [tests.judge(network, clip, view=view) for clip in clips for view in VIEWS]
         pseudo += [tests.judge_pseudo(network, clip) for clip in clips if not clip.item.label]
-        recordings += join_minutes(judged, fold=fold, face_share=face_share, seed=fold)
+        recordings += join_minutes(judged, fold=fold, seed=fold)
     return Trained(
         network=trainer.network(None),
         network_name=NETWORK,
         network_options=dict(config["network"]),
         preprocess=material.preprocess,
-        records=[to_record(one, face_share=face_share) for one in judged if len(one.logits)],
+        records=[record for one in judged for record in to_records(one)],
         recordings=recordings,
         limits=Applicability(**config["limits"]),
         facts={
@@ -87,7 +87,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             "wall_seconds": round(_add_time(output, time.monotonic() - started)),
             "machine": f"{platform.machine()} CPU, {config['threads']} thread",
             "folds": ["+".join(sources) for sources in config["folds"]],
-            "face_share": face_share,
+            "share of couples with generated clips": trainer.settings.generated,
             "AUC on pseudo-fakes of left-out clips": pseudo_auc(pseudo),
             "tried": config.get("tried", []),
         },
@@ -97,12 +97,20 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
 class Trainer:
     """Networks by the fold that they never saw (None: all data), fitted once and then read."""
 
-    def __init__(self, config: dict[str, Any], bank: Bank, *, weights: Path, output: Path) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        bank: Bank,
+        *,
+        preprocess: ClipPreprocess,
+        weights: Path,
+        output: Path,
+    ) -> None:
         self.options: dict[str, int | bool] = config["network"]
         self.settings = FitSettings(**config["fit"])
         self.bank, self.weights, self.output = bank, weights, output
         blank = new_network(self.options, weights=weights)
-        self.describe = open_describer(blank, path=output / "describer.onnx")
+        self.describe = open_describer(blank, preprocess=preprocess, path=output / "describer.onnx")
         self.described = describe_bank(bank, self.describe, path=output / "described.npy")
 
     def network(self, fold: int | None) -> ClipNet:
@@ -112,7 +120,7 @@ class Trainer:
         if stored.exists():
             network.load_state_dict(load_file(stored))
             return network.eval()
-        couples = self.bank.without(fold)
+        couples = self.bank.without(fold, generated=self.settings.generated)
         network = fit(
             network,
             self.bank,

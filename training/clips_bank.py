@@ -20,7 +20,7 @@ from tqdm import tqdm
 from deepfake.preprocess import ClipPreprocess, Pixels
 
 from .clips_camera import move_camera
-from .clips_fakes import Maker
+from .clips_fakes import METHODS, Maker
 from .clips_footage import TAKE_FRAMES, TAKE_RATE, Clip
 from .clips_history import History
 
@@ -57,10 +57,25 @@ class Bank:
     folds: npt.NDArray[np.int64]
     methods: tuple[str, ...]
 
-    def without(self, fold: int | None, *, method: str = "") -> npt.NDArray[np.int64]:
-        """Couples of which neither burst belongs to ``fold`` (None: all), none by ``method``."""
+    @property
+    def kinds(self) -> npt.NDArray[np.str_]:
+        """Of each couple: ``pseudo``, ``still`` or ``generated`` (couples,)."""
+        kinds = [
+            name if name == "still" else "pseudo" if name in METHODS else "generated"
+            for name in self.methods
+        ]
+        return np.array(kinds)
+
+    def without(
+        self, fold: int | None, *, generated: float = 1.0, method: str = ""
+    ) -> npt.NDArray[np.int64]:
+        """Couples of which neither burst belongs to ``fold`` (None: all), none by ``method``, and
+        of those with a generated clip only a share, the same ones each time.
+        """
         seen = (self.folds != (-2 if fold is None else fold)).all(axis=1)
-        return np.flatnonzero(seen & np.array([name != method for name in self.methods]))
+        other = np.array([name != method for name in self.methods])
+        few = np.random.default_rng(5).random(len(self.methods)) < generated
+        return np.flatnonzero(seen & other & (few | (self.kinds != "generated")))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,16 @@ from .image_decoders import UPSAMPLERS, DecoderFamily
 Stack = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
 Maker = Callable[..., Stack]
+METHODS = (
+    "flicker",
+    "frozen",
+    "splice",
+    "interpolated",
+    "animated",
+    "wobble",
+    "decoder",
+    "autoencoder",
+)
 
 
 def flicker(burst: Stack, rng: np.random.Generator, *, face: bool) -> Stack:
@@ -168,16 +178,12 @@ def reconstruct(
 
 def make_makers(family: DecoderFamily, autoencoder: Autoencoder) -> dict[str, Maker]:
     """All makers by the name of what they imitate."""
-    return {
-        "flicker": flicker,
-        "frozen": freeze,
-        "splice": splice,
-        "interpolated": interpolate,
-        "animated": animate,
-        "wobble": wobble,
-        "decoder": partial(redecode, family=family),
-        "autoencoder": partial(reconstruct, autoencoder=autoencoder),
-    }
+    decode, rebuild = (
+        partial(redecode, family=family),
+        partial(reconstruct, autoencoder=autoencoder),
+    )
+    makers = (flicker, freeze, splice, interpolate, animate, wobble, decode, rebuild)
+    return dict(zip(METHODS, makers, strict=True))
 
 
 def draw_region(rng: np.random.Generator, *, face: bool) -> npt.NDArray[np.float64]:

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from deepfake.clip_networks import ClipNet
+from deepfake.preprocess import ClipPreprocess
 
 from .clips_bank import Bank
 from .export import export_onnx
@@ -31,7 +32,8 @@ Describe = Callable[[Stack], Floats]
 @dataclass(frozen=True)
 class FitSettings:
     """``contrast`` weighs the loss on the difference between the two logits of a couple, which no
-    content can lower; ``average`` is the decay of the running average of the weights that is kept.
+    content can lower; ``average`` is the decay of the running average of the weights that is kept;
+    ``generated`` is the share of the couples with a generated clip that is trained on.
     """
 
     epochs: int
@@ -41,6 +43,7 @@ class FitSettings:
     smoothing: float = 0.1
     contrast: float = 0.5
     average: float = 0.99
+    generated: float = 1.0
     seed: int = 1
 
 
@@ -68,11 +71,15 @@ def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1)
     return network.eval()
 
 
-def open_describer(network: ClipNet, *, path: Path) -> Describe:
+def open_describer(network: ClipNet, *, preprocess: ClipPreprocess, path: Path) -> Describe:
     """What describes bursts (n, frames, side, side, 3) by the trunk (n, frames, features) in
-    float32; differences of frames would drown in the rounding of bfloat16.
+    float32; differences of frames would drown in the rounding of bfloat16. Its graph is kept in
+    ``path``.
     """
-    export_onnx(Describer(network).eval(), np.zeros((2, 8, 3, 128, 128), np.float32), path)
+    side = preprocess.side_pixels
+    if not path.exists():
+        batch = np.zeros((2, preprocess.frames, 3, side, side), np.float32)
+        export_onnx(Describer(network).eval(), batch, path)
     runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(path, "CPU", runtime)
 

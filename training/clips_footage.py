@@ -23,7 +23,7 @@ from deepfake.decode_video import to_pixels
 from deepfake.faces import MIN_SIDE_PIXELS, Finder, overlaps
 from deepfake.preprocess import ClipPreprocess, Pixels
 
-from .frames import PAIRED, recompress_video
+from .frames import recompress_video
 from .manifests import Item, read_manifest
 
 KINDS = ("frame", "face")
@@ -37,6 +37,7 @@ MOST_BURSTS = 12
 CUT_LEVELS = 30.0
 VIEWS: dict[str, dict[str, int]] = {
     "clean": {},
+    "crf_23": {"crf": 23},
     "crf_32": {"crf": 32},
     "crf_40_360p": {"crf": 40, "most_height": 360},
 }
@@ -46,19 +47,17 @@ Stack = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of the material; ``fold`` is the one that it is held out in."""
+    """One clip of the material; ``fold`` is the one that it is held out in, ``group`` names the
+    sources that are held out together there.
+    """
 
     item: Item
     fold: int
+    group: str = ""
 
     @property
     def path(self) -> str:
         return self.item.facts["path"]
-
-    @property
-    def group(self) -> str:
-        """The sources that are held out together with this one."""
-        return PAIRED.get(self.item.source, self.item.source)
 
 
 class Bursts(NamedTuple):
@@ -78,7 +77,8 @@ def read_clips(folder: Path, *, folds: Sequence[Sequence[str]]) -> list[Clip]:
     for item in read_manifest(folder, source_column="system"):
         if item.source not in places:
             raise ValueError(f"source {item.source!r}: in no fold; add it to the configuration")
-        clips.append(Clip(item, places[item.source]))
+        fold = places[item.source]
+        clips.append(Clip(item, fold, "+".join(folds[fold])))
     return clips
 
 

@@ -19,7 +19,9 @@ from .clips_footage import HOP_SECONDS, KINDS, TAKE_MARGIN, TAKE_RATE, TAKE_SIDE
 from .metrics import auc
 from .records import FileLogits
 
-TAKES_PER_CLIP = 3
+TAKES_PER_CLIP = 2
+UNTESTED = ("autoencoder",)
+"""Makers that are too slow to be tested on every clip."""
 MINUTES_PER_FOLD = 60
 
 
@@ -35,39 +37,39 @@ class ClipLogits:
     seconds: npt.NDArray[np.float64]
     kinds: npt.NDArray[np.int64]
 
-    def moments(self, *, face_share: float) -> list[float]:
-        """One logit for each second: that of the whole picture, or, where a face was followed, its
-        mean with that of the face by ``face_share``.
+    def part(self, kind: str) -> tuple[float, ...]:
+        """The logits of the whole picture (``frame``) or of the followed ``face``, in the order of
+        time.
         """
-        made = []
-        for second in np.unique(self.seconds):
-            here = self.seconds == second
-            frame = float(self.logits[here & (self.kinds == KINDS.index("frame"))][0])
-            faces = self.logits[here & (self.kinds == KINDS.index("face"))]
-            share = face_share if len(faces) else 0.0
-            made.append((1 - share) * frame + share * float(faces.mean() if len(faces) else 0))
-        return made
+        chosen = self.logits[self.kinds == KINDS.index(kind)]
+        return tuple(round(float(logit), 5) for logit in chosen)
 
 
-def to_record(judged: ClipLogits, *, face_share: float) -> FileLogits:
-    """A clip as the record that calibration reads."""
+def to_records(judged: ClipLogits) -> list[FileLogits]:
+    """A clip as the records that calibration reads: its picture and, where there is one, its face
+    are judged apart, as in use.
+    """
     clip = judged.clip
-    return FileLogits(
-        path=clip.path,
-        label=clip.item.label,
-        source=clip.item.source,
-        group=clip.group,
-        fold=clip.fold,
-        view=judged.view,
-        logits=tuple(round(value, 5) for value in judged.moments(face_share=face_share)),
-    )
+    return [
+        FileLogits(
+            path=clip.path if kind == "frame" else f"{clip.path} ({kind})",
+            label=clip.item.label,
+            source=clip.item.source,
+            group=clip.group,
+            fold=clip.fold,
+            view=judged.view,
+            logits=judged.part(kind),
+        )
+        for kind in KINDS
+        if judged.part(kind)
+    ]
 
 
 def draw_pseudo(
     takes: Sequence[Take], makers: Mapping[str, Maker], *, preprocess: ClipPreprocess, seed: int
 ) -> dict[str, Stack]:
-    """Bursts of at most three takes of a genuine clip, as they are (``genuine``) and by every
-    maker: (bursts, frames, side, side, 3), with no history.
+    """Bursts of at most two takes of a genuine clip, as they are (``genuine``) and by every maker
+    but the untested: (bursts, frames, side, side, 3), with no history.
     """
     chosen = [takes[i] for i in np.linspace(0, len(takes) - 1, TAKES_PER_CLIP).round().astype(int)]
     chosen = list(dict.fromkeys(chosen))
@@ -77,8 +79,8 @@ def draw_pseudo(
     for take in chosen:
         burst = take.frames()[np.arange(preprocess.frames) * step]
         made.setdefault("genuine", []).append(_crop(burst, face=take.face, preprocess=preprocess))
-        for method, make in makers.items():
-            fake = make(burst, rng, face=take.face)
+        for method in [name for name in makers if name not in UNTESTED]:
+            fake = makers[method](burst, rng, face=take.face)
             made.setdefault(method, []).append(_crop(fake, face=take.face, preprocess=preprocess))
     return {method: np.stack(bursts) for method, bursts in made.items()}
 
@@ -107,20 +109,18 @@ def pseudo_auc(logits: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, flo
     return table
 
 
-def join_minutes(
-    judged: Sequence[ClipLogits], *, fold: int, face_share: float, seed: int
-) -> list[LongLogits]:
-    """Minutes of genuine clips of one source of ``fold``, every other one with three seconds of a
-    left-out system.
+def join_minutes(judged: Sequence[ClipLogits], *, fold: int, seed: int) -> list[LongLogits]:
+    """Minutes of the pictures of genuine clips of one source of ``fold``, every other one with
+    three seconds of a left-out system.
 
     A burst lies within one shot and begins every second, so that the bursts of joined clips are
     those of the clips one after the other.
     """
-    moments: dict[tuple[int, str], list[list[float]]] = {}
+    moments: dict[tuple[int, str], list[tuple[float, ...]]] = {}
     for one in judged:
-        if one.clip.fold == fold and one.view == "clean":
+        if one.clip.fold == fold and one.view == "clean" and one.part("frame"):
             clips = moments.setdefault((one.clip.item.label, one.clip.item.source), [])
-            clips.append(one.moments(face_share=face_share))
+            clips.append(one.part("frame"))
     genuine = {source: clips for (label, source), clips in moments.items() if not label}
     fakes = {source: clips for (label, source), clips in moments.items() if label}
     made = []
