@@ -175,15 +175,14 @@ def choose_moments(report: Report, *, most: int) -> list[float]:
     length = max([report.media.seconds or 0.0, *(line.seconds[-1] for line in timelines)])
     apart = length / (1.5 * most)
 
-    def add(second: float, *, apart: float) -> None:
-        if len(chosen) < most and all(abs(second - other) >= apart for other in chosen):
+    def add(second: float, *, apart: float, limit: int = most) -> None:
+        if len(chosen) < limit and all(abs(second - other) >= apart for other in chosen):
             chosen.append(second)
 
     del chosen[most:]
-    people = sorted(_all_faces(report), key=lambda face: -(face.score or 0.0))
-    for face in people[: max(1, most - len(chosen) - 3)]:
+    for face in sorted(_all_faces(report), key=lambda face: -(face.score or 0.0)):
         if face.second is not None:
-            add(face.second, apart=apart / 8)
+            add(face.second, apart=apart / 8, limit=max(1, most - 3))
     if timelines:
         longest = max(timelines, key=lambda timeline: len(timeline.seconds))
         lowest = min(range(len(longest.scores)), key=longest.scores.__getitem__)
