@@ -129,8 +129,9 @@ class Bundle:
     """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``.
 
     For a ``face-finder`` a score is P(face), and all points are the least score of a face that is
-    kept. ``frames_calibration`` reads the pooled log-odds of a video's frames (see
-    ``deepfake.analyzers.video``), for a bundle that was calibrated for video as well.
+    kept. ``frames_calibration`` reads, of the ``image`` bundle, the pooled log-odds of a
+    video's frames, and of the ``video`` bundle the sum of its own log-odds and theirs (see
+    ``deepfake.analyzers.video``).
     """
 
     name: str

@@ -40,7 +40,14 @@ class Policy:
         default_factory=lambda: OperatingPoints(authentic=0.1, suspicious=0.5, synthetic=1.0)
     )
     cautions: frozenset[str] = frozenset(
-        {"graphic_not_photo", "clipped", "too_noisy", "music", "not_calibrated_for_video"}
+        {
+            "graphic_not_photo",
+            "clipped",
+            "too_noisy",
+            "music",
+            "not_calibrated_for_video",
+            "too_few_frames",
+        }
     )
 
 

@@ -13,7 +13,7 @@ from .. import explain
 from ..engine import Scored
 from ..errors import Cancelled, DeepfakeError
 from ..faces import open_finder
-from ..footage import BURST_SECONDS, Footage, watch
+from ..footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, watch
 from ..occlusion import face_heatmap
 from ..timeline import WindowScores, clock, find_segments, name_segments
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
@@ -48,9 +48,9 @@ class Part(NamedTuple):
 
 
 class Video:
-    """Evidence from one pass over the pictures: ``video`` (motion, of the whole picture and of
-    every person), ``frames`` (single frames as pictures) and ``face`` (every person by their faces,
-    never mixed), each with its timelines; and ``lip-sync``, from a second look at one person.
+    """Evidence from one pass over the pictures: ``video`` (was the clip generated? by its motion
+    and its single frames together) and ``face`` (was a person replaced? every person alone), each
+    with its timelines; and ``lip-sync``, from a second look at one person.
     """
 
     name = "video"
@@ -65,8 +65,7 @@ class Video:
             media.info.seconds or 0.0, footage.bursts[-1].second if footage.bursts else 0.0
         )
         sources: dict[str, Callable[[], Evidence]] = {
-            "video": lambda: judge_motion(footage, engine, seconds=seconds),
-            "frames": lambda: judge_frames(footage, engine, show),
+            "video": lambda: judge_pictures(footage, engine, show, seconds=seconds),
             "face": lambda: judge_people(footage, engine, show, seconds=seconds),
             "lip-sync": lambda: judge_lips(footage, media, finder),
         }
@@ -111,6 +110,41 @@ class _Show:
             return ()
         bundle = self._engine.bundle("face")
         return (face_heatmap(self._engine, bundle, pixels, face, name=name, second=second),)
+
+
+def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: float) -> Evidence:
+    """Motion and single frames as one: the sum of their log-odds, whose calibration allows for what
+    they have in common. Where only one of the two could be judged, that alone.
+    """
+    motion = judge_motion(footage, engine, seconds=seconds)
+    frames = judge_frames(footage, engine, show)
+    if motion.score is None or frames.score is None:
+        return frames if motion.score is None else motion
+    bundle, caution = engine.bundle("video"), frames.reason
+    calibration = bundle.frames_calibration
+    if calibration is None:
+        caution = "not_calibrated_for_video"
+        calibration = replace(bundle.calibration, slope=0.5, intercept=0.0)
+    odds = [math.log(score / (1 - score)) for score in (motion.score, frames.score)]
+    score = calibration.probability(sum(odds))
+    places = str(motion.details["places"]) if score >= calibration.points.suspicious else ""
+    where = f"the motion and the frames {places}".rstrip()
+    return Evidence(
+        source="video",
+        status=Status.OK,
+        reason=caution,
+        claim=word_score(score, calibration.points, where=where, caution=caution),
+        score=score,
+        interval=calibration.interval(np.array([sum(odds)], np.float32)),
+        points=calibration.points,
+        timelines=(*motion.timelines, *frames.timelines),
+        heatmaps=frames.heatmaps,
+        details={
+            **motion.details,
+            "motion_score": round(motion.score, 4),
+            "frames_score": round(frames.score, 4),
+        },
+    )
 
 
 def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> Evidence:
@@ -167,7 +201,7 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
     bundle = engine.bundle("image")
     scored = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
     if not scored:
-        return skip("frames", "image_too_small")
+        return skip("video", "image_too_small")
     pooled = pool_frames([result.score for _, result in scored])
     calibration, caution = bundle.frames_calibration, None
     if calibration is None:
@@ -180,9 +214,9 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
         scores=tuple(result.score for _, result in scored),
     )
     return Evidence(
-        source="frames",
+        source="video",
         status=Status.OK,
-        reason=caution,
+        reason=caution or ("too_few_frames" if footage.frames < FRAMES_PER_BURST // 2 else None),
         claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
         score=score,
         interval=calibration.interval(np.array([pooled], np.float32)),
@@ -227,9 +261,9 @@ def _judge_parts(
     segments = find_segments(
         shown, windows, limit=calibration.points.suspicious, seconds=max(seconds, BURST_SECONDS)
     )
+    places = name_segments(segments, shown) or _stretch(shown, seconds)
     where = f"the {name}" if source == "video" else name
     if score >= calibration.points.suspicious:
-        places = name_segments(segments, shown) or _stretch(shown, seconds)
         where = f"{where} {places}".rstrip()
     return Evidence(
         source=source,
@@ -242,6 +276,7 @@ def _judge_parts(
         details={
             "bundle": bundle.name,
             "bursts": sum(len(part.bursts) for part in parts),
+            "places": places,
             "segments": [
                 {"start": round(s.start, 2), "end": round(s.end, 2), "score": round(s.score, 3)}
                 for s in segments

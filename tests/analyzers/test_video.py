@@ -60,11 +60,13 @@ def span_detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector
 
 def test_one_pass_gives_motion_frames_and_faces(known_detector: Detector) -> None:
     found = evidence_of(known_detector, clip((3, room(230))))
-    for source in ("video", "frames", "face"):
+    for source in ("video", "face"):
         assert found[source].status is Status.OK
         assert found[source].score is not None
         assert found[source].score > 0.8
-    assert [line.name for line in found["video"].timelines] == ["motion"]
+    assert [line.name for line in found["video"].timelines] == ["motion", "frames"]
+    assert found["video"].details["motion_score"] > 0.8
+    assert found["video"].reason == "not_calibrated_for_video"
     assert found["face"].timelines[0].seconds == pytest.approx((0.0, 1.0, 2.0), abs=0.01)
     assert found["face"].timelines[0].window_seconds == BURST_SECONDS
     (track,) = found["face"].details["tracks"]
@@ -115,8 +117,8 @@ def test_without_a_face_the_reason_is_told(known_detector: Detector) -> None:
 def test_one_frame_has_no_motion(known_detector: Detector) -> None:
     report = known_detector.detect(video_bytes([room(230)], rate=RATE))
     found = {item.source: item for item in report.evidence}
-    assert found["video"].reason == "too_few_frames"
-    assert found["frames"].status is Status.OK
+    assert found["video"].reason == "not_calibrated_for_video"
+    assert [line.name for line in found["video"].timelines] == ["frames"]
     assert report.verdict is not Verdict.AUTHENTIC
 
 
@@ -127,7 +129,7 @@ def test_heat_maps_lie_on_the_frames_they_are_about(known_detector: Detector) ->
     assert face.name == "face 1"
     assert face.second == pytest.approx(2.0, abs=0.01)
     assert face.box == pytest.approx((16, 16, 80, 80), abs=1)
-    (frame,) = found["frames"].heatmaps
+    (frame,) = found["video"].heatmaps
     assert frame.second == pytest.approx(2.0, abs=0.01)
     assert frame.box is None
 
