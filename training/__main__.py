@@ -28,8 +28,9 @@ examples:
   python -m training compare training/configs/audio-compare.toml --data DATA --weights WEIGHTS
       trains other networks on one fold of a bundle's run and prints their accuracy on it
   python -m training video
-      prints what a user is told about clips whose system and genuine source no model saw, from
-      the runs of face-1, video-1 and frames: motion, frames and faces alone and fused
+      fits how the motion and the frames of a clip are read together and prints what a user is
+      told about clips whose system and genuine source no model saw, from the runs of face-1,
+      video-1 and frames
   python -m training sync --data DATA
       prints how well lip motion and speech tell genuine clips from shifted sound
   python -m training frames --data DATA
@@ -55,9 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
     frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
-    frames.add_argument("--models", type=Path, default=Path("models"), help="where bundles are")
     video = commands.add_parser("video", help="print what a user is told about left-out clips")
     video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
+    for command in (frames, video):
+        command.add_argument(
+            "--models", type=Path, default=Path("models"), help="where bundles are"
+        )
     sync = commands.add_parser("sync", help="print the power of lip motion against speech")
     for command in (frames, sync):
         command.add_argument("--data", type=Path, required=True, help="folder with video/")
@@ -169,15 +173,33 @@ def run_frames(options: argparse.Namespace) -> None:
 
 
 def run_video(options: argparse.Namespace) -> None:
-    """Print and store what a user is told about clips of left-out sources."""
+    """Fit how motion and frames are read together, store it in the video bundle, and print and
+    store what a user is told about clips of left-out sources.
+    """
+    from dataclasses import replace
+
+    from deepfake.bundle import Bundle
+
+    from .card import add_part
     from .export import metrics_to_dict
     from .video import fused_tables, read_clips, tabulate_clips
 
     face, video = options.bundles
-    sources, fused = tabulate_clips(read_clips(options.runs, face=face, video=video))
-    print(fused_tables(sources, fused))
-    text = json.dumps(metrics_to_dict(sources=sources, views=fused), indent=2)
-    (options.runs / video / "clips.json").write_text(text + "\n", encoding="utf-8")
+    rows, calibration = read_clips(options.runs, face=face, video=video)
+    sources, fused = tabulate_clips(rows)
+    bundle = Bundle.read(options.models / video)
+    tables = fused_tables(sources, fused)
+    metrics = {**bundle.metrics, **metrics_to_dict(clips=sources, clip_views=fused)}
+    replace(bundle, frames_calibration=calibration, metrics=metrics).write(bundle.folder)
+    add_part(
+        bundle,
+        title="Motion, frames and faces together",
+        text="What a user is told, from models and calibrations that saw neither the clip's system "
+        f"nor its genuine source (`python -m training video` prints this, with {face} for the "
+        "faces). There are few clips and few sources, so read the numbers with care.",
+        tables=tables,
+    )
+    print(tables)
 
 
 def evaluate_run(config: dict[str, Any], *, output: Path) -> None:

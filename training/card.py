@@ -175,21 +175,22 @@ on long files is set by the other folds. "Located" is about the highest span of 
 
 
 def add_frames(bundle: Bundle, *, sources: Sequence[SourceRow], views: Sequence[ViewRow]) -> None:
-    """Add (or replace) the part about video frames at the end of the bundle's card."""
-    path = bundle.folder / "README.md"
-    before = path.read_text(encoding="utf-8").split("\n## Video frames")[0].rstrip("\n")
-    part = f"""
-
-## Video frames
-
+    """Add (or replace) the part about video frames in the bundle's card."""
+    text = """\
 How the scores of a clip's frames are read is calibrated apart, on clips that the network never saw;
 every source below is judged by a fit without it (`python -m training frames --data DATA` prints
-this). There are few clips and few sources, so read the numbers with care.
+this). There are few clips and few sources, so read the numbers with care."""
+    tables = (
+        f"{view_table(views)}\n{source_table(sources, label=1)}\n{source_table(sources, label=0)}"
+    )
+    add_part(bundle, title="Video frames", text=text, tables=tables)
 
-{view_table(views)}
-{source_table(sources, label=1)}
-{source_table(sources, label=0)}"""
-    path.write_text(before + part, encoding="utf-8")
+
+def add_part(bundle: Bundle, *, title: str, text: str, tables: str) -> None:
+    """Add (or replace) a last part of the bundle's card."""
+    path = bundle.folder / "README.md"
+    before = path.read_text(encoding="utf-8").split(f"\n## {title}")[0].rstrip("\n")
+    path.write_text(f"{before}\n\n## {title}\n\n{text}\n\n{tables}", encoding="utf-8")
 
 
 def plot_evaluation(records: Sequence[FileLogits], *, top_fraction: float, folder: Path) -> None:

@@ -33,12 +33,13 @@ from .face_bank import BankSettings, FaceDrawer
 from .face_data import Portrait, read_items, read_portraits
 from .face_fakes import Forger
 from .face_scenery import read_scenery
-from .face_views import View, view_clips, view_portraits, view_swaps
+from .face_views import CLIP_VIEWS, View, view_clips, view_portraits, view_swaps
 from .image import read_times, timed
 from .image_bank import Bank, build_bank
 from .image_decoders import UPSAMPLERS, train_decoders
 from .image_fit import Chosen, FitSettings, fit, load_stages, low_features, store_network
 from .manifests import data_sha256
+from .metrics import auc
 from .records import FileLogits, read_records, write_records
 
 NETWORK = "face_net"
@@ -102,12 +103,14 @@ def train(
                 views = view_fold(portraits, drawer, fold=fold, config=config)
                 write_records(path, score(network, views, preprocess=preprocess, output=output))
         records += read_records(path)
+    outside: list[str] = config.get("outside", [])
+    judged = [r for r in records if r.source not in outside and r.view not in CLIP_VIEWS]
     return Trained(
         network=trainer.network(None).to(memory_format=torch.contiguous_format),
         network_name=NETWORK,
         network_options=dict(config["network"]),
         preprocess=preprocess,
-        records=records,
+        records=judged,
         limits=Applicability(**config["limits"]),
         facts={
             "seed": trainer.settings.seed,
@@ -122,9 +125,22 @@ def train(
             "machine": f"{platform.machine()} CPU, {config['threads']} thread",
             "folds": ["+".join(sources) for sources in folds],
             "methods_left_out": [f"{name}: fold {fold}" for name, fold in drawer.left_out.items()],
+            "outside": compare_outside(records, sources=outside),
             "tried": config.get("tried", []),
         },
     )
+
+
+def compare_outside(records: Sequence[FileLogits], *, sources: Sequence[str]) -> list[str]:
+    """AUC of fakes that the calibration leaves out, against the genuine faces of their fold."""
+    lines = []
+    for source, view in dict.fromkeys((r.source, r.view) for r in records if r.source in sources):
+        mine = [r for r in records if (r.source, r.view) == (source, view)]
+        genuine = [r for r in records if (r.label, r.fold, r.view) == (0, mine[0].fold, view)]
+        labels = np.array([1.0] * len(mine) + [0.0] * len(genuine))
+        value = auc(labels, np.array([r.logits[0] for r in (*mine, *genuine)]))
+        lines.append(f"{source}, {view}: {len(mine)} faces, AUC {value:.2f}")
+    return lines
 
 
 def make_forger(

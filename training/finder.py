@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,12 @@ def make_bundle(
         records=[],
         limits=Applicability(min_side_pixels=32),
         facts={
-            "seed": config["fit"]["seed"],
+            "seed": "; ".join(str(chosen["fit"]["seed"]) for chosen in config["rounds"]),
             "data_sha256": data_sha256(items),
             "files": len({scene.path for scene in scenes}),
             "pictures_and_frames": {name: len(part) for name, part in parts.items()},
             "teacher": f"YuNet-s ({TEACHER}), scores from 0.3, sure from 0.75 at two scales",
-            "steps": config["fit"]["steps"],
+            "steps": "; ".join(str(chosen["fit"]["steps"]) for chosen in config["rounds"]),
             "parameters": sum(value.numel() for value in network.parameters()),
             "test": "; ".join(config["test"]),
             "validation": "; ".join(config["validation"]),
@@ -99,8 +100,9 @@ def make_bundle(
 
 def evaluate(output: Path) -> None:
     """Print the tables of the run in ``output`` and store them as ``metrics.json``."""
-    least = float(json.loads((output / "least.json").read_text(encoding="utf-8")))
-    detections = read_detections(output / "detections.jsonl")
+    measured = json.loads((output / "measured.json").read_text(encoding="utf-8"))
+    least = float(measured["least"])
+    detections = read_detections(output / measured["detections"])
     metrics = measure([one for one in detections if one.part == "test"], least=least)
     print_tables(metrics, least=least)
     text = json.dumps(metrics, indent=2, ensure_ascii=False)
@@ -108,14 +110,20 @@ def evaluate(output: Path) -> None:
 
 
 def train(config: dict[str, Any], scenes: Sequence[Scene], *, output: Path) -> FaceFinder:
-    """The network fitted to ``scenes``, read where it has been before."""
-    stored = output / "network.safetensors"
-    if not stored.exists():
-        drawer = SceneDrawer(scenes, SceneSettings(**config["scenes"]))
-        settings = FitSettings(**config["fit"])
-        fit = Fit(config["network"], drawer, settings)
-        store(fit.run(output / "network.checkpoint"), stored)
-    return load(config["network"], stored)
+    """The network fitted to ``scenes`` round by round, each from the weights of the one before;
+    rounds that were done are read.
+    """
+    network: FaceFinder | None = None
+    for number, chosen in enumerate(config["rounds"], start=1):
+        stored = output / f"network-{number}.safetensors"
+        if not stored.exists():
+            settings = SceneSettings(weights=config["weights"], **chosen["scenes"])
+            drawer = SceneDrawer(scenes, settings)
+            fit = Fit(config["network"], drawer, FitSettings(**chosen["fit"]), start=network)
+            store(fit.run(stored.with_suffix(".checkpoint")), stored)
+        network = load(config["network"], stored)
+    assert network is not None
+    return network
 
 
 def split(scenes: Sequence[Scene], config: dict[str, Any]) -> dict[str, list[Scene]]:
@@ -145,14 +153,17 @@ def calibration_at(least: float) -> Calibration:
 
 
 def _measure(bundle: Bundle, parts: dict[str, list[Scene]], *, output: Path) -> Bundle:
-    """The bundle with its least score and metrics, both from its own exported weights."""
-    stored = output / "detections.jsonl"
-    detections = [
-        one for part in ("validation", "test") for one in detect_all(bundle, parts[part], part=part)
-    ]
-    write_detections(stored, detections)
+    """The bundle with its least score and metrics, both from its own exported weights; what these
+    found is kept under their hash.
+    """
+    stored = output / f"detections-{bundle.files['model.safetensors']['sha256'][:12]}.jsonl"
+    if not stored.exists():
+        found = (detect_all(bundle, parts[part], part=part) for part in ("validation", "test"))
+        write_detections(stored, chain.from_iterable(found))
+    detections = read_detections(stored)
     least = choose_least([one for one in detections if one.part == "validation"])
-    (output / "least.json").write_text(f"{least}\n", encoding="utf-8")
+    measured = json.dumps({"least": least, "detections": stored.name})
+    (output / "measured.json").write_text(measured + "\n", encoding="utf-8")
     tested = [one for one in detections if one.part == "test"]
     draw_false_positives(tested, parts["test"], least=least, path=output / "false_positives.png")
     metrics = measure(tested, least=least)
@@ -165,6 +176,6 @@ def _add_times(output: Path, seconds: dict[str, float]) -> dict[str, float]:
     """Wall times of all runs so far: a step that was found done adds nothing to speak of."""
     path = output / "seconds.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    times = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
+    times = before | {name: before.get(name, 0.0) + value for name, value in seconds.items()}
     path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
     return times

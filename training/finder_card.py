@@ -72,7 +72,7 @@ Made by `python -m training bundle {config} --data DATA --weights WEIGHTS`.
 ## Least score
 
 A face is kept from a score of {bundle.calibration.points.synthetic:.2f}: the least, in steps of
-0.01, with which the validation sources get at most 0.02 false positives a picture over all views.
+0.01, with which the validation sources get at most 0.035 false positives a picture over all views.
 The score is the network's own estimate of how well its box fits, not a calibrated probability.
 
 ## Accuracy

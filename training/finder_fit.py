@@ -26,8 +26,9 @@ STEPS_PER_CHECKPOINT = 200
 @dataclass(frozen=True)
 class FitSettings:
     """``canvases`` are height, width and how many scenes of that size make a batch; every step
-    draws one of them. ``rate`` is the highest learning rate, ``average`` the decay of the running
-    average of the weights, which is what is kept.
+    draws one of them. ``rate`` is the highest learning rate, reached after the share ``warm_up``
+    of the steps and left after the share ``hold``, ``average`` the decay of the running
+    average of the weights, which is what is kept, ``landmarks`` the weight of their loss.
     """
 
     steps: int
@@ -35,7 +36,9 @@ class FitSettings:
     rate: float = 3e-3
     weight_decay: float = 0.01
     warm_up: float = 0.05
+    hold: float = 0.05
     average: float = 0.998
+    landmarks: float = 1.0
     seed: int = 1
 
 
@@ -44,10 +47,19 @@ class Fit:
     run is the same run.
     """
 
-    def __init__(self, options: dict[str, Any], drawer: SceneDrawer, settings: FitSettings) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        drawer: SceneDrawer,
+        settings: FitSettings,
+        *,
+        start: FaceFinder | None = None,
+    ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.drawer = settings, drawer
         self.network = FaceFinder(**options).to(memory_format=torch.channels_last)
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
@@ -55,13 +67,6 @@ class Fit:
         )
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            settings.rate,
-            total_steps=settings.steps + 1,
-            pct_start=settings.warm_up,
-            cycle_momentum=False,
         )
         self.losses = [
             MapLoss(rows=height, columns=width) for height, width, _ in settings.canvases
@@ -89,6 +94,8 @@ class Fit:
 
     def step(self, number: int) -> tuple[float, float, float]:
         """One step; the parts of its loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(number, self.settings)
         rng = np.random.default_rng([self.settings.seed, number])
         kind = int(rng.integers(len(self.settings.canvases)))
         height, width, count = self.settings.canvases[kind]
@@ -99,10 +106,9 @@ class Fit:
             maps = self.network(batch)
         losses = self.losses[kind](maps.float(), targets)
         self.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total(landmarks=self.settings.landmarks).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
-        self.schedule.step()
         self.average.update_parameters(self.network)
         return losses.values()
 
@@ -111,7 +117,6 @@ class Fit:
             "network": self.network,
             "average": self.average,
             "optimiser": self.optimiser,
-            "schedule": self.schedule,
         }
 
     def _save(self, path: Path, step: int) -> None:
@@ -128,6 +133,15 @@ class Fit:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         return int(state["step"])
+
+
+def rate_at(step: int, settings: FitSettings) -> float:
+    """The learning rate: up along a cosine, held, and down along one to nothing."""
+    warm, held = settings.warm_up * settings.steps, settings.hold * settings.steps
+    if step < warm:
+        return settings.rate * (0.04 + 0.48 * (1 - float(np.cos(np.pi * step / warm))))
+    left = max(0.0, (step - held) / max(1.0, settings.steps - held))
+    return settings.rate * 0.5 * (1 + float(np.cos(np.pi * left)))
 
 
 def to_batch(pictures: Sequence[Pixels]) -> torch.Tensor:

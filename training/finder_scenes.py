@@ -24,10 +24,12 @@ LEAST_SIDE, MOST_SIDE = 13.0, 600.0
 @dataclass(frozen=True)
 class SceneSettings:
     """Shares of scenes that are mosaics, get pasted faces, meet each kind of harm, and of draws
-    that want a picture with a face. ``weights`` multiply how often a source is drawn.
+    that want a picture with a face, which is then at least ``smallest`` pixels large. ``weights``
+    multiply how often a source is drawn.
     """
 
     weights: dict[str, float]
+    smallest: float = LEAST_SIDE
     mosaic: float = 0.45
     pasted: float = 0.3
     with_face: float = 0.7
@@ -100,7 +102,8 @@ class SceneDrawer:
             chosen = int(rng.choice(np.flatnonzero(scene.labels.sure)))
             size, centre = _size(scene.labels.boxes[chosen]), _centre(scene.labels.boxes[chosen])
             most = min(MOST_SIDE, 1.2 * min(rows, columns), 5 * size)
-            wanted = float(np.exp(rng.uniform(np.log(LEAST_SIDE), np.log(most))))
+            least = min(self.settings.smallest, 0.9 * most)
+            wanted = float(np.exp(rng.uniform(np.log(least), np.log(most))))
             scale, room = wanted / size, 0.3 * wanted
             goal = rng.uniform([room, room], np.maximum([columns - room, rows - room], room + 1))
         else:

@@ -1,33 +1,35 @@
 """What a user is told about clips, from the out-of-fold logits of every slot that sees them.
 
 Each slot's scores come from a model and a calibration that saw neither the clip's system nor its
-genuine source; they are fused as the detector fuses them. Clips without a judged face have no score
-of the ``face`` slot. The sound is left out: few of the clips have any.
+genuine source. Motion and frames are added and calibrated together, as the analyzer does, and then
+fused with faces, as the detector does. Clips without a judged face have no score of the ``face``
+slot. The sound is left out: few of the clips have any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from deepfake.bundle import Calibration
 from deepfake.fusion import Policy, decide
 from deepfake.types import Evidence, Kind, Status, Verdict
 
-from .calibrate import choose_pooling, cross_calibrate
+from .calibrate import Scored, choose_pooling, cross_calibrate, fit_calibration
 from .metrics import auc, calibration_error, eer, tpr_at_fpr
 from .records import FileLogits, read_records, unheard
 
-SLOTS = ("frames", "video", "face")
-VIEWS = ("clean", "crf_32", "crf_40_360p")
+PARTS = ("frames", "motion", "video", "face")
+_MOVING_FACE = " (face)"
 _FIRM = (Verdict.SYNTHETIC, Verdict.SUSPICIOUS)
 
 
 @dataclass(frozen=True)
 class ClipRow:
-    """One clip in one view: the score of each slot that has one, and what a user is told."""
+    """One clip in one view: the score of each part that has one, and what a user is told."""
 
     path: str
     label: int
@@ -40,8 +42,8 @@ class ClipRow:
 
 @dataclass(frozen=True)
 class VideoRow:
-    """One source in one view. ``auc`` is that of each slot, and of all fused, against the genuine
-    clips of all other sources; NaN for a genuine source and for slots without scores.
+    """One source in one view. ``auc`` is that of each part, and of all fused, against the genuine
+    clips of all other sources; NaN for a genuine source and for parts without scores.
     """
 
     view: str
@@ -67,60 +69,82 @@ class FusedRow:
     calibration_error: float
 
 
-def read_clips(runs: Path, *, face: str, video: str) -> list[ClipRow]:
+def read_clips(runs: Path, *, face: str, video: str) -> tuple[list[ClipRow], Calibration]:
     """Join what the runs of the slots left behind; raises ``OSError`` where one is missing."""
     records = {
         "frames": read_records(runs / "frames" / "frames.jsonl"),
-        "video": read_records(runs / video / "out_of_fold.jsonl"),
+        "motion": read_records(runs / video / "out_of_fold.jsonl"),
         "face": read_records(runs / face / "out_of_fold.jsonl"),
     }
-    return join_clips({slot: unheard(inside) for slot, inside in records.items()})
+    return join_clips({part: unheard(inside) for part, inside in records.items()})
 
 
-def join_clips(records: Mapping[str, Sequence[FileLogits]]) -> list[ClipRow]:
-    """One row for every clip and view that the ``video`` slot has scored."""
-    scored: dict[str, dict[tuple[str, str], list[Evidence]]] = {}
-    for slot, inside in records.items():
-        top_fraction = choose_pooling(inside) if slot == "face" else 1.0
-        places = scored.setdefault(slot, {})
-        for one in cross_calibrate(inside, top_fraction=top_fraction):
-            key = (one.record.path.partition("#")[0], one.record.view)
-            places.setdefault(key, []).append(
-                Evidence(
-                    source=slot, status=Status.OK, claim="", score=one.score, points=one.points
-                )
-            )
+def join_clips(
+    records: Mapping[str, Sequence[FileLogits]],
+) -> tuple[list[ClipRow], Calibration]:
+    """One row for every clip and view of which both motion and frames are known, and how their sum
+    is read, fitted on all of them.
+    """
+    scored = {part: _score_part(part, inside) for part, inside in records.items()}
+    both = [
+        replace(record, logits=(_odds(scored["motion"][key]) + _odds(scored["frames"][key]),))
+        for record in records["motion"]
+        if (key := _place(record)) == (record.path, record.view) and key in scored["frames"]
+    ]
+    scored["video"] = _score_part("video", both)
     rows = []
-    for record in records["video"]:
-        key = (record.path, record.view)
-        evidence = [pool(scored[slot][key]) for slot in records if key in scored[slot]]
-        decision = decide(evidence, kind=Kind.VIDEO, policy=Policy())
+    for record in both:
+        key = _place(record)
+        decision = decide(
+            [scored[part][key] for part in ("video", "face") if key in scored[part]],
+            kind=Kind.VIDEO,
+            policy=Policy(),
+        )
         rows.append(
             ClipRow(
                 path=record.path,
                 label=record.label,
                 source=record.source,
                 view=record.view,
-                scores={item.source: item.score or 0.0 for item in evidence},
+                scores={
+                    part: scored[part][key].score or 0.0 for part in PARTS if key in scored[part]
+                },
                 probability=decision.probability or 0.0,
                 verdict=decision.verdict,
             )
         )
-    return rows
+    return rows, fit_calibration(both)
 
 
-def pool(evidence: Sequence[Evidence]) -> Evidence:
-    """The faces of one clip as one: the mean of their log-odds."""
-    scores = np.array([item.score for item in evidence])
+def _score_part(part: str, records: Sequence[FileLogits]) -> dict[tuple[str, str], Evidence]:
+    """Cross-calibrated evidence by clip and view, several faces of one as their mean."""
+    top_fraction = choose_pooling(records) if part == "face" else 1.0
+    places: dict[tuple[str, str], list[Scored]] = {}
+    for one in cross_calibrate(records, top_fraction=top_fraction):
+        places.setdefault(_place(one.record), []).append(one)
+    return {place: _pool(part, inside) for place, inside in places.items()}
+
+
+def _place(record: FileLogits) -> tuple[str, str]:
+    """The clip and the view; a face's record adds the frame or that it is one to the path."""
+    return record.path.removesuffix(_MOVING_FACE).partition("#")[0], record.view
+
+
+def _pool(part: str, scored: Sequence[Scored]) -> Evidence:
+    scores = np.array([one.score for one in scored])
     odds = float(np.log(scores / (1 - scores)).mean())
-    first = evidence[0]
     return Evidence(
-        source=first.source,
+        source=part,
         status=Status.OK,
         claim="",
         score=1 / (1 + float(np.exp(-odds))),
-        points=first.points,
+        points=scored[0].points,
     )
+
+
+def _odds(evidence: Evidence) -> float:
+    score = evidence.score or 0.0
+    return float(np.log(score / (1 - score)))
 
 
 def tabulate_clips(rows: Sequence[ClipRow]) -> tuple[list[VideoRow], list[FusedRow]]:
@@ -156,7 +180,7 @@ def _video_row(view: str, mine: Sequence[ClipRow], genuine: Sequence[ClipRow]) -
         source=mine[0].source,
         label=mine[0].label,
         clips=len(mine),
-        auc={name: _separation(mine, genuine, name) for name in (*SLOTS, "fused")},
+        auc={name: _separation(mine, genuine, name) for name in (*PARTS, "fused")},
         flagged_synthetic=float(np.mean([row.verdict is Verdict.SYNTHETIC for row in mine])),
         flagged=float(np.mean([row.verdict in _FIRM for row in mine])),
         cleared=float(np.mean([row.verdict is Verdict.AUTHENTIC for row in mine])),
@@ -185,7 +209,7 @@ def fused_tables(sources: Sequence[VideoRow], fused: Sequence[FusedRow]) -> str:
         [r.view, r.clips, r.mean_auc, r.auc, r.eer, r.tpr_at_1, r.calibration_error] for r in fused
     ]
     parts = [markdown([*head, "calibration error"], cells)]
-    names = [*(f"AUC, {slot}" for slot in SLOTS), "AUC, fused"]
+    names = [*(f"AUC, {part}" for part in PARTS), "AUC, fused"]
     told = ["called synthetic", "suspicious or more", "no sign found"]
     for label, title in ((1, "system"), (0, "genuine source")):
         cells = [

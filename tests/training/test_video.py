@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deepfake.bundle import Bundle
 from deepfake.types import Verdict
 from training.__main__ import main
 from training.records import FileLogits, write_records
@@ -39,21 +40,21 @@ def records(slot: str, *, gain: float, seed: int) -> list[FileLogits]:
 def all_records(*, face_gain: float = 6.0) -> dict[str, list[FileLogits]]:
     return {
         "frames": records("frames", gain=0.0, seed=1),
-        "video": records("video", gain=2.0, seed=2),
+        "motion": records("motion", gain=2.0, seed=2),
         "face": records("face", gain=face_gain, seed=3),
     }
 
 
 def test_every_clip_is_told_once_a_view_with_the_scores_that_it_has() -> None:
-    rows = join_clips(all_records())
+    rows, _ = join_clips(all_records())
     assert len(rows) == 2 * 120
-    assert {len(row.scores) for row in rows if row.path.endswith("/19.mp4")} == {2}
-    assert {len(row.scores) for row in rows if row.path.endswith("/3.mp4")} == {3}
+    assert {len(row.scores) for row in rows if row.path.endswith("/19.mp4")} == {3}
+    assert {len(row.scores) for row in rows if row.path.endswith("/3.mp4")} == {4}
     assert all(0 < row.probability < 1 for row in rows)
 
 
 def test_tables_follow_the_scores() -> None:
-    sources, fused = tabulate_clips(join_clips(all_records()))
+    sources, fused = tabulate_clips(join_clips(all_records())[0])
     assert [row.view for row in fused] == ["clean", "crf_32"]
     clean = {row.source: row for row in sources if row.view == "clean"}
     for system in SYSTEMS:
@@ -64,35 +65,46 @@ def test_tables_follow_the_scores() -> None:
     for camera in CAMERAS:
         assert np.isnan(clean[camera].auc["fused"])
         assert clean[camera].flagged_synthetic <= 0.15
-    blind, _ = tabulate_clips(join_clips(all_records(face_gain=0.0)))
+    blind, _ = tabulate_clips(join_clips(all_records(face_gain=0.0))[0])
     assert max(row.auc["face"] for row in blind if row.label) < 0.75
 
 
 def test_a_clear_face_decides_as_in_the_detector() -> None:
-    rows = [row for row in join_clips(all_records(face_gain=12.0)) if "face" in row.scores]
+    told, _ = join_clips(all_records(face_gain=12.0))
+    rows = [row for row in told if "face" in row.scores]
     caught = [row.verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS) for row in rows if row.label]
     assert np.mean(caught) > 0.95
 
 
 def test_command_prints_the_tables_and_keeps_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    models = Path(shutil.copytree(known_models, tmp_path / "models"))
     places = {
         "frames": "frames/frames",
-        "video": "video-9/out_of_fold",
+        "motion": "video-1/out_of_fold",
         "face": "face-9/out_of_fold",
     }
     for slot, inside in all_records().items():
         path = tmp_path / f"{places[slot]}.jsonl"
         path.parent.mkdir()
         write_records(path, inside)
-    command = ["video", "--runs", str(tmp_path), "--bundles", "face-9", "video-9"]
+    command = ["video", "--runs", str(tmp_path), "--bundles", "face-9", "video-1"]
+    command += ["--models", str(models)]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "| clean | one | 20 |" in shown
     assert "| crf_32 | studio | 20 |" in shown
-    kept = json.loads((tmp_path / "video-9" / "clips.json").read_text())
-    assert len(kept["sources"]) == 12
-    assert kept["sources"][0]["auc"]["fused"] is not None or kept["sources"][0]["label"] == 0
+    bundle = Bundle.read(models / "video-1")
+    assert bundle.frames_calibration is not None
+    assert bundle.frames_calibration.slope > 0
+    assert len(bundle.metrics["clips"]) == 12
+    assert all(
+        (row["auc"]["fused"] is None) == (row["label"] == 0) for row in bundle.metrics["clips"]
+    )
+    card = (models / "video-1" / "README.md").read_text(encoding="utf-8")
+    assert main(command) == 0
+    assert (models / "video-1" / "README.md").read_text(encoding="utf-8") == card
+    assert "| clean | one | 20 |" in card
     (tmp_path / "face-9" / "out_of_fold.jsonl").unlink()
     assert main(command) == 1
