@@ -117,10 +117,8 @@ def test_bundle_of_it_gives_the_same_logits_in_every_backend(
         [np.full((64, 64, 3), 20 * t, np.uint8) for t in range(8)]
     )
     many = np.concatenate([batch, batch[:, ::-1], batch])
-    logits = []
-    for name in ("torch", "openvino"):
-        backend = open_backend(bundle, settings=Settings(backend=name, device="cpu"))
-        logits.append(backend.run(many))
-        backend.close()
-    np.testing.assert_allclose(logits[0], logits[1], atol=2e-3)
-    assert logits[0].shape == (3,)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(many)).numpy()
+    backend = open_backend(bundle, settings=Settings(backend="openvino", device="cpu"))
+    np.testing.assert_allclose(backend.run(many), expected, atol=2e-3)
+    backend.close()
