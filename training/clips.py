@@ -38,7 +38,7 @@ from .clips_fit import (
 )
 from .clips_footage import VIEWS, Clip, Stack
 from .clips_material import Material
-from .clips_test import ClipLogits, draw_pseudo, join_minutes, pseudo_auc, to_records
+from .clips_test import ClipLogits, draw_pseudo, join_minutes, pseudo_auc, to_record
 from .export import Trained
 from .manifests import data_sha256
 
@@ -75,7 +75,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         network_name=NETWORK,
         network_options=dict(config["network"]),
         preprocess=material.preprocess,
-        records=[record for one in judged for record in to_records(one)],
+        records=[to_record(one) for one in judged if len(one.logits)],
         recordings=recordings,
         limits=Applicability(**config["limits"]),
         facts={

@@ -37,32 +37,30 @@ class ClipLogits:
     seconds: npt.NDArray[np.float64]
     kinds: npt.NDArray[np.int64]
 
-    def part(self, kind: str) -> tuple[float, ...]:
-        """The logits of the whole picture (``frame``) or of the followed ``face``, in the order of
-        time.
+    def moments(self) -> tuple[float, ...]:
+        """One logit for each second, in the order of time, as in use: that of the whole picture,
+        or its mean with that of the face where one was followed.
         """
-        chosen = self.logits[self.kinds == KINDS.index(kind)]
-        return tuple(round(float(logit), 5) for logit in chosen)
+        made = []
+        for second in np.unique(self.seconds):
+            here = self.seconds == second
+            parts = [self.logits[here & (self.kinds == kind)] for kind in range(len(KINDS))]
+            made.append(float(np.mean([part.mean() for part in parts if len(part)])))
+        return tuple(round(value, 5) for value in made)
 
 
-def to_records(judged: ClipLogits) -> list[FileLogits]:
-    """A clip as the records that calibration reads: its picture and, where there is one, its face
-    are judged apart, as in use.
-    """
+def to_record(judged: ClipLogits) -> FileLogits:
+    """A clip as the record that calibration reads."""
     clip = judged.clip
-    return [
-        FileLogits(
-            path=clip.path if kind == "frame" else f"{clip.path} ({kind})",
-            label=clip.item.label,
-            source=clip.item.source,
-            group=clip.group,
-            fold=clip.fold,
-            view=judged.view,
-            logits=judged.part(kind),
-        )
-        for kind in KINDS
-        if judged.part(kind)
-    ]
+    return FileLogits(
+        path=clip.path,
+        label=clip.item.label,
+        source=clip.item.source,
+        group=clip.group,
+        fold=clip.fold,
+        view=judged.view,
+        logits=judged.moments(),
+    )
 
 
 def draw_pseudo(
@@ -110,7 +108,7 @@ def pseudo_auc(logits: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, flo
 
 
 def join_minutes(judged: Sequence[ClipLogits], *, fold: int, seed: int) -> list[LongLogits]:
-    """Minutes of the pictures of genuine clips of one source of ``fold``, every other one with
+    """Minutes of genuine clips of one source of ``fold``, every other one with
     three seconds of a left-out system.
 
     A burst lies within one shot and begins every second, so that the bursts of joined clips are
@@ -118,9 +116,9 @@ def join_minutes(judged: Sequence[ClipLogits], *, fold: int, seed: int) -> list[
     """
     moments: dict[tuple[int, str], list[tuple[float, ...]]] = {}
     for one in judged:
-        if one.clip.fold == fold and one.view == "clean" and one.part("frame"):
+        if one.clip.fold == fold and one.view == "clean" and len(one.logits):
             clips = moments.setdefault((one.clip.item.label, one.clip.item.source), [])
-            clips.append(one.part("frame"))
+            clips.append(one.moments())
     genuine = {source: clips for (label, source), clips in moments.items() if not label}
     fakes = {source: clips for (label, source), clips in moments.items() if label}
     made = []

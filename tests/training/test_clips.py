@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -45,7 +46,7 @@ from training.clips_footage import (
     starts,
 )
 from training.clips_history import History, code_burst
-from training.clips_test import ClipLogits, join_minutes, pseudo_auc, to_records
+from training.clips_test import ClipLogits, join_minutes, pseudo_auc, to_record
 from training.image_decoders import DecoderFamily
 from training.manifests import Item
 
@@ -290,14 +291,14 @@ def judged(source: str, label: int, fold: int, logits: Sequence[float]) -> ClipL
     return ClipLogits(Clip(item, fold, f"fold {fold}"), "clean", both, seconds, kinds)
 
 
-def test_picture_and_face_of_a_clip_are_judged_apart() -> None:
+def test_moment_is_the_mean_of_picture_and_face() -> None:
     one = judged("a", 0, 0, [1.0, 3.0])
-    assert one.part("frame") == (1.0, 3.0)
-    picture, face = to_records(one)
-    assert picture.logits == (1.0, 3.0)
-    assert face.logits == (3.0, 5.0)
-    assert (picture.path, face.path) == ("a.mp4", "a.mp4 (face)")
-    assert picture.group == face.group == "fold 0"
+    assert one.moments() == (2.0, 4.0)
+    alone = replace(one, kinds=one.kinds[::2], logits=one.logits[::2], seconds=one.seconds[::2])
+    assert alone.moments() == (1.0, 3.0)
+    record = to_record(one)
+    assert record.logits == (2.0, 4.0)
+    assert (record.path, record.group, record.fold) == ("a.mp4", "fold 0", 0)
 
 
 def test_minutes_hold_three_seconds_of_a_left_out_system_where_they_say_so() -> None:
@@ -396,7 +397,7 @@ def test_recipe_scores_every_clip_by_a_network_that_never_saw_its_source(
     run = partial(clips.train, config, data=material, weights=weights, output=tmp_path)
     trained = run()
     keys = [(record.path, record.view) for record in trained.records]
-    assert len(keys) == len(set(keys)) == (4 + 2) * len(clips.VIEWS)
+    assert len(keys) == len(set(keys)) == 4 * len(clips.VIEWS)
     for record in trained.records:
         assert record.source in FOLDS[record.fold]
         assert record.group == "+".join(FOLDS[record.fold])
