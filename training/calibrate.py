@@ -87,11 +87,18 @@ def choose_pooling(records: Sequence[FileLogits]) -> float:
     return max((1.0, 0.5, 0.25), key=mean_auc)
 
 
-def cross_calibrate(records: Sequence[FileLogits], *, top_fraction: float) -> list[Scored]:
-    """Score every record with a calibration fitted on the *other* groups only."""
+def cross_calibrate(
+    records: Sequence[FileLogits],
+    *,
+    top_fraction: float,
+    known: Sequence[FileLogits] | None = None,
+) -> list[Scored]:
+    """Score every record with a calibration fitted on the *other* groups only, of ``known`` records
+    where those differ.
+    """
     scored = []
     for group in sorted({record.group for record in records}):
-        others = [record for record in records if record.group != group]
+        others = [record for record in known or records if record.group != group]
         calibration = fit_calibration(others, top_fraction=top_fraction)
         for record in (record for record in records if record.group == group):
             pooled = pool_logits(record, top_fraction=top_fraction)

@@ -23,7 +23,6 @@ from .metrics import auc, calibration_error, eer, tpr_at_fpr
 from .records import FileLogits, read_records, unheard
 
 PARTS = ("frames", "motion", "video", "face")
-_MOVING_FACE = " (face)"
 _FIRM = (Verdict.SYNTHETIC, Verdict.SUSPICIOUS)
 
 
@@ -70,28 +69,44 @@ class FusedRow:
 
 
 def read_clips(runs: Path, *, face: str, video: str) -> tuple[list[ClipRow], Calibration]:
-    """Join what the runs of the slots left behind; raises ``OSError`` where one is missing."""
-    records = {
-        "frames": read_records(runs / "frames" / "frames.jsonl"),
-        "motion": read_records(runs / video / "out_of_fold.jsonl"),
-        "face": read_records(runs / face / "out_of_fold.jsonl"),
-    }
-    return join_clips({part: unheard(inside) for part, inside in records.items()})
+    """Join what the runs of the slots left behind; raises ``OSError`` where one is missing.
+
+    Of the faces also those count that the slot's calibration leaves out.
+    """
+    known = unheard(read_records(runs / face / "out_of_fold.jsonl"))
+    folds = sorted((runs / face).glob("fold-*.jsonl"))
+    return join_clips(
+        frames=unheard(read_records(runs / "frames" / "frames.jsonl")),
+        motion=unheard(read_records(runs / video / "out_of_fold.jsonl")),
+        faces=[record for path in folds for record in read_records(path)] or known,
+        known_faces=known,
+    )
 
 
 def join_clips(
-    records: Mapping[str, Sequence[FileLogits]],
+    *,
+    frames: Sequence[FileLogits],
+    motion: Sequence[FileLogits],
+    faces: Sequence[FileLogits],
+    known_faces: Sequence[FileLogits],
 ) -> tuple[list[ClipRow], Calibration]:
     """One row for every clip and view of which both motion and frames are known, and how their sum
     is read, fitted on all of them.
     """
-    scored = {part: _score_part(part, inside) for part, inside in records.items()}
+    top_fraction = choose_pooling(known_faces)
+    scored = {
+        "frames": _by_clip("frames", cross_calibrate(frames, top_fraction=1.0)),
+        "motion": _by_clip("motion", cross_calibrate(motion, top_fraction=1.0)),
+        "face": _by_clip(
+            "face", cross_calibrate(faces, top_fraction=top_fraction, known=known_faces)
+        ),
+    }
     both = [
         replace(record, logits=(_odds(scored["motion"][key]) + _odds(scored["frames"][key]),))
-        for record in records["motion"]
-        if (key := _place(record)) == (record.path, record.view) and key in scored["frames"]
+        for record in motion
+        if (key := _place(record)) in scored["frames"]
     ]
-    scored["video"] = _score_part("video", both)
+    scored["video"] = _by_clip("video", cross_calibrate(both, top_fraction=1.0))
     rows = []
     for record in both:
         key = _place(record)
@@ -116,18 +131,17 @@ def join_clips(
     return rows, fit_calibration(both)
 
 
-def _score_part(part: str, records: Sequence[FileLogits]) -> dict[tuple[str, str], Evidence]:
-    """Cross-calibrated evidence by clip and view, several faces of one as their mean."""
-    top_fraction = choose_pooling(records) if part == "face" else 1.0
+def _by_clip(part: str, scored: Sequence[Scored]) -> dict[tuple[str, str], Evidence]:
+    """Evidence by clip and view, several faces of one as their mean."""
     places: dict[tuple[str, str], list[Scored]] = {}
-    for one in cross_calibrate(records, top_fraction=top_fraction):
+    for one in scored:
         places.setdefault(_place(one.record), []).append(one)
     return {place: _pool(part, inside) for place, inside in places.items()}
 
 
 def _place(record: FileLogits) -> tuple[str, str]:
-    """The clip and the view; a face's record adds the frame or that it is one to the path."""
-    return record.path.removesuffix(_MOVING_FACE).partition("#")[0], record.view
+    """The clip and the view; a face's record adds the frame to the path."""
+    return record.path.partition("#")[0], record.view
 
 
 def _pool(part: str, scored: Sequence[Scored]) -> Evidence:

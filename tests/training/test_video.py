@@ -38,15 +38,17 @@ def records(slot: str, *, gain: float, seed: int) -> list[FileLogits]:
 
 
 def all_records(*, face_gain: float = 6.0) -> dict[str, list[FileLogits]]:
+    faces = records("face", gain=face_gain, seed=3)
     return {
         "frames": records("frames", gain=0.0, seed=1),
         "motion": records("motion", gain=2.0, seed=2),
-        "face": records("face", gain=face_gain, seed=3),
+        "faces": faces,
+        "known_faces": [record for record in faces if record.source != "three"],
     }
 
 
 def test_every_clip_is_told_once_a_view_with_the_scores_that_it_has() -> None:
-    rows, _ = join_clips(all_records())
+    rows, _ = join_clips(**all_records())
     assert len(rows) == 2 * 120
     assert {len(row.scores) for row in rows if row.path.endswith("/19.mp4")} == {3}
     assert {len(row.scores) for row in rows if row.path.endswith("/3.mp4")} == {4}
@@ -54,7 +56,7 @@ def test_every_clip_is_told_once_a_view_with_the_scores_that_it_has() -> None:
 
 
 def test_tables_follow_the_scores() -> None:
-    sources, fused = tabulate_clips(join_clips(all_records())[0])
+    sources, fused = tabulate_clips(join_clips(**all_records())[0])
     assert [row.view for row in fused] == ["clean", "crf_32"]
     clean = {row.source: row for row in sources if row.view == "clean"}
     for system in SYSTEMS:
@@ -65,12 +67,12 @@ def test_tables_follow_the_scores() -> None:
     for camera in CAMERAS:
         assert np.isnan(clean[camera].auc["fused"])
         assert clean[camera].flagged_synthetic <= 0.15
-    blind, _ = tabulate_clips(join_clips(all_records(face_gain=0.0))[0])
+    blind, _ = tabulate_clips(join_clips(**all_records(face_gain=0.0))[0])
     assert max(row.auc["face"] for row in blind if row.label) < 0.75
 
 
 def test_a_clear_face_decides_as_in_the_detector() -> None:
-    told, _ = join_clips(all_records(face_gain=12.0))
+    told, _ = join_clips(**all_records(face_gain=12.0))
     rows = [row for row in told if "face" in row.scores]
     caught = [row.verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS) for row in rows if row.label]
     assert np.mean(caught) > 0.95
@@ -83,11 +85,12 @@ def test_command_prints_the_tables_and_keeps_them(
     places = {
         "frames": "frames/frames",
         "motion": "video-1/out_of_fold",
-        "face": "face-9/out_of_fold",
+        "faces": "face-9/fold-0",
+        "known_faces": "face-9/out_of_fold",
     }
     for slot, inside in all_records().items():
         path = tmp_path / f"{places[slot]}.jsonl"
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         write_records(path, inside)
     command = ["video", "--runs", str(tmp_path), "--bundles", "face-9", "video-1"]
     command += ["--models", str(models)]
