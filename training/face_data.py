@@ -112,7 +112,7 @@ def read_clip(source: object, *, frames: Sequence[int]) -> Iterator[tuple[int, P
     one colour without an error. A clip that is cut off midway gives the frames before.
     """
     wanted = set(frames)
-    with av.open(source) as container:
+    with av.open(source, "r") as container:
         try:
             for number, frame in enumerate(container.decode(container.streams.video[0])):
                 if number in wanted:

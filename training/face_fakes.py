@@ -252,7 +252,7 @@ def nudge(pixels: Pixels, face: Face, rng: np.random.Generator, *, strength: flo
     turn, size = rng.normal(0, 1.0) * strength, 1 + rng.uniform(-0.05, 0.05) * strength
     nose = face.points[2]
     matrix = cv2.getRotationMatrix2D((float(nose[0]), float(nose[1])), turn, size)
-    matrix[:, 2] += [across, down]
+    matrix[:, 2] += np.array([across, down])
     inverse = cv2.invertAffineTransform(matrix)
     across_grid, down_grid = np.meshgrid(np.arange(width), np.arange(height))
     bend = rng.normal(0, 0.025 * eye_distance(face) * strength, (2, 6, 6)).astype(np.float32)
@@ -261,7 +261,9 @@ def nudge(pixels: Pixels, face: Face, rng: np.random.Generator, *, strength: flo
         + np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
         for row, coarse in zip(inverse, bend, strict=True)
     ]
-    moved = cv2.remap(pixels, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(
+        pixels, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(moved, np.uint8)
 
 

@@ -105,7 +105,7 @@ def face_limit(face: Face, shape: tuple[int, int]) -> Mask:
 def lay_mean_face(face: Face) -> Floats:
     """The affine map (2, 3) from the mean face to the picture, by least squares."""
     points = np.hstack([MEAN_FACE, np.ones((5, 1))])
-    return np.linalg.lstsq(points, face.points, rcond=None)[0].T
+    return np.asarray(np.linalg.lstsq(points, face.points, rcond=None)[0].T, np.float64)
 
 
 def paste(target: Pixels, source: Pixels, mask: Mask) -> Pixels:

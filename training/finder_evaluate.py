@@ -217,7 +217,7 @@ def draw_false_positives(
     most: int = 96,
 ) -> None:
     """A contact sheet of what was found in clean pictures where the teacher sees nothing."""
-    crops = []
+    crops: list[Pixels] = []
     for one in detections:
         if one.view != "clean":
             continue
@@ -228,7 +228,7 @@ def draw_false_positives(
             middle, half = (box[:2] + box[2:]) / 2, 0.75 * float((box[2:] - box[:2]).max())
             matrix = np.hstack([np.eye(2) * side / (2 * half), np.full((2, 1), side / 2)])
             matrix[:, 2] -= matrix[:, :2] @ middle
-            crops.append(cv2.warpAffine(pixels, matrix, (side, side)))
+            crops.append(np.asarray(cv2.warpAffine(pixels, matrix, (side, side)), np.uint8))
     columns = 12
     empty = np.zeros((side, side, 3), np.uint8)
     crops += [empty] * (columns - len(crops) % columns)

@@ -90,7 +90,7 @@ class Teacher:
         rows = found.astype(np.float64)
         rows[:, 2:4] += rows[:, :2]
         rows[:, :14] /= np.tile([width / pixels.shape[1], height / pixels.shape[0]], 7)
-        return rows
+        return np.asarray(rows, np.float64)
 
     def label(self, pixels: Pixels) -> Labels:
         """What the teacher finds at half, full and double size, a quarter of it in large pictures,
@@ -150,7 +150,7 @@ def read_frames(path: Path, *, count: int) -> Iterator[Pixels]:
     wanted = set(np.linspace(0, max(0, total - 1), count).round().astype(int).tolist())
     for number, frame in enumerate(_decode(path)):
         if number in wanted:
-            yield frame.to_ndarray(format="rgb24")
+            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _decode(path: Path) -> Iterator[av.VideoFrame]:

@@ -135,7 +135,13 @@ class SceneDrawer:
         matrix = placement(
             _centre(box), goal, scale=scale, degrees=_draw_turn(rng), mirrored=mirrored
         )
-        one = Labels(*(part[[chosen]] for part in _parts(scene.labels)))
+        all_of_it, only = scene.labels, [chosen]
+        one = Labels(
+            all_of_it.boxes[only],
+            all_of_it.points[only],
+            all_of_it.scores[only],
+            all_of_it.sure[only],
+        )
         moved = carry(one, matrix, rows=rows, columns=columns)
         wide = _grow(moved.boxes, 1.3)
         if not len(moved) or (overlaps(wide[0], _grow(labels.boxes, 1.3)) > 0).any():
@@ -143,7 +149,7 @@ class SceneDrawer:
         face = _warp(rng, scene.pixels, matrix, rows, columns)
         shape = np.zeros(scene.pixels.shape[:2], np.uint8)
         centre, half = _centre(box), (box[2:] - box[:2]) * rng.uniform(0.62, 0.85)
-        cv2.ellipse(shape, (centre, tuple(2 * half), 0.0), 255, -1)  # type: ignore[call-overload]
+        cv2.ellipse(shape, (centre.tolist(), (2 * half).tolist(), 0.0), (255,), -1)
         mask = cv2.warpAffine(shape, matrix, (columns, rows), flags=cv2.INTER_LINEAR)
         soft = cv2.blur(mask, (3, 3)).astype(np.float32)[..., None] / 255
         pixels[:] = (pixels + soft * (face.astype(np.float32) - pixels)).round().astype(np.uint8)
@@ -327,4 +333,4 @@ def _parts(labels: Labels) -> tuple[Floats, Floats, Floats, npt.NDArray[np.bool_
 
 def _join(parts: Sequence[Labels]) -> Labels:
     columns = zip(*(_parts(part) for part in parts), strict=True)
-    return Labels(*(np.concatenate(column) for column in columns))  # type: ignore[arg-type]
+    return Labels(*(np.concatenate(column) for column in columns))
