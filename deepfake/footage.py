@@ -62,8 +62,9 @@ class Burst(NamedTuple):
 class Footage:
     """What the slots say of a video, in the order of time.
 
-    ``people`` are the tracks that were seen often enough, the most prominent first, each with its
-    bursts. ``frames`` counts the frames that were looked at, ``faces`` those with a face.
+    ``people`` are the tracks that were seen often enough, each with its bursts: those that could be
+    judged first, the most prominent before others. ``frames`` counts the frames looked at, ``faces``
+    those with a face; ``crowded`` tells of more faces than are followed.
     """
 
     bursts: list[Burst] = field(default_factory=list)
@@ -123,6 +124,7 @@ class Watcher:
                 for w in seen
             ]
             people.append((track, bursts))
+        people.sort(key=lambda person: not any(burst.still for burst in person[1]))
         self.footage.people = people
         return self.footage
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..types import OperatingPoints
+from typing import Any
+
+from ..types import Evidence, OperatingPoints, Status
 
 EXPLANATIONS = {
     "image_too_small": "The picture is too small for the detector.",
@@ -45,3 +47,14 @@ def word_score(
         found = "Unclear traces"
     sentence = f"{found} {traces} in {where} (score {score:.2f})."
     return f"{sentence} {EXPLANATIONS[caution]}" if caution else sentence
+
+
+def skip(source: str, reason: str, *, details: dict[str, Any] | None = None) -> Evidence:
+    """Evidence that could not be had, and why."""
+    return Evidence(
+        source=source,
+        status=Status.SKIPPED,
+        reason=reason,
+        claim=EXPLANATIONS[reason],
+        details=details or {},
+    )

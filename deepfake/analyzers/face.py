@@ -10,7 +10,7 @@ from ..faces import MOST_FACES, Face, open_finder, why_not_face
 from ..occlusion import face_heatmap
 from ..preprocess import FacePreprocess
 from ..types import Evidence, Kind, Status
-from .claims import EXPLANATIONS, word_score
+from .claims import skip, word_score
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -94,17 +94,6 @@ def highest(scored: Sequence[tuple[str, Scored]]) -> tuple[str, float, tuple[flo
         return 1 / (1 + len(scored) * (1 - score) / score) if score else 0.0
 
     return name, share(best.score), (share(best.interval[0]), share(best.interval[1]))
-
-
-def skip(source: str, reason: str, *, details: dict[str, Any] | None = None) -> Evidence:
-    """Evidence that could not be had, and why."""
-    return Evidence(
-        source=source,
-        status=Status.SKIPPED,
-        reason=reason,
-        claim=EXPLANATIONS[reason],
-        details=details or {},
-    )
 
 
 def _details(judged: Sequence[Judged]) -> dict[str, Any]:

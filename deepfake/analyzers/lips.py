@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +11,11 @@ from .. import lipsync
 from ..faces import Face, Finder, overlaps
 from ..lipsync import LipTrack
 from ..preprocess import FacePreprocess
+from ..soundscape import survey
 from ..speech import find_speech, speech_share
+from ..tracks import Tracker
 from ..types import Evidence
+from .claims import skip
 
 if TYPE_CHECKING:
     from ..footage import Footage
@@ -34,6 +37,8 @@ def judge_lips(footage: Footage, media: Media, finder: Finder) -> Evidence:
     rate = lipsync.SAMPLE_RATE
     samples = media.audio(sample_rate=rate, max_seconds=SEARCHED_SECONDS)
     speech = find_speech(samples)
+    if survey(samples, speech).musical:
+        return skip(lipsync.SOURCE, "music")
     bursts = [burst for burst in footage.people[0][1] if burst.second < SEARCHED_SECONDS]
     length = lipsync.LONGEST_SECONDS
 
@@ -65,15 +70,23 @@ def follow(
     """One person through ``frames`` as aligned crops with their seconds, from the known ``face``.
 
     The face is searched in every fifth frame; between two of those its landmarks are interpolated.
-    Frames beside one where it is not found are left out.
+    Frames beside one where it is not found, or is somebody else's after a cut, are left out.
     """
     waiting: list[BurstFrame] = []
     before: Face | None = None
+    tracker, person = Tracker(), None
     for index, frame in enumerate(frames):
         waiting.append(frame)
         if index % FRAMES_PER_SEARCH:
             continue
-        found = _nearest(finder.find(frame.pixels), before or face)
+        faces = finder.find(frame.pixels)
+        tracks = tracker.add(frame.seconds, faces, frame.pixels)
+        if person is None:
+            near = overlaps(face.box, [one.box for one in faces]) if faces else np.zeros(0)
+            if len(near) and near.max() >= LEAST_OVERLAP and near.argmax() < len(tracks):
+                person = tracks[int(near.argmax())]
+        known = [one for one, track in zip(faces, tracks, strict=False) if track is person]
+        found = known[0] if person and known else None
         if found and before:
             start, end = waiting[0].seconds, frame.seconds
             for one in waiting[1:]:
@@ -83,12 +96,3 @@ def follow(
         elif found:
             yield frame.seconds, _ALIGN.crop(frame.pixels, found.points)
         waiting, before = [frame], found
-
-
-def _nearest(faces: Sequence[Face], known: Face) -> Face | None:
-    """The face that overlaps a known one most, if it does at all."""
-    if not faces:
-        return None
-    shares = overlaps(known.box, [face.box for face in faces])
-    best = int(np.argmax(shares))
-    return faces[best] if shares[best] >= LEAST_OVERLAP else None

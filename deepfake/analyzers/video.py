@@ -17,8 +17,8 @@ from ..footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, watch
 from ..occlusion import face_heatmap
 from ..timeline import WindowScores, clock, find_segments, name_segments
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
-from .claims import word_score
-from .face import MOST_HEATMAPS, TRACES, highest, skip
+from .claims import skip, word_score
+from .face import MOST_HEATMAPS, TRACES, highest
 from .lips import judge_lips
 
 if TYPE_CHECKING:
