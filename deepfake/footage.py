@@ -63,8 +63,8 @@ class Footage:
     """What the slots say of a video, in the order of time.
 
     ``people`` are the tracks that were seen often enough, each with its bursts: those that could be
-    judged first, the most prominent before others. ``frames`` counts the frames looked at, ``faces``
-    those with a face; ``crowded`` tells of more faces than are followed.
+    judged first, the most prominent before others. ``frames`` counts the frames looked at,
+    ``faces`` those with a face; ``crowded`` tells of more faces than are followed.
     """
 
     bursts: list[Burst] = field(default_factory=list)
