@@ -224,7 +224,7 @@ class FaceTrainer:
             network.load_state_dict(load_file(stored))
             return network.eval()
         network.load_state_dict(self.beginning().state_dict())
-        with timed(f"network {stored.stem}", self.output):
+        with timed(stored.stem, self.output):
             if self._features is None:
                 self._features = low_features(network, self.bank, preprocess=self.preprocess)
             network = self._fit(
@@ -246,7 +246,7 @@ class FaceTrainer:
             network.load_state_dict(load_file(stored))
             return network
         load_stages(network, self.weights)
-        with timed(f"network {stored.stem}", self.output):
+        with timed(stored.stem, self.output):
             features = low_features(network, self.scenery, preprocess=self.preprocess)
             network = self._fit(
                 network,

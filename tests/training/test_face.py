@@ -308,6 +308,7 @@ def test_recipe_scores_every_face_by_a_model_that_never_saw_its_source(
         "folds": FOLDS,
         "left_out": {"poisson_swap": 1},
         "cropped": ["press", "editor"],
+        "outside": ["talker"],
         "loss": {"ranking": 1.0, "pointing": 1.0},
         "preprocess": {"side_pixels": 64},
         "fakes": {"seed": 1, "decoders": "own/decoders.safetensors", "decoder_steps": 1},
@@ -338,7 +339,10 @@ def test_recipe_scores_every_face_by_a_model_that_never_saw_its_source(
     views = {s: {r.view for r in trained.records if r.source == s} for s in SOURCES}
     assert "cropped" in views["press"]
     assert "cropped" not in views["camera"]
-    assert {"clean", "crf_32", "crf_40_360p"} <= views["film"] & views["talker"]
+    assert {"clean", "web"} <= views["film"]
+    assert not views["talker"]
+    told = [line.split(":")[0] for line in trained.facts["outside"]]
+    assert {"talker, clean", "talker, crf_32", "talker, crf_40_360p"} <= set(told)
     assert any(record.source == "poisson_parts" for record in trained.records)
     assert not trained.network.training
     asked = finder.asked
