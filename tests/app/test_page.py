@@ -123,7 +123,7 @@ def test_a_video_gives_its_timelines_and_tiles(examine: Examine, tmp_path: Path)
     content = video_bytes(frames, rate=4, sound=speech(2.0, sample_rate=48000))
     page, _, gallery = examine(sent(tmp_path, content, "clip.mp4"), *DEFAULTS)
     single = [item for item in saved(page)["evidence"] if len(item["timelines"]) == 1]
-    assert page.count('<figure class="df-timeline">') == len(single) >= 2
+    assert page.count('<figure class="df-timeline">') == len(single) >= 1
     assert "data:image" not in page
     second = next(h["second"] for item in saved(page)["evidence"] for h in item["heatmaps"])
     assert gallery["visible"]
