@@ -4,7 +4,8 @@
    decoded watermark) decides alone.
 2. Every other score is read at its own bundle's operating points. A file with several parts
    (picture and sound of a video) is as suspicious as its most suspicious part, because either part
-   can be fake alone; the parts' scores are not multiplied, because they are not independent.
+   can be fake alone; the parts' scores are not multiplied, because they are not independent. The
+   probability is that of the mandatory source, or of a suspicious other one where that is higher.
 3. ``inconclusive`` when nothing could be scored, when a score lies between the limits or its
    interval spans both of them, when strong evidence disagrees, and when a mandatory source did not
    run.
@@ -76,7 +77,7 @@ def decide(
     verdict = max((word for word, _ in words), key=_BY_CONCERN.index)
     reasons = [reason for word, reason in words if word is verdict]
     reasons += [reason for word, reason in words if word is not verdict]
-    leading = max(scored, key=lambda item: item.score or 0.0)
+    leading = _lead(scored, policy, mandatory=policy.mandatory[kind])
     verdict, reasons = _weigh_disagreement(ran, words, verdict, reasons)
     missing = policy.mandatory[kind] - {item.source for item in ran}
     if verdict is Verdict.AUTHENTIC and missing:
@@ -137,6 +138,20 @@ def _read(item: Evidence, policy: Policy) -> tuple[Verdict, Reason]:
         )
         return Verdict.INCONCLUSIVE, Reason(code="between_limits", text=text)
     return word, Reason(code=f"{item.source}_{word.value}", text=item.claim)
+
+
+def _lead(scored: Sequence[Evidence], policy: Policy, *, mandatory: frozenset[str]) -> Evidence:
+    """Whose score is the file's: the highest of the mandatory sources and of those that are
+    suspicious. Below their limits the others say little, and the highest of several would mostly be
+    the noise of the weakest.
+    """
+
+    def tells(item: Evidence) -> bool:
+        points = item.points or policy.hint_points
+        return item.source in mandatory or (item.score or 0.0) >= points.suspicious
+
+    telling = [item for item in scored if tells(item)]
+    return max(telling or scored, key=lambda item: item.score or 0.0)
 
 
 def _weigh_disagreement(

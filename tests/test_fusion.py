@@ -43,6 +43,19 @@ def test_proof_decides_against_a_detector() -> None:
     assert decision.reasons[0].code == "watermark_conclusive"
 
 
+@pytest.mark.parametrize(
+    ("video", "face", "probability"),
+    [(0.3, 0.55, 0.3), (0.3, 0.65, 0.65), (0.7, 0.65, 0.7), (0.1, 0.05, 0.1)],
+)
+def test_other_sources_count_once_they_are_suspicious(
+    video: float, face: float, probability: float
+) -> None:
+    evidence = [scored("face", face), scored("video", video)]
+    assert decide(evidence, kind=Kind.VIDEO, policy=POLICY).probability == probability
+    alone = decide([scored("face", face)], kind=Kind.VIDEO, policy=POLICY)
+    assert alone.probability == face
+
+
 def test_nothing_applied_has_no_probability() -> None:
     evidence = [skipped("provenance", "no_manifest"), skipped("image", "image_too_small")]
     decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
