@@ -104,31 +104,40 @@ def train(
                 write_records(path, score(network, views, preprocess=preprocess, output=output))
         records += read_records(path)
     outside: list[str] = config.get("outside", [])
-    judged = [r for r in records if r.source not in outside and r.view not in CLIP_VIEWS]
     return Trained(
         network=trainer.network(None).to(memory_format=torch.contiguous_format),
         network_name=NETWORK,
         network_options=dict(config["network"]),
         preprocess=preprocess,
-        records=judged,
+        records=[r for r in records if r.source not in outside and r.view not in CLIP_VIEWS],
         limits=Applicability(**config["limits"]),
         facts={
-            "seed": trainer.settings.seed,
-            "data_sha256": data_sha256({p.item.path: p.item for p in portraits}.values()),
-            "files": len({portrait.item.path for portrait in portraits}),
-            "genuine_faces": len(drawer.portraits),
-            "couples": len(bank.crops),
-            "couples_of_scenery": len(scenery.crops),
-            "epochs": trainer.settings.epochs,
-            "epochs_of_scenery": trainer.first.epochs,
-            "wall_seconds": round(sum(read_times(output).values())),
-            "machine": f"{platform.machine()} CPU, {config['threads']} thread",
-            "folds": ["+".join(sources) for sources in folds],
+            **describe(config, portraits=portraits, trainer=trainer, output=output),
             "methods_left_out": [f"{name}: fold {fold}" for name, fold in drawer.left_out.items()],
             "outside": compare_outside(records, sources=outside),
             "tried": config.get("tried", []),
         },
     )
+
+
+def describe(
+    config: dict[str, Any], *, portraits: Sequence[Portrait], trainer: FaceTrainer, output: Path
+) -> dict[str, Any]:
+    """The facts of a run that a card states."""
+    return {
+        "seed": trainer.settings.seed,
+        "data_sha256": data_sha256({p.item.path: p.item for p in portraits}.values()),
+        "files": len({portrait.item.path for portrait in portraits}),
+        "genuine_faces": sum(portrait.label == 0 for portrait in portraits),
+        "couples": len(trainer.bank.crops),
+        "couples_of_scenery": len(trainer.scenery.crops),
+        "epochs": trainer.settings.epochs,
+        "cycles": trainer.cycles,
+        "epochs_of_scenery": trainer.first.epochs,
+        "wall_seconds": round(sum(read_times(output).values())),
+        "machine": f"{platform.machine()} CPU, {config['threads']} thread",
+        "folds": ["+".join(sources) for sources in config["folds"]],
+    }
 
 
 def compare_outside(records: Sequence[FileLogits], *, sources: Sequence[str]) -> list[str]:
@@ -195,7 +204,8 @@ class CoupleLoss:
 
 class FaceTrainer:
     """Networks by the fold that they never saw (None: all data), fitted once and then read. All go
-    on from one network that was fitted to scenery alone.
+    on from one network that was fitted to scenery alone, through so many cycles of the learning
+    rate, each from the averaged weights of the one before.
     """
 
     def __init__(
@@ -211,6 +221,7 @@ class FaceTrainer:
         self.options: dict[str, Any] = config["network"]
         self.settings = FitSettings(**config["fit"])
         self.first = FitSettings(**config["scenery"]["fit"])
+        self.cycles = int(config.get("cycles", 1))
         self.shares: dict[str, float] = config["loss"]
         self.bank, self.scenery, self.preprocess = bank, scenery, preprocess
         self.weights, self.output = weights, output
@@ -218,25 +229,32 @@ class FaceTrainer:
 
     def network(self, fold: int | None) -> FaceNet:
         """The network that never saw ``fold``."""
-        stored = self._place("all" if fold is None else str(fold))
+        name = "all" if fold is None else str(fold)
+        stored = self._place(name)
         network = self._new()
         if stored.exists():
             network.load_state_dict(load_file(stored))
             return network.eval()
         network.load_state_dict(self.beginning().state_dict())
-        with timed(stored.stem, self.output):
-            if self._features is None:
-                self._features = low_features(network, self.bank, preprocess=self.preprocess)
-            network = self._fit(
-                network,
-                self.bank,
-                features=self._features,
-                settings=self.settings,
-                fold=fold,
-                stored=stored,
-            )
+        for cycle in range(self.cycles):
+            part = self._place(f"{name}-cycle-{cycle}")
+            if part.exists():
+                network.load_state_dict(load_file(part))
+                continue
+            with timed(part.stem, self.output):
+                if self._features is None:
+                    self._features = low_features(network, self.bank, preprocess=self.preprocess)
+                network = self._fit(
+                    network,
+                    self.bank,
+                    features=self._features,
+                    settings=replace(self.settings, seed=self.settings.seed + cycle),
+                    fold=fold,
+                    stored=part,
+                )
+            store_network(network, part)
         store_network(network, stored)
-        return network
+        return network.eval()
 
     def beginning(self) -> FaceNet:
         """The network that all others begin from."""
