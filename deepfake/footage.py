@@ -36,6 +36,8 @@ LEAST_BURSTS = 32
 """Bursts that every video gets if it is long enough, so that short ones are seen whole."""
 SECOND_PASS_SHARE = 0.5
 LEAST_SIGHTINGS = 3
+MOST_UNANSWERED = 8
+"""Bursts whose answers may be outstanding; more would only fill the memory."""
 
 
 class FaceBurst(NamedTuple):
@@ -63,14 +65,13 @@ class Footage:
     """What the slots say of a video, in the order of time.
 
     ``people`` are the tracks that were seen often enough, each with its bursts: those that could be
-    judged first, the most prominent before others. ``frames`` counts the frames looked at,
-    ``faces`` those with a face; ``crowded`` tells of more faces than are followed.
+    judged first, the most prominent before others. ``frames`` counts the frames looked at;
+    ``crowded`` tells of more faces than are followed.
     """
 
     bursts: list[Burst] = field(default_factory=list)
     people: list[tuple[Track, list[FaceBurst]]] = field(default_factory=list)
     frames: int = 0
-    faces: int = 0
     crowded: bool = False
 
 
@@ -91,7 +92,7 @@ class _WaitingFace(NamedTuple):
 class Watcher:
     """Looks at bursts as they are decoded and gathers what the slots answer."""
 
-    def __init__(self, engine: Engine, finder: Finder | None) -> None:
+    def __init__(self, engine: Engine, finder: Finder) -> None:
         self._engine, self._finder = engine, finder
         self._tracker = Tracker()
         self._bursts: list[_Waiting] = []
@@ -99,14 +100,17 @@ class Watcher:
         self.footage = Footage()
 
     def look(self, burst: Sequence[BurstFrame]) -> None:
-        """Ask every slot that is there about one burst."""
+        """Ask every slot that is there about one burst; waits where many are unanswered."""
+        if len(self._bursts) >= MOST_UNANSWERED:
+            oldest = self._bursts[-MOST_UNANSWERED]
+            for future in (oldest.still, oldest.motion):
+                _result(future)
         pictures = [frame.pixels for frame in burst]
         self._bursts.append(
             _Waiting(burst[0].seconds, self._still(pictures[0]), self._motion(pictures))
         )
         self.footage.frames += len(burst)
-        if self._finder is not None:
-            self._look_at_faces(burst, self._finder)
+        self._look_at_faces(burst)
 
     def finish(self) -> Footage:
         """Wait for all answers and put them in the order of time."""
@@ -146,11 +150,10 @@ class Watcher:
         batch = preprocess([preprocess.square(pixels) for pixels in pictures])
         return self._engine.submit(bundle, batch)
 
-    def _look_at_faces(self, burst: Sequence[BurstFrame], finder: Finder) -> None:
+    def _look_at_faces(self, burst: Sequence[BurstFrame]) -> None:
         seen: dict[int, list[tuple[BurstFrame, Face]]] = {}
         for frame in burst:
-            faces = finder.find(frame.pixels)
-            self.footage.faces += bool(faces)
+            faces = self._finder.find(frame.pixels)
             tracks = self._tracker.add(frame.seconds, faces, frame.pixels)
             self.footage.crowded |= len(faces) > len(tracks)
             for track, face in zip(tracks, faces, strict=False):
@@ -185,7 +188,7 @@ class Watcher:
         return self._engine.active.get(slot)
 
 
-def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder | None) -> Footage:
+def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -> Footage:
     """Both passes over ``media``; raises as :meth:`deepfake.media.Media.bursts`."""
     seconds = media.info.seconds or 0.0
     most = max(LEAST_BURSTS, math.ceil(options.max_frames_per_minute * seconds / 60 / 8))

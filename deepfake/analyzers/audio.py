@@ -16,7 +16,7 @@ from ..soundscape import Soundscape, survey
 from ..speech import CHUNK_SECONDS, find_speech, speech_share
 from ..timeline import Segment, WindowScores, find_segments, name_segments, score_seconds
 from ..types import Evidence, Kind, Status
-from .claims import EXPLANATIONS, ONLY_MUSIC, word_score
+from .claims import ONLY_MUSIC, skip, word_score
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -58,7 +58,7 @@ class Audio:
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
         if media.info.kind is Kind.VIDEO and not media.info.has_audio:
-            return [self._skip("no_sound")]
+            return [skip(self.name, "no_sound")]
         bundle = engine.bundle("audio")
         preprocess = bundle.preprocess
         assert isinstance(preprocess, AudioPreprocess)
@@ -116,14 +116,14 @@ class Audio:
         if musical:
             least = max(MIN_SPEECH_IN_MUSIC_SECONDS, MIN_SPEECH_IN_MUSIC_SHARE * sound.seconds)
         if sound.speech_seconds < least:
-            return self._skip("music", ONLY_MUSIC) if musical else self._skip("no_speech")
+            return (
+                skip(self.name, "music", claim=ONLY_MUSIC)
+                if musical
+                else skip(self.name, "no_speech")
+            )
         first, last = sound.active
         reason = bundle.why_not(seconds=(last - first) / preprocess.sample_rate)
-        return self._skip(reason) if reason else None
-
-    def _skip(self, reason: str, claim: str | None = None) -> Evidence:
-        claim = claim or EXPLANATIONS[reason]
-        return Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)
+        return skip(self.name, reason) if reason else None
 
 
 def _keep_spoken(

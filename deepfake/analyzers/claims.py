@@ -49,12 +49,14 @@ def word_score(
     return f"{sentence} {EXPLANATIONS[caution]}" if caution else sentence
 
 
-def skip(source: str, reason: str, *, details: dict[str, Any] | None = None) -> Evidence:
+def skip(
+    source: str, reason: str, *, claim: str | None = None, details: dict[str, Any] | None = None
+) -> Evidence:
     """Evidence that could not be had, and why."""
     return Evidence(
         source=source,
         status=Status.SKIPPED,
         reason=reason,
-        claim=EXPLANATIONS[reason],
+        claim=claim or EXPLANATIONS[reason],
         details=details or {},
     )

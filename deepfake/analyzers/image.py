@@ -9,7 +9,7 @@ import numpy as np
 from .. import explain
 from ..preprocess import ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
-from .claims import EXPLANATIONS, word_score
+from .claims import skip, word_score
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -34,8 +34,7 @@ class Image:
         height, width = pixels.shape[:2]
         reason = bundle.why_not(width=width, height=height)
         if reason:
-            claim = EXPLANATIONS[reason]
-            return [Evidence(source=self.name, status=Status.SKIPPED, reason=reason, claim=claim)]
+            return [skip(self.name, reason)]
         scored = engine.score(bundle, preprocess(pixels).batch)
         low, high = scored.interval
         details: dict[str, object] = {"bundle": bundle.name, "windows": len(scored.windows)}
