@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 MIN_SIDE_PIXELS = 48
-"""Least width of a face that is judged, in pixels of the picture."""
+"""Least width of a face that is looked at, in pixels of the picture; a bundle may ask for more."""
 MIN_SHARPNESS = 2.5
 """Least :func:`sharpness` of a face that is judged."""
 MOST_FACES = 8
@@ -199,9 +199,9 @@ def largest_first(faces: Sequence[Face]) -> list[Face]:
     return sorted(faces, key=lambda face: -face.width * face.height)
 
 
-def why_not_face(face: Face, crop: Pixels) -> str | None:
+def why_not_face(face: Face, crop: Pixels, *, least_pixels: float = MIN_SIDE_PIXELS) -> str | None:
     """The reason code for which a face cannot be judged, or None when it can."""
-    if face.width < MIN_SIDE_PIXELS:
+    if face.width < least_pixels:
         return "face_too_small"
     if face.yaw > MOST_YAW:
         return "face_turned_away"

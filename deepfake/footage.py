@@ -170,7 +170,8 @@ class Watcher:
         align = bundle.preprocess
         assert isinstance(align, FacePreprocess)
         crops = [(align.crop(frame.pixels, one.points), one) for frame, one in sightings]
-        reasons = [why_not_face(one, crop) for crop, one in crops]
+        least = bundle.limits.min_side_pixels
+        reasons = [why_not_face(one, crop, least_pixels=least) for crop, one in crops]
         good = [crop for (crop, _), reason in zip(crops, reasons, strict=True) if reason is None]
         if not good:
             return _WaitingFace(second, face, None, None, reasons[0])

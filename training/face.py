@@ -309,7 +309,9 @@ class FaceTrainer:
 def view_fold(
     portraits: Sequence[Portrait], drawer: FaceDrawer, *, fold: int, config: dict[str, Any]
 ) -> Iterable[View]:
-    """All that a fold's network is tested on: nothing from the sources of the scenery."""
+    """All that a fold's network is tested on: nothing from the sources of the scenery, and no face
+    that is too small for the bundle.
+    """
     known = config["scenery"]["sources"]
     held_out = [p for p in portraits if p.fold == fold and p.source not in known]
     views = chain(
@@ -317,8 +319,9 @@ def view_fold(
         view_clips(held_out, preprocess=drawer.preprocess),
     )
     if fold in drawer.left_out.values():
-        return chain(views, view_swaps(held_out, drawer))
-    return views
+        views = chain(views, view_swaps(held_out, drawer))
+    least = config["limits"]["min_side_pixels"]
+    return (view for view in views if view.pixels >= least)
 
 
 def score(

@@ -30,10 +30,13 @@ SWAP_SEED = 7
 
 @dataclass(frozen=True)
 class View:
-    """One face as a network is to see it; ``record`` lacks only the logit."""
+    """One face as a network is to see it, so many ``pixels`` wide before; ``record`` lacks only the
+    logit.
+    """
 
     crop: Pixels
     record: FileLogits
+    pixels: float
 
 
 def view_portraits(
@@ -118,7 +121,7 @@ def _judge(
             view=view,
             logits=(),
         )
-        yield View(crop, record)
+        yield View(crop, record, face.width)
 
 
 def _follow(portrait: Portrait, pixels: Pixels) -> Face:

@@ -12,7 +12,7 @@ EXPLANATIONS = {
     "made for.",
     "not_calibrated_for_video": "The detector was calibrated on still pictures.",
     "no_face": "No face was found.",
-    "face_too_small": "The face is too small to be judged: less than 48 pixels wide.",
+    "face_too_small": "The face is too small to be judged.",
     "face_blurred": "The face is too blurred to be judged.",
     "face_turned_away": "The face is turned too far away to be judged.",
     "too_many_faces": "Only the eight largest faces were judged.",

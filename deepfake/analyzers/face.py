@@ -45,7 +45,7 @@ class Faces:
         waiting = []
         for number, face in enumerate(faces[:MOST_FACES], start=1):
             crop = align.crop(pixels, face.points)
-            reason = why_not_face(face, crop)
+            reason = why_not_face(face, crop, least_pixels=bundle.limits.min_side_pixels)
             future = None if reason else engine.submit(bundle, align.normalise([crop]))
             waiting.append((f"face {number}", face, future, reason))
         judged = [
