@@ -185,7 +185,8 @@ def run_video(options: argparse.Namespace) -> None:
     from .video import fused_tables, read_clips, tabulate_clips
 
     face, video = options.bundles
-    rows, calibration = read_clips(options.runs, face=face, video=video)
+    least = Bundle.read(options.models / face).limits.min_side_pixels
+    rows, calibration = read_clips(options.runs, face=face, video=video, least_pixels=least)
     sources, fused = tabulate_clips(rows)
     bundle = Bundle.read(options.models / video)
     tables = fused_tables(sources, fused)

@@ -309,9 +309,7 @@ class FaceTrainer:
 def view_fold(
     portraits: Sequence[Portrait], drawer: FaceDrawer, *, fold: int, config: dict[str, Any]
 ) -> Iterable[View]:
-    """All that a fold's network is tested on: nothing from the sources of the scenery, and no face
-    that is too small for the bundle.
-    """
+    """All that a fold's network is tested on: nothing from the sources of the scenery."""
     known = config["scenery"]["sources"]
     held_out = [p for p in portraits if p.fold == fold and p.source not in known]
     views = chain(
@@ -319,9 +317,8 @@ def view_fold(
         view_clips(held_out, preprocess=drawer.preprocess),
     )
     if fold in drawer.left_out.values():
-        views = chain(views, view_swaps(held_out, drawer))
-    least = config["limits"]["min_side_pixels"]
-    return (view for view in views if view.pixels >= least)
+        return chain(views, view_swaps(held_out, drawer))
+    return views
 
 
 def score(

@@ -30,13 +30,10 @@ SWAP_SEED = 7
 
 @dataclass(frozen=True)
 class View:
-    """One face as a network is to see it, so many ``pixels`` wide before; ``record`` lacks only the
-    logit.
-    """
+    """One face as a network is to see it; ``record`` lacks only the logit."""
 
     crop: Pixels
     record: FileLogits
-    pixels: float
 
 
 def view_portraits(
@@ -120,8 +117,9 @@ def _judge(
             fold=portrait.fold,
             view=view,
             logits=(),
+            pixels=round(face.width, 1),
         )
-        yield View(crop, record, face.width)
+        yield View(crop, record)
 
 
 def _follow(portrait: Portrait, pixels: Pixels) -> Face:

@@ -15,7 +15,7 @@ class FileLogits:
     ``label`` is 1 for synthetic. ``group`` names the sources that were held out together, ``fold``
     the model that scored it, ``view`` the channel (``clean`` or one of the degradations). A
     ``heard`` source is one that the model was trained on, though never on this file: the genuine
-    side of a leave-one-system-out comparison.
+    side of a leave-one-system-out comparison. ``pixels`` is the width of a face, 0 for others.
     """
 
     path: str
@@ -26,6 +26,7 @@ class FileLogits:
     view: str
     logits: tuple[float, ...]
     heard: bool = False
+    pixels: float = 0.0
 
 
 def write_records(path: Path, records: Iterable[FileLogits]) -> None:

@@ -68,17 +68,25 @@ class FusedRow:
     calibration_error: float
 
 
-def read_clips(runs: Path, *, face: str, video: str) -> tuple[list[ClipRow], Calibration]:
+def read_clips(
+    runs: Path, *, face: str, video: str, least_pixels: float
+) -> tuple[list[ClipRow], Calibration]:
     """Join what the runs of the slots left behind; raises ``OSError`` where one is missing.
 
-    Of the faces also those count that the slot's calibration leaves out.
+    Of the faces also those count that the slot's calibration leaves out, but none of less than
+    ``least_pixels``, which the bundle does not judge.
     """
     known = unheard(read_records(runs / face / "out_of_fold.jsonl"))
     folds = sorted((runs / face).glob("fold-*.jsonl"))
     return join_clips(
         frames=unheard(read_records(runs / "frames" / "frames.jsonl")),
         motion=unheard(read_records(runs / video / "out_of_fold.jsonl")),
-        faces=[record for path in folds for record in read_records(path)] or known,
+        faces=[
+            record
+            for path in folds
+            for record in read_records(path)
+            if record.pixels >= least_pixels
+        ],
         known_faces=known,
     )
 

@@ -31,7 +31,14 @@ def records(slot: str, *, gain: float, seed: int) -> list[FileLogits]:
                     for view in ("clean", "crf_32"):
                         made.append(
                             FileLogits(
-                                path, label, source, f"group {fold}", fold, view, tuple(logits)
+                                path,
+                                label,
+                                source,
+                                f"group {fold}",
+                                fold,
+                                view,
+                                tuple(logits),
+                                pixels=80.0,
                             )
                         )
     return made
@@ -85,14 +92,14 @@ def test_command_prints_the_tables_and_keeps_them(
     places = {
         "frames": "frames/frames",
         "motion": "video-1/out_of_fold",
-        "faces": "face-9/fold-0",
-        "known_faces": "face-9/out_of_fold",
+        "faces": "face-1/fold-0",
+        "known_faces": "face-1/out_of_fold",
     }
     for slot, inside in all_records().items():
         path = tmp_path / f"{places[slot]}.jsonl"
         path.parent.mkdir(exist_ok=True)
         write_records(path, inside)
-    command = ["video", "--runs", str(tmp_path), "--bundles", "face-9", "video-1"]
+    command = ["video", "--runs", str(tmp_path), "--bundles", "face-1", "video-1"]
     command += ["--models", str(models)]
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -109,5 +116,5 @@ def test_command_prints_the_tables_and_keeps_them(
     assert main(command) == 0
     assert (models / "video-1" / "README.md").read_text(encoding="utf-8") == card
     assert "| clean | one | 20 |" in card
-    (tmp_path / "face-9" / "out_of_fold.jsonl").unlink()
+    (tmp_path / "face-1" / "out_of_fold.jsonl").unlink()
     assert main(command) == 1
