@@ -43,8 +43,10 @@ def test_every_backend_gives_the_golden_scores(folder: Path, name: str) -> None:
     seen = check_logits(bundle, backend.run(batch), windows=len(batch))
     backend.close()
     calibration = bundle.calibration
-    for one, other in zip(seen, logits, strict=True):
-        assert abs(calibration.probability(one) - calibration.probability(other)) <= 1e-3
+    assert seen.shape == logits.shape
+    assert calibration.largest_gap(seen, logits) <= 1e-3
+    if bundle.slot == "face-finder":
+        return
     scores = [calibration.probability(calibration.pool(x)) for x in (seen, logits)]
     points = calibration.points
     for limit in (points.authentic, points.suspicious, points.synthetic):
@@ -52,7 +54,13 @@ def test_every_backend_gives_the_golden_scores(folder: Path, name: str) -> None:
 
 
 def test_shipped_bundles_were_found() -> None:
-    assert {"image-1", "audio-2"} == {folder.name for folder in SHIPPED}
+    assert {folder.name for folder in SHIPPED} == {
+        "audio-2",
+        "face-1",
+        "face-finder-1",
+        "image-1",
+        "video-1",
+    }
 
 
 def test_score_is_the_calibrated_mean(engine: Engine) -> None:
@@ -123,8 +131,8 @@ def test_a_failing_batch_fails_its_callers_only(engine: Engine) -> None:
 
 
 def test_unknown_slot_is_named(engine: Engine) -> None:
-    with pytest.raises(ModelError, match="slot face"):
-        engine.bundle("face")
+    with pytest.raises(ModelError, match="slot fusion"):
+        engine.bundle("fusion")
 
 
 def test_closed_engine_says_so(known_models: Path) -> None:
