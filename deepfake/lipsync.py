@@ -31,9 +31,9 @@ STEP_SECONDS = 0.04
 SAMPLE_RATE = 16000
 FEATURES = ("openness", "depth", "contrast", "relief", "motion")
 
-USED = ("openness", "depth", "contrast")
+USED = ("openness", "contrast", "relief")
 """The features that :func:`measure_sync` joins."""
-INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = 0.222, -0.331, 4.475, -1.670
+INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = 0.089, -0.233, 4.555, -1.699
 """P(out of sync) at even odds is the logistic function of INTERCEPT + OF_PROMINENCE · prominence +
 OF_LENGTH · ln(seconds) + OF_BOTH · prominence · ln(seconds). ``USED`` and these are what
 ``python -m training sync`` prints.

@@ -99,7 +99,10 @@ def test_shifted_sound_is_out_of_sync(shift: float) -> None:
 
 
 def test_another_voice_is_out_of_sync() -> None:
-    assert measure(talk(voice(8.0, seed=4)), voice(8.0, seed=5)).out_of_sync > 0.5
+    mouth = talk(voice(8.0, seed=4))
+    others = [measure(mouth, voice(8.0, seed=seed)).out_of_sync for seed in range(5, 10)]
+    assert np.median(others) > 0.9
+    assert min(others) > measure(mouth, voice(8.0, seed=4)).out_of_sync + 0.3
 
 
 def test_size_and_flicker_do_not_matter() -> None:
