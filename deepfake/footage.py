@@ -210,27 +210,19 @@ def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) 
 
 
 def unclear_spans(footage: Footage, engine: Engine) -> list[tuple[float, float]]:
-    """The gaps beside bursts that no limit settles: a score that is neither below ``authentic``
-    nor, with both neighbours, at least ``synthetic``.
-    """
+    """The gaps between bursts of which one is not clear of traces, unless both show clear ones."""
     seconds = [burst.second for burst in footage.bursts]
     concern = [_concern(burst.still, engine, "image") for burst in footage.bursts]
     concern = [
         max(level, _concern(burst.motion, engine, "video"))
         for level, burst in zip(concern, footage.bursts, strict=True)
     ]
-    places = {second: index for index, second in enumerate(seconds)}
     for _, bursts in footage.people:
         for face in bursts:
             level = max(
                 _concern(face.still, engine, "face"), _concern(face.motion, engine, "video")
             )
-            nearest = places.get(face.second)
-            index = (
-                int(np.argmin(np.abs(np.array(seconds) - face.second)))
-                if nearest is None
-                else nearest
-            )
+            index = int(np.abs(np.array(seconds) - face.second).argmin())
             concern[index] = max(concern[index], level)
     spans: list[tuple[float, float]] = []
     for index in range(len(seconds) - 1):

@@ -60,7 +60,7 @@ class Faces:
         name, score, interval = highest(scored)
         shown = sorted(
             (one for one in judged if one.scored),
-            key=lambda one: -(one.scored or scored[0][1]).score,
+            key=lambda one: -one.scored.score if one.scored else 0.0,
         )
         caution = "too_many_faces" if len(faces) > MOST_FACES else None
         where = name if len(judged) > 1 else "the face"
