@@ -34,12 +34,12 @@ from .clips_fit import (
     judge,
     new_network,
     open_describer,
-    store_network,
 )
 from .clips_footage import VIEWS, Clip, Stack
 from .clips_material import Material
 from .clips_test import ClipLogits, draw_pseudo, join_minutes, pseudo_auc, to_record
 from .export import Trained
+from .image_fit import store_network
 from .manifests import data_sha256
 
 NETWORK = "clip_net"

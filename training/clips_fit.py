@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from deepfake.preprocess import ClipPreprocess
 
 from .clips_bank import Bank
 from .export import export_onnx
+from .image_fit import draw_batches
 from .imagenet import load_mobilenet
 
 DESCRIBE_BATCH = 4
@@ -139,7 +139,9 @@ def fit(
         for part in (network.low, network.middle, network.high):
             part.eval()
         started, losses, right = time.monotonic(), [], []
-        for chosen in _batches(couples, settings, epoch=epoch):
+        for chosen in draw_batches(
+            couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch
+        ):
             numbers = torch.from_numpy(described[chosen]).flatten(0, 1)
             bursts = numbers
             if network.residual is not None:
@@ -178,18 +180,3 @@ def judge(network: ClipNet, bursts: Stack, described: Floats) -> list[float]:
         batch = numbers if network.residual is None else to_batch(bursts[part])
         made += [round(float(logit), 5) for logit in network.judge(batch, numbers)]
     return made
-
-
-def store_network(network: ClipNet, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
-    partial.replace(path)
-
-
-def _batches(
-    couples: npt.NDArray[np.int64], settings: FitSettings, *, epoch: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    order = np.random.default_rng([settings.seed, epoch]).permutation(couples)
-    size = settings.couples_in_batch
-    for start in range(0, len(order) - size + 1, size):
-        yield np.sort(order[start : start + size])

@@ -69,7 +69,7 @@ def calibrate_frames(
 
 
 def score_clip(engine: Engine, bundle: Bundle, path: Path, *, view: str) -> float:
-    """The pooled log-odds of one clip, computed as the ``video`` analyzer does."""
+    """The log-odds of evenly spread frames of one clip, pooled as the ``video`` analyzer does."""
     preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
     content = path.read_bytes()

@@ -133,7 +133,9 @@ def fit(
         if network.stages:
             network.low.eval()
         started, losses = time.monotonic(), []
-        batches = list(_batches(couples, settings, epoch=epoch))
+        batches = list(
+            draw_batches(couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch)
+        )
         progress = tqdm(batches, desc=f"fold {fold} epoch {epoch + 1}", mininterval=5)
         for chosen in progress:
             crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
@@ -162,11 +164,11 @@ def store_network(network: nn.Module, path: Path) -> None:
     partial.replace(path)
 
 
-def _batches(
-    couples: npt.NDArray[np.int64], settings: FitSettings, *, epoch: int
+def draw_batches(
+    couples: npt.NDArray[np.int64], *, size: int, seed: int, epoch: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    order = np.random.default_rng([settings.seed, epoch]).permutation(couples)
-    size = settings.couples_in_batch
+    """The numbers of couples in random order, ``size`` at a time; a last part is left out."""
+    order = np.random.default_rng([seed, epoch]).permutation(couples)
     for start in range(0, len(order) - size + 1, size):
         yield np.sort(order[start : start + size])
 
