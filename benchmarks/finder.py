@@ -64,21 +64,21 @@ def time_bundle(frame: Pixels, settings: Settings, *, repeats: int) -> list[list
     preprocess, least = bundle.preprocess, bundle.calibration.points.synthetic
     assert isinstance(preprocess, FinderPreprocess)
     backend = open_backend(bundle, settings=settings)
-    batch, scale = preprocess(frame)
-    rows, columns = batch.shape[2:]
+    batch, zoom = preprocess(frame)
+    rows, columns = batch.shape[1:3]
     values = backend.run(batch)[0]
 
     def read() -> None:
-        read_map(values, rows=rows, columns=columns, scale=scale, least=least)
+        read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
 
     def find() -> None:
-        batch, scale = preprocess(frame)
+        batch, zoom = preprocess(frame)
         values = backend.run(batch)[0]
-        read_map(values, rows=rows, columns=columns, scale=scale, least=least)
+        read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
 
     table = [
         [f"{bundle.name}, all in", *_time(find, repeats)],
-        ["  shrink and normalise", *_time(lambda: preprocess(frame), repeats)],
+        ["  shrink", *_time(lambda: preprocess(frame), repeats)],
         [f"  network on {columns}x{rows}", *_time(lambda: backend.run(batch), repeats)],
         ["  read the map", *_time(read, repeats)],
     ]

@@ -30,6 +30,7 @@ from .preprocess import (
     Batch,
     ClipPreprocess,
     FacePreprocess,
+    Floats,
     Preprocess,
     preprocess_from_dict,
     preprocess_to_dict,
@@ -249,18 +250,25 @@ class Bundle:
 
 
 def golden_batch(preprocess: Preprocess, source: npt.NDArray[Any]) -> Batch:
-    """The windows of a golden picture (uint8) or sound (int16)."""
+    """The windows (windows, …) of a golden picture (uint8) or sound (int16)."""
     match preprocess:
         case AudioPreprocess():
             return preprocess(source.astype(np.float32) / np.float32(32768)).batch
         case FacePreprocess():
             side = preprocess.side_pixels
-            return preprocess.normalise([source[:side, :side], source[-side:, -side:]])
+            return np.stack([source[:side, :side], source[-side:, -side:]])
         case ClipPreprocess():
             side, count = preprocess.side_pixels, preprocess.frames
             return preprocess([source[2 * i : 2 * i + side, :side] for i in range(count)])
         case _:
             return preprocess(source).batch
+
+
+def scaled(batch: Batch, preprocess: Preprocess) -> Floats:
+    """A batch in the range that the network sees, as a device brings it there."""
+    if preprocess.scale is None:
+        return np.asarray(batch, np.float32)
+    return preprocess.scale(np.asarray(batch, np.uint8))
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:

@@ -77,6 +77,7 @@ class Detector:
         with open_media(
             source, limits=self.settings.limits, name=name, sample_rate=sample_rate, watch=watch
         ) as media:
+            self.engine.prepare(media.info.kind)
             if media.info.kind is Kind.IMAGE:
                 media.image()  # a picture that cannot be decoded is one error, not several
             seconds["open"] = time.perf_counter() - started
@@ -99,7 +100,7 @@ class Detector:
                 interval=decision.interval,
                 reasons=decision.reasons,
                 evidence=tuple(evidence),
-                warnings=tuple(media.warnings),
+                warnings=(*media.warnings, *self.engine.warnings),
                 versions=self.versions,
                 seconds_by_step=seconds,
             )

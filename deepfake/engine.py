@@ -1,22 +1,30 @@
-"""The engine: one loaded backend per bundle, requests of many callers in shared batches."""
+"""The engine: one loaded backend per bundle and device, requests of many callers in shared batches.
+
+A request goes to the device with the shortest queue; see :mod:`deepfake.lanes`.
+"""
 
 from __future__ import annotations
 
-import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from .backends import Backend, check_logits, choose_backend, open_backend
+from .backends import (
+    Backend,
+    choose_backend,
+    torch_devices,
+)
 from .bundle import Bundle, Calibration, Logits, read_bundles
-from .errors import BackendError, ModelError
+from .errors import BackendError, DeepfakeError, ModelError
+from .lanes import Lane
 from .preprocess import Batch
 from .settings import Settings
+from .types import Kind
 
 _Answer = TypeVar("_Answer")
 
@@ -43,6 +51,18 @@ class Scored:
             logits=logits,
         )
 
+    def shifted(self, before: Scored, after: Scored, calibration: Calibration) -> float:
+        """The score that the input would have if all of it changed as some windows did.
+
+        ``before`` and ``after`` are the same windows without and with the change.
+        """
+        change = calibration.pool(after.logits) - calibration.pool(before.logits)
+        return calibration.probability(calibration.pool(self.logits) + change)
+
+    def only(self, windows: Sequence[int], calibration: Calibration) -> Scored:
+        """The score of some of the windows alone."""
+        return Scored.read(self.logits[list(windows)], calibration)
+
     @classmethod
     def join(cls, parts: Sequence[Scored], calibration: Calibration) -> Scored:
         """One input that was scored in several parts, in the order of time."""
@@ -52,16 +72,19 @@ class Scored:
 class Engine:
     """Scores batches with the active bundle of each slot; safe to share between threads.
 
-    ``active`` maps a slot to its bundle. Backends are opened at first use, but one that cannot be
-    had raises at once (``MissingDependency``, ``SettingsError``). Requests that arrive
-    within ``settings.batch_wait_seconds`` of one another run in one batch.
+    ``active`` maps a slot to its bundle. Backends are opened at first use, or ahead of it by
+    :meth:`prepare` or :meth:`warm`, but one that cannot be had raises at once
+    (``MissingDependency``, ``SettingsError``). ``warnings`` are sentences about backends that
+    failed and what runs in their place.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        choose_backend(self.settings)
+        name = choose_backend(self.settings)
+        self.devices = torch_devices(self.settings) if name == "torch" else ("cpu",)
         self.active: dict[str, Bundle] = read_bundles(self.settings.models_folder)
-        self._batchers: dict[str, _Batcher] = {}
+        self.warnings: list[str] = []
+        self._lanes: dict[str, Future[list[Lane]]] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -77,7 +100,7 @@ class Engine:
 
     def submit(self, bundle: Bundle, batch: Batch) -> Future[Scored]:
         """Queue windows of one input (windows, …); the future gives its ``Scored``."""
-        return self._batcher(bundle).submit(
+        return self._lane(bundle).submit(
             batch, lambda logits: Scored.read(logits, bundle.calibration)
         )
 
@@ -85,115 +108,74 @@ class Engine:
         """What the network gives for a batch (windows, …), for bundles without a score of their
         own: the face finder's map (windows, places, values).
         """
-        return self._batcher(bundle).submit(batch, lambda logits: logits).result()
+        return self._lane(bundle).submit(batch, lambda logits: logits).result()
 
     def score(self, bundle: Bundle, batch: Batch) -> Scored:
         """Score the windows of one input (windows, …) and wait for the result."""
         return self.submit(bundle, batch).result()
 
     def backend(self, bundle: Bundle) -> Backend:
-        """The loaded backend of a bundle."""
-        return self._batcher(bundle).backend
+        """The loaded backend of a bundle, on the first of the devices."""
+        return self._open(bundle).result()[0].backend
+
+    def prepare(self, kind: Kind) -> None:
+        """Begin to open, in the background, the bundles that a file of this kind will need."""
+        for bundle in self.active.values():
+            if bundle.kind is kind or kind is Kind.VIDEO:
+                with suppress(BackendError):  # a closed engine says so to those who score
+                    self._open(bundle)
+
+    def warm(self) -> None:
+        """Open every bundle on every device and run it once, so that no file waits for that."""
+        for bundle in self.active.values():
+            self._open(bundle)
+        for bundle in self.active.values():
+            batch, _ = bundle.golden()
+            for lane in self._open(bundle).result():
+                lane.submit(batch, lambda logits: logits).result()
 
     def close(self) -> None:
         """Finish what is queued, then release every backend."""
         with self._lock:
             self._closed = True
-            batchers, self._batchers = list(self._batchers.values()), {}
-        for batcher in batchers:
-            batcher.close()
+            opened, self._lanes = list(self._lanes.values()), {}
+        for future in opened:
+            with suppress(DeepfakeError):
+                for lane in future.result():
+                    lane.close()
 
-    def _batcher(self, bundle: Bundle) -> _Batcher:
+    def _lane(self, bundle: Bundle) -> Lane:
+        """The device with the shortest queue."""
+        return min(self._open(bundle).result(), key=lambda lane: lane.queued)
+
+    def _open(self, bundle: Bundle) -> Future[list[Lane]]:
         with self._lock:
             if self._closed:
                 raise BackendError("engine: already closed", hint="make a new Detector")
-            if bundle.name not in self._batchers:
-                self._batchers[bundle.name] = _Batcher(bundle, self.settings)
-            return self._batchers[bundle.name]
-
-
-class _Request(NamedTuple):
-    """Windows of one caller, what makes an answer of their logits, and where it goes."""
-
-    batch: Batch
-    read: Callable[[Logits], Any]
-    future: Future[Any]
-
-
-class _Batcher:
-    """One thread that runs one backend over whatever has been queued meanwhile."""
-
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        self.backend = open_backend(bundle, settings=settings)
-        self._bundle = bundle
-        self._settings = settings
-        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(
-            target=self._work, name=f"deepfake-{bundle.name}", daemon=True
+            known = self._lanes.get(bundle.name)
+            if known is not None and not (known.done() and known.exception()):
+                return known
+            future: Future[list[Lane]] = Future()
+            self._lanes[bundle.name] = future
+        opener = threading.Thread(
+            target=_fulfil, args=(future, lambda: self._open_lanes(bundle)), daemon=True
         )
-        self._thread.start()
-
-    def submit(self, batch: Batch, read: Callable[[Logits], _Answer]) -> Future[_Answer]:
-        future: Future[_Answer] = Future()
-        self._queue.put(_Request(batch, read, future))
+        opener.start()
         return future
 
-    def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        self.backend.close()
-
-    def _work(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            requests, last = self._gather(first)
-            while requests:
-                shape = requests[0].batch.shape[1:]
-                self._run([r for r in requests if r.batch.shape[1:] == shape])
-                requests = [r for r in requests if r.batch.shape[1:] != shape]
-            if last:
-                return
-
-    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
-        """The first request and those that follow at once, up to ``max_batch`` windows."""
-        requests, windows = [first], len(first.batch)
-        until = time.monotonic() + self._settings.batch_wait_seconds
-        while windows < self._settings.max_batch:
-            try:
-                request = self._queue.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
-            if request is None:
-                return requests, True
-            requests.append(request)
-            windows += len(request.batch)
-        return requests, False
-
-    def _run(self, requests: list[_Request]) -> None:
-        """Answer requests whose windows have the same shape."""
-        try:
-            batch = (
-                requests[0].batch
-                if len(requests) == 1
-                else np.concatenate([request.batch for request in requests])
-            )
-            logits, start, answers = self._logits(batch), 0, []
-            for request in requests:
-                answers.append(request.read(logits[start : start + len(request.batch)]))
-                start += len(request.batch)
-        except Exception as error:  # noqa: BLE001 - handed to the callers that wait, whatever it is
-            for request in requests:
-                request.future.set_exception(error)
-            return
-        for request, answer in zip(requests, answers, strict=True):
-            request.future.set_result(answer)
-
-    def _logits(self, batch: Batch) -> Logits:
-        most = self._settings.max_batch
-        parts = [
-            check_logits(self._bundle, self.backend.run(part), windows=len(part))
-            for part in (batch[start : start + most] for start in range(0, len(batch), most))
+    def _open_lanes(self, bundle: Bundle) -> list[Lane]:
+        return [
+            Lane(bundle, self.settings, device=device, warn=self._warn) for device in self.devices
         ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _warn(self, text: str) -> None:
+        with self._lock:
+            if text not in self.warnings:
+                self.warnings.append(text)
+
+
+def _fulfil(future: Future[_Answer], make: Callable[[], _Answer]) -> None:
+    try:
+        future.set_result(make())
+    except Exception as error:  # noqa: BLE001 - handed to the callers that wait, whatever it is
+        future.set_exception(error)

@@ -43,11 +43,9 @@ def heatmap(
     boxes = dense_boxes(width, height, side=preprocess.side_pixels)
     scores: list[float] = []
     for start in range(0, len(boxes), engine.settings.max_batch):
-        crops = [
-            preprocess.pad(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
-            for box in boxes[start : start + engine.settings.max_batch]
-        ]
-        scores += engine.score(bundle, preprocess.normalise(crops)).windows
+        some = boxes[start : start + engine.settings.max_batch]
+        crops = np.stack([preprocess.crop(pixels, box) for box in some])
+        scores += engine.score(bundle, crops).windows
     return Heatmap(name=bundle.slot, values=spread(boxes, scores, width, height), second=second)
 
 

@@ -90,11 +90,11 @@ class BundleFinder:
         return largest_first(faces)
 
     def _search(self, pixels: Pixels, preprocess: FinderPreprocess) -> list[Face]:
-        batch, scale = preprocess(pixels)
+        batch, zoom = preprocess(pixels)
         values = self._engine.raw(self._bundle, batch)[0]
         least = self._bundle.calibration.points.synthetic
-        rows, columns = batch.shape[2:]
-        return read_map(values, rows=rows, columns=columns, scale=scale, least=least)
+        rows, columns = batch.shape[1:3]
+        return read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
 
 
 class YunetFinder:
@@ -140,7 +140,7 @@ def open_finder(engine: Engine) -> Finder:
 
 
 def read_map(
-    values: npt.NDArray[np.float32], *, rows: int, columns: int, scale: float, least: float
+    values: npt.NDArray[np.float32], *, rows: int, columns: int, zoom: float, least: float
 ) -> list[Face]:
     """Faces from a finder's map (places, 15) over a canvas of ``rows`` by ``columns`` pixels.
 
@@ -155,9 +155,9 @@ def read_map(
     kept = kept[np.argsort(-odds[kept])][:400]
     centres, cell = places[kept], cells[kept, None]
     reach = np.exp(np.clip(values[kept, 1:5].astype(np.float64), -4, 6)) * cell
-    boxes = np.hstack([centres - reach[:, :2], centres + reach[:, 2:]]) * scale
+    boxes = np.hstack([centres - reach[:, :2], centres + reach[:, 2:]]) * zoom
     landmarks = values[kept, 5:15].astype(np.float64).reshape(-1, 5, 2) * cell[..., None]
-    points = (centres[:, None] + landmarks) * scale
+    points = (centres[:, None] + landmarks) * zoom
     scores = 1 / (1 + np.exp(-odds[kept]))
     return [
         _face(boxes[index], points[index], float(scores[index]))

@@ -175,7 +175,7 @@ class Watcher:
         good = [crop for (crop, _), reason in zip(crops, reasons, strict=True) if reason is None]
         if not good:
             return _WaitingFace(second, face, None, None, reasons[0])
-        still = self._engine.submit(bundle, align.normalise(good))
+        still = self._engine.submit(bundle, np.stack(good))
         motion, clip = None, self._bundle("video")
         if clip is not None and len(good) == frames >= FRAMES_PER_BURST // 2:
             preprocess = clip.preprocess

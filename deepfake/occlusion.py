@@ -50,7 +50,7 @@ def face_heatmap(
             patch = np.s_[top : top + size, left : left + size]
             part[patch] = blurred[patch]
             hidden.append(part)
-    scored = engine.score(bundle, align.normalise(hidden))
+    scored = engine.score(bundle, np.stack(hidden))
     logits = scored.logits * bundle.calibration.slope
     drop = np.clip(logits[0] - logits[1:], 0, None).reshape(PLACES, PLACES)
     shares = scored.windows[0] * drop / max(float(drop.max()), LEAST_DROP)

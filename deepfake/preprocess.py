@@ -1,6 +1,6 @@
 """From pixels and samples to the batches that a network sees.
 
-The only crop, pad, level and normalise code of the project: training imports it, so a bundle meets
+The only crop, pad, level and scale code of the project: training imports it, so a bundle meets
 in use exactly what it met in training. A whole picture is never shrunk to fit a network, because
 that erases the traces that its detector looks for; a face is, because faces come in every size and
 the edges of a blend outlast the shrinking.
@@ -19,7 +19,24 @@ from .errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
-Batch = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
+Batch = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+"""Windows for one network: pixels, uint8 (windows, …, height, width, 3), which the device that
+runs it brings to its range by the preprocess's ``scale``, or samples, float32 (windows, samples).
+"""
+
+
+class PixelScale(NamedTuple):
+    """How pixels in 0…255 enter a network: ``(pixel / 255 - mean) / std`` for every channel."""
+
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> Floats:
+        """Uint8 (…, height, width, 3) as float32 (…, 3, height, width)."""
+        levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+        table = (levels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.stack([table[:, c][pixels[..., c]] for c in range(3)], axis=-3)
 
 
 class Box(NamedTuple):
@@ -32,12 +49,12 @@ class Box(NamedTuple):
 
 
 class Crops(NamedTuple):
-    batch: Batch
+    batch: Pixels
     boxes: tuple[Box, ...]
 
 
 class AudioWindows(NamedTuple):
-    batch: Batch
+    batch: Samples
     seconds: tuple[float, ...]
 
 
@@ -46,7 +63,7 @@ class ImagePreprocess:
     """Square crops at native resolution, spread evenly over the picture.
 
     ``side_pixels`` is the crop's side, ``max_windows`` the most crops taken from one picture.
-    Pixels in 0…255 become ``(pixel / 255 - mean) / std`` per channel.
+    ``mean`` and ``std`` are those of :class:`PixelScale`.
     """
 
     side_pixels: int
@@ -54,6 +71,10 @@ class ImagePreprocess:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     max_windows: int = 12
     kind: str = "image"
+
+    @property
+    def scale(self) -> PixelScale:
+        return PixelScale(self.mean, self.std)
 
     def boxes(self, width: int, height: int, *, max_windows: int | None = None) -> list[Box]:
         """Crop places: a grid with at most ``max_windows`` cells that spans the picture.
@@ -69,13 +90,15 @@ class ImagePreprocess:
         ]
 
     def __call__(self, pixels: Pixels, *, max_windows: int | None = None) -> Crops:
-        """Crops of RGB ``pixels`` (height, width, 3) as a float32 batch (crops, 3, side, side)."""
+        """Crops of RGB ``pixels`` (height, width, 3) as a batch (crops, side, side, 3)."""
         height, width = pixels.shape[:2]
         boxes = self.boxes(width, height, max_windows=max_windows)
-        crops = [
-            pixels[box.top : box.top + box.height, box.left : box.left + box.width] for box in boxes
-        ]
-        return Crops(self.normalise([self.pad(crop) for crop in crops]), tuple(boxes))
+        return Crops(np.stack([self.crop(pixels, box) for box in boxes]), tuple(boxes))
+
+    def crop(self, pixels: Pixels, box: Box) -> Pixels:
+        """One window (side, side, 3) of RGB ``pixels``."""
+        right, bottom = box.left + box.width, box.top + box.height
+        return self.pad(pixels[box.top : bottom, box.left : right])
 
     def pad(self, crop: Pixels) -> Pixels:
         """Mirror a crop that is smaller than the side, keeping its own pixels unchanged."""
@@ -85,12 +108,6 @@ class ImagePreprocess:
             return crop
         mode = "symmetric" if min(height, width) > 0 else "constant"
         return np.pad(crop, ((0, missing[0]), (0, missing[1]), (0, 0)), mode=mode)  # type: ignore[call-overload, no-any-return]
-
-    def normalise(self, crops: list[Pixels]) -> Batch:
-        """Uint8 crops (side, side, 3) as a float32 batch (crops, 3, side, side)."""
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        stacked = (np.stack(crops).astype(np.float32) / np.float32(255.0) - mean) / std
-        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +125,10 @@ class AudioPreprocess:
     silence_db: float = 40.0
     max_windows: int = 300
     kind: str = "audio"
+
+    @property
+    def scale(self) -> None:
+        """Samples enter the network as they are."""
 
     @property
     def window_samples(self) -> int:
@@ -161,10 +182,10 @@ class AudioPreprocess:
 
 
 class FinderInput(NamedTuple):
-    """A batch of one (1, 3, height, width); ``scale`` takes its pixels to those of the picture."""
+    """A batch of one (1, height, width, 3); ``zoom`` takes its pixels to those of the picture."""
 
-    batch: Batch
-    scale: float
+    batch: Pixels
+    zoom: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,20 +197,23 @@ class FinderPreprocess:
     canvases: tuple[tuple[int, int], ...] = ((256, 256), (384, 640), (640, 384), (512, 512))
     kind: str = "finder"
 
+    @property
+    def scale(self) -> PixelScale:
+        return PixelScale()
+
     def __call__(self, pixels: Pixels) -> FinderInput:
-        """RGB ``pixels`` (height, width, 3), at the left top of a grey canvas, in -1…1."""
+        """RGB ``pixels`` (height, width, 3), at the left top of a grey canvas."""
         height, width = pixels.shape[:2]
 
-        def scale_on(canvas: tuple[int, int]) -> float:
+        def share_on(canvas: tuple[int, int]) -> float:
             return float(min(1.0, canvas[0] / height, canvas[1] / width))
 
-        canvas = max(self.canvases, key=scale_on)
-        scale = scale_on(canvas)
-        small = shrink(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-        batch = np.zeros((1, 3, *canvas), np.float32)
-        part = small.astype(np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
-        batch[0, :, : small.shape[0], : small.shape[1]] = part
-        return FinderInput(batch, 1 / scale)
+        canvas = max(self.canvases, key=share_on)
+        share = share_on(canvas)
+        small = shrink(pixels, max(1, round(height * share)), max(1, round(width * share)))
+        batch = np.full((1, *canvas, 3), 127, np.uint8)
+        batch[0, : small.shape[0], : small.shape[1]] = small
+        return FinderInput(batch, 1 / share)
 
 
 _FACE = ((-0.5, 0.0), (0.5, 0.0), (0.0, 0.56), (-0.41, 1.15), (0.41, 1.15))
@@ -208,6 +232,10 @@ class FacePreprocess:
     span: float = 3.8
     kind: str = "face"
 
+    @property
+    def scale(self) -> PixelScale:
+        return PixelScale()
+
     def transform(self, landmarks: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """The affine matrix (2, 3) from the picture to the crop for ``landmarks`` (5, 2)."""
         unit = self.side_pixels / self.span
@@ -220,11 +248,6 @@ class FacePreprocess:
         picture repeats its edge.
         """
         return warp(pixels, self.transform(landmarks), self.side_pixels)
-
-    def normalise(self, crops: Sequence[Pixels]) -> Batch:
-        """Crops (side, side, 3) as a batch (crops, 3, side, side) in -1…1."""
-        stacked = np.stack(crops).astype(np.float32) / np.float32(127.5) - 1
-        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +264,10 @@ class ClipPreprocess:
     span: float = 3.8
     kind: str = "clip"
 
+    @property
+    def scale(self) -> PixelScale:
+        return PixelScale()
+
     def square(self, pixels: Pixels) -> Pixels:
         """The square at the middle of RGB ``pixels`` as (side, side, 3)."""
         height, width = pixels.shape[:2]
@@ -255,13 +282,12 @@ class ClipPreprocess:
         middle = np.asarray(landmarks, np.float64).mean(axis=0)
         return [align.crop(pixels, middle) for pixels in burst]
 
-    def __call__(self, crops: Sequence[Pixels]) -> Batch:
-        """A burst of crops (side, side, 3) as a batch (1, frames, 3, side, side) in -1…1; the last
-        one is repeated where there are too few.
+    def __call__(self, crops: Sequence[Pixels]) -> Pixels:
+        """A burst of crops (side, side, 3) as a batch (1, frames, side, side, 3); the last one is
+        repeated where there are too few.
         """
         chosen = [crops[min(index, len(crops) - 1)] for index in range(self.frames)]
-        stacked = np.stack(chosen).astype(np.float32) / np.float32(127.5) - 1
-        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)[None])
+        return np.stack(chosen)[None]
 
 
 def similarity(

@@ -73,11 +73,11 @@ def test_map_is_read_in_pixels_of_the_picture() -> None:
     values = np.full((126, 15), -9.0, np.float32)
     place = 96 + 24  # the first cell of 32 pixels
     values[place] = [2.0, *np.log([0.5, 1.0, 0.75, 1.25]), *([0.25, -0.25] * 5)]
-    (found,) = read_map(values, rows=64, columns=96, scale=2.0, least=0.5)
+    (found,) = read_map(values, rows=64, columns=96, zoom=2.0, least=0.5)
     assert found.box == pytest.approx((0, -32, 80, 112), abs=1e-3)
     assert found.landmarks[0] == pytest.approx((48, 16))
     assert found.score == pytest.approx(0.881, abs=1e-3)
-    assert not read_map(values, rows=64, columns=96, scale=2.0, least=0.9)
+    assert not read_map(values, rows=64, columns=96, zoom=2.0, least=0.9)
 
 
 def test_of_overlapping_boxes_the_best_is_kept() -> None:

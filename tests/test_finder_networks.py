@@ -81,7 +81,7 @@ def test_shipped_bundle_gives_its_golden_map_and_takes_every_canvas(
     batch, golden = bundle.golden()
     np.testing.assert_allclose(backend.run(batch), golden, atol=2e-3, rtol=1e-3)
     for rows, columns in bundle.preprocess.canvases:
-        values = backend.run(np.zeros((1, 3, rows, columns), np.float32))
+        values = backend.run(np.zeros((1, rows, columns, 3), np.uint8))
         assert values.shape == (1, len(map_places(rows, columns)[0]), 15)
         assert np.isfinite(values).all()
     backend.close()
@@ -95,8 +95,8 @@ def test_shipped_bundle_sees_no_face_in_noise_and_waves(bundle: Bundle) -> None:
     down, across = np.mgrid[0:360, 0:480]
     waves = 127 + 100 * np.sin(across / 23) * np.cos(down / 17)
     for picture in (rng.normal(127, 60, (360, 480, 3)), np.repeat(waves[..., None], 3, axis=2)):
-        batch, scale = preprocess(picture.clip(0, 255).astype(np.uint8))
+        batch, zoom = preprocess(picture.clip(0, 255).astype(np.uint8))
         values = backend.run(batch)[0]
-        rows, columns = batch.shape[2:]
-        assert not read_map(values, rows=rows, columns=columns, scale=scale, least=least)
+        rows, columns = batch.shape[1:3]
+        assert not read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
     backend.close()

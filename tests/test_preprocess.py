@@ -7,6 +7,7 @@ from deepfake.errors import ModelError
 from deepfake.preprocess import (
     AudioPreprocess,
     ImagePreprocess,
+    PixelScale,
     preprocess_from_dict,
     preprocess_to_dict,
 )
@@ -21,15 +22,22 @@ AUDIO = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
 def test_crops_are_native_pixels_within_bounds(width: int, height: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     crops = IMAGE(pixels)
-    assert crops.batch.shape == (len(crops.boxes), 3, 64, 64)
+    assert crops.batch.shape == (len(crops.boxes), 64, 64, 3)
     assert 1 <= len(crops.boxes) <= 9
     for crop, box in zip(crops.batch, crops.boxes, strict=True):
         own = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
-        expected = (own.astype(np.float32) / 255 - 0.5) / 0.5
-        seen = crop.transpose(1, 2, 0)[: box.height, : box.width]
-        np.testing.assert_allclose(seen, expected, atol=1e-6)
+        np.testing.assert_array_equal(crop[: box.height, : box.width], own)
         assert box.left + box.width <= width
         assert box.top + box.height <= height
+
+
+def test_pixels_are_scaled_by_channel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8)
+    scale = PixelScale((0.5, 0.4, 0.3), (0.5, 0.2, 0.1))
+    seen = scale(pixels)
+    assert (seen.shape, seen.dtype) == ((2, 3, 5, 7), np.float32)
+    expected = (pixels / 255 - np.array(scale.mean)) / np.array(scale.std)
+    np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), atol=1e-5)
 
 
 def test_crops_reach_every_corner() -> None:

@@ -333,7 +333,7 @@ def score(
     records = []
     waiting = iter(tqdm(views, desc="scoring", unit="face", mininterval=5))
     while some := list(islice(waiting, 32)):
-        logits = compiled(preprocess.normalise([view.crop for view in some]))["logits"]
+        logits = compiled(preprocess.scale(np.stack([view.crop for view in some])))["logits"]
         records += [
             replace(view.record, logits=(round(float(logit), 5),))
             for view, logit in zip(some, logits, strict=True)

@@ -61,10 +61,10 @@ def detect_all(bundle: Bundle, scenes: Sequence[Scene], *, part: str) -> Iterato
     for number, scene in enumerate(tqdm(scenes, desc=f"finding, {part}", mininterval=5)):
         for view, change in FINDER_VIEWS.items():
             pixels = change(scene.pixels)
-            batch, scale = preprocess(pixels)
-            rows, columns = batch.shape[2:]
+            batch, zoom = preprocess(pixels)
+            rows, columns = batch.shape[1:3]
             values = backend.run(batch)[0]
-            faces = read_map(values, rows=rows, columns=columns, scale=scale, least=LEAST_STORED)
+            faces = read_map(values, rows=rows, columns=columns, zoom=zoom, least=LEAST_STORED)
             found = Labels.from_lists(
                 [[*face.box, *face.points.ravel(), face.score, 1.0] for face in faces]
             )

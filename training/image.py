@@ -187,7 +187,8 @@ def score(
     records = []
     for picture in tqdm(pictures, desc="scoring", unit="file", mininterval=5):
         for view, perturb in PICTURE_VIEWS.items():
-            logits = compiled(preprocess(perturb(picture.pixels)).batch)["logits"]
+            crops = preprocess(perturb(picture.pixels)).batch
+            logits = compiled(preprocess.scale(crops))["logits"]
             records.append(
                 FileLogits(
                     path=picture.item.facts["path"],

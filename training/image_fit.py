@@ -96,7 +96,7 @@ def low_features(
 
 
 def to_batch(crops: npt.NDArray[np.uint8], preprocess: Cropper) -> torch.Tensor:
-    batch = torch.from_numpy(preprocess.normalise(list(crops)))
+    batch = torch.from_numpy(preprocess.scale(crops))
     return batch.contiguous(memory_format=torch.channels_last)
 
 

@@ -46,7 +46,7 @@ class Faces:
         for number, face in enumerate(faces[:MOST_FACES], start=1):
             crop = align.crop(pixels, face.points)
             reason = why_not_face(face, crop, least_pixels=bundle.limits.min_side_pixels)
-            future = None if reason else engine.submit(bundle, align.normalise([crop]))
+            future = None if reason else engine.submit(bundle, crop[None])
             waiting.append((f"face {number}", face, future, reason))
         judged = [
             Judged(name, face, None if future is None else future.result(), reason)

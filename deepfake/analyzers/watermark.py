@@ -48,6 +48,9 @@ Floats = NDArray[np.float64]
 PERIOD = 36
 BLOCK = 4
 LEAST_PIXELS = 256 * 256
+MOST_PIXELS = 1024 * 1024
+"""Of a larger picture the upper rows are read: blocks take the bits in turn from the first, and so
+many of them (over 100 a bit) are as sure as all of a picture of that size."""
 FRAMES = 3
 FALSE_POSITIVES_PER_PICTURE = 1e-6
 """Bound over all payloads and readings of one picture."""
@@ -181,7 +184,9 @@ def find_watermarks(pixels: Bytes, *, readings: Sequence[str] = READINGS) -> lis
     height, width = pixels.shape[:2]
     if height * width < LEAST_PIXELS:
         return []
-    u = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV)[:, :, 1], np.uint8)
+    rows = min(height, -(-MOST_PIXELS // width // 8) * 8)
+    yuv = cv2.cvtColor(pixels[:rows], cv2.COLOR_RGB2YUV)
+    u = np.asarray(cv2.extractChannel(yuv, 1), np.uint8)
     sums = low_pass(u)
     found = []
     ballots = {centre: votes(u, sums, float_centre=centre) for centre in (False, True)}
