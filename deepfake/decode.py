@@ -25,6 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .canvas import Canvas
 from .errors import Corrupt, DeepfakeError, MediaError, TooLarge
 from .settings import Limits
 from .wire import Array, Message, ProtocolError, error_from_dict, receive, send
@@ -94,7 +95,13 @@ class Decoder:
             os.close(write_end)
 
     def ask(
-        self, request: Message, *, descriptor: int, limits: Limits, check: Callable[[], None]
+        self,
+        request: Message,
+        *,
+        descriptor: int,
+        canvas: Canvas | None = None,
+        limits: Limits,
+        check: Callable[[], None],
     ) -> Iterator[Part]:
         """Parts of the answer to one request; the ``done`` message comes last, as its values.
 
@@ -106,11 +113,16 @@ class Decoder:
         self.connection.settimeout(limits.decode_stall_seconds)
         most_bytes = max(3 * max(limits.image_pixels, limits.frame_pixels), 64 * 1024**2)
         try:
-            send(self.connection, request, descriptor=descriptor)
+            descriptors = [descriptor] if canvas is None else [descriptor, canvas.descriptor]
+            send(self.connection, request, descriptors=descriptors)
             while True:
                 began = time.monotonic()
                 self._await(limits.decode_stall_seconds, check)
-                received = receive(self.connection, max_array_bytes=most_bytes)
+                received = receive(
+                    self.connection,
+                    max_array_bytes=most_bytes,
+                    canvas=None if canvas is None else canvas.pixels,
+                )
                 check()
                 waited += time.monotonic() - began
                 kind = received.message.get("type")
@@ -299,13 +311,14 @@ def ask(
     descriptor: int,
     name: str,
     limits: Limits,
+    canvas: Canvas | None = None,
     check: Callable[[], None] = lambda: None,
     **values: Any,
 ) -> Generator[Part, None, None]:
     """Run one operation on an open file in a child; the last part is its closing summary.
 
-    ``name`` only serves error texts. ``check`` is called many times a second and may raise. A child
-    whose answer fails, or is not read to its end, is ended.
+    ``name`` only serves error texts. A part may lie on the ``canvas``. ``check`` is called many
+    times a second and may raise. A child whose answer fails, or is not read to its end, is ended.
     """
     decoder = POOL.take(memory_bytes=limits.decode_memory_bytes)
     request = {
@@ -317,7 +330,9 @@ def ask(
     }
     well = False
     try:
-        yield from decoder.ask(request, descriptor=descriptor, limits=limits, check=check)
+        yield from decoder.ask(
+            request, descriptor=descriptor, canvas=canvas, limits=limits, check=check
+        )
         well = True
     except MediaError as error:
         well = error.code == "unsupported"

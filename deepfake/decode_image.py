@@ -46,6 +46,7 @@ DECODE_ERRORS = (
 """What Pillow and its plugins raise for damaged files."""
 
 _ORIENTATION = 0x0112
+_MOST_JPEG_BYTES = 256 * 1024**2
 _TEXT_MEMORY = 8
 _DAMAGED = "The picture is damaged or cut off; only its readable part was looked at."
 _TEXT_LEFT_OUT = "A text block of the picture is larger than allowed; it was left out."
@@ -105,14 +106,49 @@ def decode_image(job: Job, *, format: str) -> dict[str, Any]:
     if getattr(image, "n_frames", 1) > 1:
         things = "pages" if format == "tiff" else "pictures"
         job.warn(f"The file holds several {things}; only the first was looked at.")
-    image = _load(job, image, format)
-    orientation = _orientation(image, type(image).getexif)
-    pixels = to_rgb(job, image)
+    orientation = _orientation(image, type(image).getexif) if format == "jpeg" else 1
+    pixels = _decode_jpeg(job, image, orientation) if format == "jpeg" else None
+    if pixels is None:
+        image = _load(job, image, format)
+        orientation = _orientation(image, type(image).getexif)
+        pixels = to_rgb(job, image)
     del image
     if _DAMAGED in job.warnings:
         pixels = without_missing_rows(pixels)
     job.part(upright(pixels, orientation))
     return {}
+
+
+def _decode_jpeg(job: Job, image: Image.Image, orientation: int) -> Pixels | None:
+    """An intact JPEG in sRGB, by libjpeg-turbo without Pillow's copies and with equal pixels, on
+    the canvas where it needs no turning; None for any other.
+    """
+    import simplejpeg
+
+    profile = image.info.get("icc_profile")
+    if image.mode != "RGB" or job.stream.bytes > _MOST_JPEG_BYTES or _DAMAGED in job.warnings:
+        return None
+    if profile and not is_srgb(profile):
+        return None
+    width, height = image.size
+    place = None
+    if job.canvas is not None and orientation == 1 and 3 * width * height <= len(job.canvas):
+        place = job.canvas[: 3 * width * height].reshape(height, width, 3)
+    try:
+        content = job.buffered().read()
+        pixels = simplejpeg.decode_jpeg(content, "RGB", buffer=place, strict=True)
+    except (ValueError, MemoryError):
+        return None  # Pillow tells what is wrong, and saves what it can
+    return np.asarray(pixels, np.uint8) if pixels.shape == (height, width, 3) else None
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether an ICC profile calls itself sRGB."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return "sRGB" in (source.profile.profile_description or "")
+    except (ImageCms.PyCMSError, *DECODE_ERRORS):
+        return False
 
 
 def to_rgb(job: Job, image: Image.Image) -> Pixels:

@@ -20,6 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
+
+from .canvas import paint_on
 from .errors import DeepfakeError
 from .settings import Limits
 from .wire import Array, Message, error_to_dict, receive, send
@@ -72,13 +76,19 @@ class Job:
     stream: Descriptor
     name: str
     limits: Limits
+    canvas: npt.NDArray[np.uint8] | None = None
     warnings: list[str] = field(default_factory=list)
     _progress: float = field(default_factory=time.monotonic)
     _started: float = field(default_factory=time.process_time)
 
     def part(self, array: Array | None = None, **values: Any) -> None:
-        """Send one result."""
-        send(self.connection, {"type": "part", "values": values}, array=array)
+        """Send one result, its pixels over the canvas where they fit on it."""
+        painted = self.canvas is not None and array is not None and array.dtype == np.uint8
+        if painted and self.canvas is not None and array is not None:
+            painted = array.size <= len(self.canvas)
+            if painted and not np.may_share_memory(array, self.canvas):
+                self.canvas[: array.size].reshape(array.shape)[...] = array
+        send(self.connection, {"type": "part", "values": values}, array=array, painted=painted)
         self._progress = time.monotonic()
 
     def progress(self) -> None:
@@ -118,13 +128,14 @@ def main() -> None:
     send(connection, {"type": "ready"})
     while True:
         try:
-            message, _, descriptor = receive(connection, max_array_bytes=0)
+            message, _, descriptors = receive(connection, max_array_bytes=0, most_descriptors=2)
         except EOFError:
             return
-        if descriptor is None:
+        if not descriptors:
             raise SystemExit("a request without a file")
-        with Descriptor(descriptor) as stream:
-            serve(message, connection, stream)
+        with Descriptor(descriptors[0]) as stream:
+            canvas = paint_on(descriptors[1]) if len(descriptors) > 1 else None
+            serve(message, connection, stream, canvas)
 
 
 def confine(*, memory_bytes: int, parent: int) -> None:
@@ -148,13 +159,20 @@ def confine(*, memory_bytes: int, parent: int) -> None:
         resource.setrlimit(limit, (allowed, allowed))
 
 
-def serve(message: Message, connection: socket.socket, stream: Descriptor) -> None:
+def serve(
+    message: Message,
+    connection: socket.socket,
+    stream: Descriptor,
+    canvas: npt.NDArray[np.uint8] | None,
+) -> None:
     """Answer one request."""
     limits = Limits(**message["limits"])
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     soft = math.ceil(time.process_time()) + limits.decode_cpu_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, most))
-    job = Job(connection=connection, stream=stream, name=message["name"], limits=limits)
+    job = Job(
+        connection=connection, stream=stream, name=message["name"], limits=limits, canvas=canvas
+    )
     operation = _operations()[message["operation"]]
     try:
         values = operation(job, **message["values"])

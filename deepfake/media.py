@@ -18,6 +18,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
+from .canvas import Canvas
 from .decode import Part, ask, escape
 from .errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
 from .preprocess import Pixels, Samples
@@ -92,9 +93,15 @@ class Media:
 
     def _decode_image(self) -> Pixels:
         pixels = None
-        for part in self._ask("image", format=self.info.format):
-            if part.array is not None:
-                pixels = _pixels(part, self.name)
+        size_bytes = 3 * (self.info.width or 0) * (self.info.height or 0)
+        canvas = Canvas(size_bytes) if size_bytes else None
+        try:
+            for part in self._ask("image", canvas=canvas, format=self.info.format):
+                if part.array is not None:
+                    pixels = _pixels(part, self.name)
+        finally:
+            if canvas is not None:
+                canvas.close()
         if pixels is None:
             raise _broken_answer(self.name)
         return pixels
@@ -174,7 +181,7 @@ class Media:
         if self._samples is not None:
             return self._array_audio(self._samples, sample_rate, max_seconds)
         pieces, most = [np.zeros(0, np.float32)], round(max_seconds * sample_rate)
-        values = {"sample_rate": sample_rate, "max_seconds": max_seconds}
+        values: dict[str, Any] = {"sample_rate": sample_rate, "max_seconds": max_seconds}
         for part in self._ask("audio", format=self.info.format, **values):
             if part.array is not None and part.array.ndim == 1:
                 pieces.append(part.array.astype(np.float32, copy=False))
@@ -223,10 +230,13 @@ class Media:
             raise _broken_answer(self.name)
         return result
 
-    def _ask(self, operation: str, **values: Any) -> Iterator[Part]:
+    def _ask(
+        self, operation: str, *, canvas: Canvas | None = None, **values: Any
+    ) -> Iterator[Part]:
         answer = ask(
             operation,
             descriptor=self._require_open(),
+            canvas=canvas,
             name=self.name,
             limits=self.limits,
             check=self.watch.check,

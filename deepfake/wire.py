@@ -1,13 +1,14 @@
 """Messages between the decoder process and its owner, over one stream socket.
 
 A message is a four-byte length, a JSON object of that length and, when the object has ``shape`` and
-``dtype``, the raw bytes of one array. Both ends validate what they receive; nothing is pickled, so
+``dtype``, the raw bytes of one array, unless they were ``painted`` on the canvas that came with the
+request. Both ends validate what they receive; nothing is pickled, so
 a decoder that a hostile file has taken over can at worst send wrong pixels.
 
 ======== ============ ====================================================
 sender   ``type``     meaning
 ======== ============ ====================================================
-owner    ``request``  one operation on the attached file descriptor
+owner    ``request``  one operation on the attached file, perhaps with a canvas
 decoder  ``ready``    started and confined; sent once
 decoder  ``progress`` still working: resets the owner's patience
 decoder  ``part``     one result: ``values`` and perhaps an array
@@ -19,8 +20,10 @@ decoder  ``error``    the operation failed; see :func:`error_to_dict`
 from __future__ import annotations
 
 import json
+import math
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +66,7 @@ _ERRORS: dict[str, type[DeepfakeError]] = {
 class Received(NamedTuple):
     message: Message
     array: Array | None
-    descriptor: int | None
+    descriptors: list[int]
 
 
 class ProtocolError(Exception):
@@ -75,26 +78,43 @@ def send(
     message: Message,
     *,
     array: Array | None = None,
-    descriptor: int | None = None,
+    painted: bool = False,
+    descriptors: Sequence[int] = (),
 ) -> None:
-    """Send one message; ``descriptor`` is an open file that the receiver gets a copy of."""
+    """Send one message; ``descriptors`` are open files that the receiver gets copies of.
+
+    Of an array that is ``painted`` only the shape is sent.
+    """
+    if array is not None and painted:
+        message = {**message, "shape": array.shape, "dtype": array.dtype.name, "painted": True}
+        array = None
     if array is not None:
         if not array.flags.c_contiguous:
             array = array.copy()
         message = {**message, "shape": array.shape, "dtype": array.dtype.name}
     header = json.dumps(message).encode("ascii")
     data = _LENGTH.pack(len(header)) + header
-    if descriptor is not None:
-        sent = socket.send_fds(connection, [data], [descriptor])
+    if descriptors:
+        sent = socket.send_fds(connection, [data], list(descriptors))
         data = data[sent:]
     connection.sendall(data)
     if array is not None and array.size:
         connection.sendall(array.data.cast("B"))
 
 
-def receive(connection: socket.socket, *, max_array_bytes: int) -> Received:
-    """The next message. Raises EOFError at the end and ``ProtocolError`` for nonsense."""
-    length, descriptor = _receive_length(connection)
+def receive(
+    connection: socket.socket,
+    *,
+    max_array_bytes: int,
+    canvas: npt.NDArray[np.uint8] | None = None,
+    most_descriptors: int = 0,
+) -> Received:
+    """The next message. Raises EOFError at the end and ``ProtocolError`` for nonsense.
+
+    A painted array is a view of ``canvas`` (bytes,). Descriptors beyond ``most_descriptors`` are
+    closed by the system.
+    """
+    length, descriptors = _receive_length(connection, most_descriptors)
     if length > MAX_HEADER_BYTES:
         raise ProtocolError(f"a header of {length} bytes")
     header = bytearray(length)
@@ -106,11 +126,17 @@ def receive(connection: socket.socket, *, max_array_bytes: int) -> Received:
     if not isinstance(message, dict):
         raise ProtocolError("no JSON object")
     if "shape" not in message:
-        return Received(message, None, descriptor)
-    array = _empty(message, max_array_bytes)
+        return Received(message, None, descriptors)
+    shape, dtype = _form(message, max_array_bytes)
+    if message.get("painted") is True:
+        size = math.prod(shape)
+        if canvas is None or dtype != np.uint8 or size > len(canvas):
+            raise ProtocolError("an array painted on no canvas")
+        return Received(message, canvas[:size].reshape(shape), descriptors)
+    array: Array = np.empty(shape, dtype)
     if array.size:
         _receive_into(connection, array.data.cast("B"))
-    return Received(message, array, descriptor)
+    return Received(message, array, descriptors)
 
 
 def error_to_dict(error: DeepfakeError) -> Message:
@@ -132,15 +158,15 @@ def error_from_dict(values: Message) -> DeepfakeError:
     )
 
 
-def _receive_length(connection: socket.socket) -> tuple[int, int | None]:
-    data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 1)
+def _receive_length(connection: socket.socket, most_descriptors: int) -> tuple[int, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, most_descriptors)
     if not data:
         raise EOFError
     if len(data) < _LENGTH.size:
         rest = bytearray(_LENGTH.size - len(data))
         _receive_into(connection, memoryview(rest))
         data += rest
-    return _LENGTH.unpack(data)[0], descriptors[0] if descriptors else None
+    return _LENGTH.unpack(data)[0], descriptors
 
 
 def _receive_into(connection: socket.socket, view: memoryview) -> None:
@@ -151,7 +177,7 @@ def _receive_into(connection: socket.socket, view: memoryview) -> None:
         view = view[count:]
 
 
-def _empty(message: Message, max_array_bytes: int) -> Array:
+def _form(message: Message, max_array_bytes: int) -> tuple[list[int], np.dtype[Any]]:
     shape, dtype = message.get("shape"), _DTYPES.get(str(message.get("dtype")))
     if dtype is None or not isinstance(shape, list) or not 1 <= len(shape) <= 3:
         raise ProtocolError("an array of unknown form")
@@ -162,4 +188,4 @@ def _empty(message: Message, max_array_bytes: int) -> Array:
         size *= side
     if size > max_array_bytes:
         raise ProtocolError(f"an array of {size} bytes")
-    return np.empty(shape, dtype)
+    return shape, np.dtype(dtype)

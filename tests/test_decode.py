@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import multiprocessing
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,8 +19,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from deepfake import decode, wire
+from deepfake.canvas import Canvas, paint_on
 from deepfake.decode import POOL, Decoder, Pool, ask, escape
 from deepfake.errors import Corrupt, DeepfakeError, MediaError, SettingsError, TooLarge
 from deepfake.media import Media, open_media
@@ -266,6 +271,7 @@ def test_in_a_spawned_process() -> None:
 
 SCRIPT = """
 import os, sys
+from deepfake.canvas import Canvas, paint_on
 from deepfake.decode import POOL
 from deepfake.media import Media, open_media
 content = sys.stdin.buffer.read()
@@ -354,6 +360,63 @@ HOSTILE: list[tuple[bytes, str]] = [
     (b"\x1f\0\0\0" + b'{"shape":[9],"dtype":"object"} ', "unknown form"),
     (b"\x27\0\0\0" + b'{"shape":[900,900],"dtype":"uint8"}    ', "bytes"),
 ]
+
+
+def painted(shape: list[int], dtype: str = "uint8") -> bytes:
+    text = json.dumps({"shape": shape, "dtype": dtype, "painted": True}).encode()
+    return struct.pack("<I", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("data", "size"), [(painted([9]), None), (painted([9]), 8), (painted([1], "float32"), 8)]
+)
+def test_pixels_beyond_the_canvas_are_refused(data: bytes, size: int | None) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data)
+        canvas = None if size is None else np.zeros(size, np.uint8)
+        with pytest.raises(wire.ProtocolError, match="no canvas"):
+            wire.receive(ours, max_array_bytes=1000, canvas=canvas)
+
+
+def test_descriptors_from_a_child_are_not_taken() -> None:
+    ours, theirs = socket.socketpair()
+    opened = Path("/proc/self/fd")
+    with ours, theirs, Path(os.devnull).open("rb") as file:
+        wire.send(theirs, {"type": "part"}, descriptors=[file.fileno()])
+        before = len(list(opened.iterdir()))
+        assert wire.receive(ours, max_array_bytes=0).descriptors == []
+        assert len(list(opened.iterdir())) == before
+
+
+def test_a_canvas_keeps_its_size_and_what_its_owner_writes() -> None:
+    canvas = Canvas(6)
+    other = paint_on(os.dup(canvas.descriptor))
+    other[:] = [1, 2, 3, 4, 5, 6]
+    assert canvas.pixels.tolist() == [1, 2, 3, 4, 5, 6]
+    canvas.pixels[0] = 9
+    assert other[0] == 1
+    for size in (3, 12):
+        with pytest.raises(PermissionError):
+            os.ftruncate(canvas.descriptor, size)
+    canvas.close()
+    assert canvas.pixels.tolist() == [9, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("turned", [1, 6])
+def test_jpegs_have_the_pixels_that_pillow_gives(subsampling: str, turned: int) -> None:
+    exif = Image.Exif()
+    exif[274] = turned
+    file = io.BytesIO()
+    picture = Image.fromarray(make.scene()[:101, :67])
+    picture.save(file, "jpeg", quality=80, subsampling=subsampling, exif=exif)
+    with open_media(file.getvalue()) as media:
+        pixels = media.image()
+        assert pixels.flags.writeable
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
+    assert expected is not None
+    np.testing.assert_array_equal(pixels, np.asarray(expected))
 
 
 @pytest.mark.parametrize(("data", "words"), HOSTILE)

@@ -191,3 +191,14 @@ def test_frames_of_a_video_are_searched(photo: samples.Pixels) -> None:
     assert evidence.details["generator"] == "SDXL"
     (plain,) = find(samples.mp4(seconds=0.5))
     assert plain.score is None
+
+
+def test_of_a_large_picture_the_upper_rows_are_enough(photo: samples.Pixels) -> None:
+    payload = PAYLOADS[1]
+    large = np.tile(photo, (5, 3, 1))
+    assert large.shape[0] * large.shape[1] > 2 * watermark.MOST_PIXELS
+    marked = samples.embed_watermark(large, payload.bits)
+    (match,) = find_watermarks(marked)
+    assert (match.generator, match.matching_bits) == (payload.generator, len(payload.bits))
+    marked[: len(marked) // 2] = large[: len(marked) // 2]
+    assert find_watermarks(marked) == []
