@@ -9,7 +9,9 @@ the same) and the processor has instructions for it.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,8 +88,7 @@ class OpenVinoBackend:
     device = "cpu"
 
     def __init__(self, bundle: Bundle, *, settings: Settings, device: str = "cpu") -> None:
-        import openvino
-
+        openvino = import_openvino()
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -123,12 +124,10 @@ class OpenVinoBackend:
 
 def _take_pixels(model: Any, scale: PixelScale) -> Any:
     """The graph with uint8 (windows, …, height, width, 3) as its input."""
-    import openvino
-    from openvino.preprocess import PrePostProcessor
-
+    openvino = import_openvino()
     rank = len(model.input(0).partial_shape)
     before, after = ("NHWC", "NCHW") if rank == 4 else ("NDHWC", "NDCHW")
-    steps = PrePostProcessor(model)
+    steps = openvino.preprocess.PrePostProcessor(model)
     entering = steps.input(0)
     entering.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout(before))
     entering.model().set_layout(openvino.Layout(after))
@@ -136,6 +135,32 @@ def _take_pixels(model: Any, scale: PixelScale) -> Any:
     entering.preprocess().mean([255 * value for value in scale.mean])
     entering.preprocess().scale([255 * value for value in scale.std])
     return steps.build()
+
+
+@functools.cache
+def import_openvino() -> Any:
+    """OpenVINO without its model converter, which takes longer to load than all the rest and brings
+    a telemetry client; ``import openvino.tools.ovc`` still loads it.
+    """
+    converter = "openvino.tools.ovc"
+    left_out = converter not in sys.modules
+    if left_out:
+        sys.modules[converter] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if left_out:
+            del sys.modules[converter]
+    return openvino
+
+
+def load_runtime(settings: Settings) -> None:
+    """Import the runtime that :func:`choose_backend` names."""
+    name = choose_backend(settings)
+    if name == "openvino":
+        import_openvino()
+    else:
+        importlib.import_module(name)
 
 
 @functools.cache

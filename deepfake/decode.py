@@ -258,6 +258,18 @@ class Pool:
             self._living.add(decoder)
         return decoder
 
+    def prepare(self, *, memory_bytes: int) -> None:
+        """Start a child in the background, where none is idle, for the file that comes next."""
+        with self._lock:
+            if self._idle:
+                return
+
+        def start() -> None:
+            with contextlib.suppress(DeepfakeError):  # the file that needs it will say so
+                self.give_back(self.take(memory_bytes=memory_bytes))
+
+        threading.Thread(target=start, name="decoder-prepare", daemon=True).start()
+
     def give_back(self, decoder: Decoder) -> None:
         """Keep a child that answered well for the next file."""
         decoder.rest()

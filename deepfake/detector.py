@@ -8,18 +8,19 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.metadata import version
 from os import PathLike
 from types import TracebackType
 
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
+from .decode import POOL
 from .engine import Engine
 from .errors import Cancelled, DeepfakeError
 from .media import Media, Source, open_media
 from .progress import Progress, Watch
 from .settings import DetectOptions, Settings
 from .types import Evidence, Kind, Report, Status
+from .version import VERSION
 
 OPENING_SHARE = 0.02
 WEIGHTS = {"audio": 4.0, "face": 8.0, "image": 4.0, "video": 8.0}
@@ -43,12 +44,13 @@ class Detector:
         self.engine = Engine(self.settings)
         self.analyzers = analyzers or shipped_analyzers(self.settings)
         self.policy = policy or fusion.Policy()
+        POOL.prepare(memory_bytes=self.settings.limits.decode_memory_bytes)
 
     @property
     def versions(self) -> dict[str, str]:
         """The package and the bundle of every slot: what a report rests on."""
         bundles = {slot: bundle.name for slot, bundle in self.engine.active.items()}
-        return {"deepfake": version("deepfake"), **bundles}
+        return {"deepfake": VERSION, **bundles}
 
     def detect(
         self,

@@ -17,6 +17,7 @@ import numpy as np
 from .backends import (
     Backend,
     choose_backend,
+    load_runtime,
     torch_devices,
 )
 from .bundle import Bundle, Calibration, Logits, read_bundles
@@ -27,6 +28,13 @@ from .settings import Settings
 from .types import Kind
 
 _Answer = TypeVar("_Answer")
+
+SLOTS_OF_KIND = {
+    Kind.IMAGE: ("image", "face-finder"),
+    Kind.AUDIO: ("audio",),
+    Kind.VIDEO: ("image", "face-finder", "video", "face", "audio"),
+}
+"""What every file of a kind is judged by, the first needed first; pictures may have no face."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ class Engine:
         self._lanes: dict[str, Future[list[Lane]]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        # Importing a runtime takes as long as opening and decoding a picture: both at once.
+        threading.Thread(target=load_runtime, args=(self.settings,), daemon=True).start()
 
     def bundle(self, slot: str) -> Bundle:
         """The active bundle of a slot; raises ``ModelError`` when there is none."""
@@ -119,11 +129,11 @@ class Engine:
         return self._open(bundle).result()[0].backend
 
     def prepare(self, kind: Kind) -> None:
-        """Begin to open, in the background, the bundles that a file of this kind will need."""
-        for bundle in self.active.values():
-            if bundle.kind is kind or kind is Kind.VIDEO:
+        """Begin to open, in the background, the bundles that a file of this kind surely needs."""
+        for slot in SLOTS_OF_KIND[kind]:
+            if slot in self.active:
                 with suppress(BackendError):  # a closed engine says so to those who score
-                    self._open(bundle)
+                    self._open(self.active[slot])
 
     def warm(self) -> None:
         """Open every bundle on every device and run it once, so that no file waits for that."""

@@ -276,7 +276,7 @@ def test_prepare_opens_what_a_kind_of_media_needs(known_models: Path) -> None:
     engine.prepare(Kind.AUDIO)
     assert set(engine._lanes) == {"audio-1"}
     engine.prepare(Kind.IMAGE)
-    assert set(engine._lanes) == {"audio-1", "image-1", "face-1", "face-finder-1"}
+    assert set(engine._lanes) == {"audio-1", "image-1", "face-finder-1"}
     engine.close()
     engine.prepare(Kind.VIDEO)
 
