@@ -73,6 +73,10 @@ class Finder(Protocol):
 
     def find(self, pixels: Pixels) -> list[Face]: ...
 
+    def find_all(self, pictures: Sequence[Pixels]) -> list[list[Face]]:
+        """The faces of each of several pictures of one size."""
+        ...
+
 
 class BundleFinder:
     """The ``face-finder`` bundle: a map of faces at every eighth, 16th and 32nd pixel."""
@@ -84,17 +88,19 @@ class BundleFinder:
 
     def find(self, pixels: Pixels) -> list[Face]:
         """Faces of at least about 16 pixels on the finder's canvas."""
+        return self.find_all([pixels])[0]
+
+    def find_all(self, pictures: Sequence[Pixels]) -> list[list[Face]]:
         preprocess = self._bundle.preprocess
         assert isinstance(preprocess, FinderPreprocess)
-        faces = self._search(pixels, preprocess)
-        return largest_first(faces)
-
-    def _search(self, pixels: Pixels, preprocess: FinderPreprocess) -> list[Face]:
-        batch, zoom = preprocess(pixels)
-        values = self._engine.raw(self._bundle, batch)[0]
+        entering = [preprocess(pixels) for pixels in pictures]
+        batch, zoom = np.concatenate([one.batch for one in entering]), entering[0].zoom
         least = self._bundle.calibration.points.synthetic
         rows, columns = batch.shape[1:3]
-        return read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
+        return [
+            largest_first(read_map(values, rows=rows, columns=columns, zoom=zoom, least=least))
+            for values in self._engine.raw(self._bundle, batch)
+        ]
 
 
 class YunetFinder:
@@ -128,6 +134,9 @@ class YunetFinder:
             box = np.array([row[0], row[1], row[0] + row[2], row[1] + row[3]]) / scale
             faces.append(_face(box, row[4:14].reshape(5, 2) / scale, float(row[14])))
         return largest_first(faces)
+
+    def find_all(self, pictures: Sequence[Pixels]) -> list[list[Face]]:
+        return [self.find(pixels) for pixels in pictures]
 
 
 def open_finder(engine: Engine) -> Finder:

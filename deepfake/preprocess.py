@@ -8,6 +8,7 @@ the edges of a blend outlast the shrinking.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -308,7 +309,7 @@ def similarity(
 
 def warp(pixels: Pixels, matrix: npt.NDArray[np.float64], side: int) -> Pixels:
     """The square (side, side, 3) that ``matrix`` (2, 3) cuts from RGB ``pixels``, without aliases:
-    what it shrinks to less than half is averaged over areas first.
+    what it shrinks to less than half is averaged over whole blocks of pixels first.
     """
     import cv2
 
@@ -321,13 +322,12 @@ def warp(pixels: Pixels, matrix: npt.NDArray[np.float64], side: int) -> Pixels:
     part = pixels[top : int(bottom), left : int(right)]
     matrix = matrix.copy()
     matrix[:, 2] += matrix[:, :2] @ np.array([left, top])
-    if scale < 0.5:
-        size = [max(1, round(length * 2 * scale)) for length in part.shape[:2]]
-        # pixel centres lie at half integers, and each axis is rounded alone
-        ratio = np.array([part.shape[1] / size[1], part.shape[0] / size[0]])
-        part = shrink(part, size[0], size[1])
-        matrix[:, 2] += matrix[:, :2] @ ((ratio - 1) / 2)
-        matrix[:, :2] *= ratio
+    block = min(math.ceil(0.5 / scale), *part.shape[:2]) if scale < 0.5 else 1
+    if block > 1:
+        rows, columns = (length // block for length in part.shape[:2])
+        part = shrink(part[: rows * block, : columns * block], rows, columns)
+        matrix[:, 2] += matrix[:, :2] @ np.full(2, (block - 1) / 2)  # centres at half integers
+        matrix[:, :2] *= block
     return np.asarray(
         cv2.warpAffine(
             part, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

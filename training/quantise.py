@@ -237,8 +237,8 @@ def join_groups(network: onnx.ModelProto) -> onnx.ModelProto:
 def compare(before: Bundle, after: Bundle, samples: Iterable[Sample]) -> list[Int8Row]:
     """Both graphs on the same samples, as OpenVINO runs them."""
     settings = Settings(backend="openvino", device="cpu")
-    plain = open_backend(before, settings=replace(settings, precision="fp32"))
-    int8 = open_backend(after, settings=settings)
+    plain = open_backend(before, settings=settings)
+    int8 = open_backend(after, settings=replace(settings, precision="auto"))
     if int8.precision != "int8":
         raise RuntimeError("processor: has no instructions for int8; nothing can be compared")
     seen: dict[str, list[tuple[float, float, float]]] = {}
