@@ -180,15 +180,20 @@ class Media:
             )
         if self._samples is not None:
             return self._array_audio(self._samples, sample_rate, max_seconds)
-        pieces, most = [np.zeros(0, np.float32)], round(max_seconds * sample_rate)
+        most, count = round(max_seconds * sample_rate), 0
+        seconds = min(max_seconds, (self.info.seconds or 0.0) + 1)
+        samples = np.empty(round(seconds * sample_rate), np.float32)
         values: dict[str, Any] = {"sample_rate": sample_rate, "max_seconds": max_seconds}
         for part in self._ask("audio", format=self.info.format, **values):
             if part.array is not None and part.array.ndim == 1:
-                pieces.append(part.array.astype(np.float32, copy=False))
-                most -= len(part.array)
-                if most < 0:
+                end = count + len(part.array)
+                if end > most:
                     raise _broken_answer(self.name)
-        return np.concatenate(pieces)
+                if end > len(samples):  # longer than the container says
+                    samples.resize(min(most, 2 * end), refcheck=False)
+                samples[count:end] = part.array
+                count = end
+        return samples[:count]
 
     def metadata(self) -> dict[str, Any]:
         """What the container says of its origin, as JSON values; empty for arrays."""

@@ -141,8 +141,9 @@ class AudioPreprocess:
         count = len(samples) // frame
         if count < 2:
             return 0, len(samples)
-        power = np.square(samples[: count * frame].reshape(count, frame), dtype=np.float64)
-        decibels = 10 * np.log10(power.mean(axis=1) + 1e-12)
+        frames = samples[: count * frame].reshape(count, frame)
+        power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / frame
+        decibels = 10 * np.log10(power + 1e-12)
         loud = np.flatnonzero(decibels > np.percentile(decibels, 95) - self.silence_db)
         return int(loud[0]) * frame, min(len(samples), (int(loud[-1]) + 1) * frame)
 
