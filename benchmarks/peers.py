@@ -1,0 +1,168 @@
+"""The package beside what is usual: a torch network over a loop of files, on the same machine.
+
+    python -m benchmarks.peers
+    python -m benchmarks.peers --kinds image --megapixels 2 --files 64
+    python -m benchmarks.peers --media FOLDER
+
+The peers are written with public libraries the way most published detectors are run: Pillow opens
+a file, torchvision makes Resize 256, CenterCrop 224, ToTensor and Normalize of it, and a timm
+ResNet-50 or ViT-B/16 scores it, one file after the other, in inference mode with torch's own number
+of threads. Their weights are random, which costs the same. Ours is ``deepfake.scan.scan``: every
+source of evidence, a full report a file, journalled, with one worker a core. ``warm`` is its rate
+once the workers have started, ``start included`` that of the whole call; the start of torch is not
+counted.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from deepfake import Kind, Settings
+from deepfake.scan import scan
+
+from .media import MediaSet, add_media_option, make_pictures, read_media
+from .pipeline import decode_plainly
+from .timing import (
+    count_cores,
+    describe_machine,
+    make_console,
+    make_parser,
+    print_results,
+    stopwatch,
+    take_turns,
+)
+
+PACKAGES = ("torch", "timm", "torchvision", "pillow", "openvino", "onnxruntime")
+NETWORKS = {"ResNet-50": "resnet50", "ViT-B/16": "vit_base_patch16_224"}
+WARM, WHOLE = "ours, warm", "ours, start included"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = make_parser("peers", __doc__)
+    parser.add_argument("--files", type=int, default=48, help="pictures of each size (48)")
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.3, 2.0], help="(0.3 2)")
+    add_media_option(parser)
+    options = parser.parse_args(arguments)
+    console = make_console()
+    console.print(describe_machine(*PACKAGES), soft_wrap=True)
+    console.print(f"median of {options.repeats}, programs in turns\n")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pool = stack.enter_context(
+            ProcessPoolExecutor(count_cores(), mp_context=get_context("spawn"))
+        )
+        networks = {name: load_network(network) for name, network in NETWORKS.items()}
+        if options.media:
+            sets = read_media(options.media)
+        else:
+            sets = [
+                make_pictures(folder / f"{size:g}", megapixels=size, files=options.files)
+                for size in options.megapixels
+            ]
+        for media in sets:
+            if media.kind is Kind.IMAGE:
+                rows = compare_pictures(media, networks, pool, repeats=options.repeats)
+                head = ["program", "ms a file", "files/s", "ours, warm, is × faster", "÷ decode"]
+                print_results(f"{len(media.paths)} × {media.name}", head, rows, console=console)
+    return 0
+
+
+def compare_pictures(
+    media: MediaSet,
+    networks: dict[str, Callable[[Path], float]],
+    pool: ProcessPoolExecutor,
+    *,
+    repeats: int,
+) -> list[list[str]]:
+    """A row for each program."""
+    cores, paths = count_cores(), list(media.paths)
+    warm: list[float] = []
+    steps: dict[str, Callable[[], float]] = {
+        f"decode alone, {cores} processes": stopwatch(lambda: [*pool.map(decode_plainly, paths)])
+    }
+    for name, score in networks.items():
+        steps[name] = stopwatch(lambda score=score: [score(path) for path in paths])  # type: ignore[misc]
+
+    def scan_all() -> float:
+        whole, steady = time_scan(paths, workers=cores)
+        warm.append(steady)
+        return whole
+
+    steps[WHOLE] = scan_all
+    taken = {name: median(times) for name, times in take_turns(steps, repeats=repeats).items()}
+    taken[WARM] = median(warm[1:])
+    decode = next(iter(taken.values()))
+    return [
+        [
+            name,
+            f"{1000 * seconds / len(paths):.1f}",
+            f"{len(paths) / seconds:.1f}",
+            f"{seconds / taken[WARM]:.2f}",
+            f"{seconds / decode:.2f}",
+        ]
+        for name, seconds in taken.items()
+    ]
+
+
+def time_scan(paths: Sequence[Path], *, workers: int) -> tuple[float, float]:
+    """Wall seconds of a scan of ``paths``, and what it would have taken without its start.
+
+    The start ends when every worker has surely finished its first file: after 2 files a worker. The
+    rate from there to the end is taken for all files.
+    """
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        scan(
+            paths,
+            output=Path(folder) / "results.jsonl",
+            settings=Settings(device="cpu"),
+            workers=workers,
+            progress=lambda done, total, line: ends.append(time.perf_counter()),
+        )
+        whole = time.perf_counter() - started
+    finished = ends[1:]
+    if len(finished) != len(paths):
+        raise RuntimeError(f"{len(finished)} of {len(paths)} files were examined")
+    first = min(2 * workers, len(finished) - 1)
+    steady = (finished[-1] - finished[first - 1]) / (len(finished) - first)
+    return whole, steady * len(paths)
+
+
+def load_network(name: str) -> Callable[[Path], float]:
+    """A function from a picture file to the score of a timm network, in the usual way."""
+    import timm
+    import torch
+    from PIL import Image
+    from torchvision import transforms
+
+    network = timm.create_model(name, pretrained=False, num_classes=1).eval()
+    transform: Any = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+
+    def score(path: Path) -> float:
+        with Image.open(path) as image:
+            batch = transform(image.convert("RGB"))[None]
+        with torch.inference_mode():
+            return float(torch.sigmoid(network(batch)))
+
+    return score
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""How every measurement here is taken: in turns, with medians, under a title that names the machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from rich.console import Console
+
+from deepfake.console import print_table
+
+_Result = TypeVar("_Result")
+
+
+def make_parser(name: str, text: str | None, *, repeats: int = 5) -> argparse.ArgumentParser:
+    """A parser whose ``--help`` shows the module's docstring, with ``--repeats``."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=text)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--repeats", type=int, default=repeats, help=f"times each step is taken ({repeats})"
+    )
+    return parser
+
+
+def take_turns(
+    steps: Mapping[str, Callable[[], _Result]], *, repeats: int, warm: bool = True
+) -> dict[str, list[_Result]]:
+    """What each step returned each time: A B C A B C, so that a drift of the machine hits all alike.
+
+    With ``warm`` every step is taken once before, which does not count.
+    """
+    for step in steps.values() if warm else ():
+        step()
+    results: dict[str, list[_Result]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            results[name].append(step())
+    return results
+
+
+def stopwatch(call: Callable[[], object]) -> Callable[[], float]:
+    """``call`` as a step that returns its wall seconds."""
+
+    def step() -> float:
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+
+    return step
+
+
+def time_steps(steps: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
+    """Median wall seconds of each step, taken in turns."""
+    watched = {name: stopwatch(step) for name, step in steps.items()}
+    return {name: median(taken) for name, taken in take_turns(watched, repeats=repeats).items()}
+
+
+def count_cores() -> int:
+    """The cores that this process may use: ``taskset`` counts."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe_machine(*packages: str) -> str:
+    """Cores, processor, and versions of Python, the package and those named, in one line."""
+    parts = [f"{count_cores()} cores of {_processor()}", f"Python {platform.python_version()}"]
+    for package in ("deepfake", *packages):
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"{package} missing")
+    return ", ".join(parts)
+
+
+def print_results(
+    title: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    console: Console | None = None,
+) -> None:
+    """A title over a table; on a file or a pipe, as wide as it needs to be."""
+    console = console or make_console()
+    console.print(title, style="bold", soft_wrap=True)
+    print_table(head, list(rows), console)
+    console.print()
+
+
+def make_console() -> Console:
+    console = Console(markup=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=160)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
