@@ -11,14 +11,18 @@ of threads. Their weights are random, which costs the same. Ours is ``deepfake.s
 source of evidence, a full report a file, journalled, with one worker a core. ``warm`` is its rate
 once the workers have started, ``start included`` that of the whole call; the start of torch is not
 counted.
+
+For speech the peer is a raw-waveform network of AASIST's size and cost (``benchmarks.rawnet``) on
+4 s windows one after the other, read with soundfile; ours is a report with all evidence on.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
@@ -26,19 +30,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from deepfake import Kind, Settings
+from deepfake import Detector, Kind, Settings
 from deepfake.scan import scan
 
-from .media import MediaSet, add_media_option, make_pictures, read_media
-from .pipeline import decode_plainly
+from .media import MediaSet, add_media_options, make_pictures, make_speech, read_media
+from .pipeline import decode_picture
 from .timing import (
     count_cores,
-    describe_machine,
     make_console,
     make_parser,
+    print_machine,
     print_results,
     stopwatch,
     take_turns,
+    time_steps,
 )
 
 PACKAGES = ("torch", "timm", "torchvision", "pillow", "openvino", "onnxruntime")
@@ -50,30 +55,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser("peers", __doc__)
     parser.add_argument("--files", type=int, default=48, help="pictures of each size (48)")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.3, 2.0], help="(0.3 2)")
-    add_media_option(parser)
+    parser.add_argument("--sound-seconds", type=float, default=60.0, help="(60)")
+    add_media_options(parser)
     options = parser.parse_args(arguments)
     console = make_console()
-    console.print(describe_machine(*PACKAGES), soft_wrap=True)
-    console.print(f"median of {options.repeats}, programs in turns\n")
+    print_machine(*PACKAGES, repeats=options.repeats, console=console)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         pool = stack.enter_context(
             ProcessPoolExecutor(count_cores(), mp_context=get_context("spawn"))
         )
-        networks = {name: load_network(network) for name, network in NETWORKS.items()}
-        if options.media:
-            sets = read_media(options.media)
-        else:
-            sets = [
-                make_pictures(folder / f"{size:g}", megapixels=size, files=options.files)
-                for size in options.megapixels
-            ]
-        for media in sets:
+        networks: dict[str, Callable[[Path], float]] = {}
+        for media in read_media(options.media) if options.media else make_sets(folder, options):
+            title = f"{len(media.paths)} × {media.name}"
+            if media.kind.value not in options.kinds:
+                continue
             if media.kind is Kind.IMAGE:
+                networks = networks or {name: load_network(code) for name, code in NETWORKS.items()}
                 rows = compare_pictures(media, networks, pool, repeats=options.repeats)
                 head = ["program", "ms a file", "files/s", "ours, warm, is × faster", "÷ decode"]
-                print_results(f"{len(media.paths)} × {media.name}", head, rows, console=console)
+                print_results(title, head, rows, console=console)
+            elif media.kind is Kind.AUDIO:
+                rows = compare_sounds(media, repeats=options.repeats)
+                head = ["program", "ms a file", "× real time", "ours is × faster"]
+                print_results(title, head, rows, console=console)
     return 0
+
+
+def make_sets(folder: Path, options: argparse.Namespace) -> Iterator[MediaSet]:
+    """The media to compare with, each made when its turn comes."""
+    if Kind.IMAGE.value in options.kinds:
+        for size in options.megapixels:
+            yield make_pictures(folder / f"{size:g}", megapixels=size, files=options.files)
+    if Kind.AUDIO.value in options.kinds:
+        yield make_speech(folder / "speech.wav", seconds=options.sound_seconds)
 
 
 def compare_pictures(
@@ -87,7 +102,7 @@ def compare_pictures(
     cores, paths = count_cores(), list(media.paths)
     warm: list[float] = []
     steps: dict[str, Callable[[], float]] = {
-        f"decode alone, {cores} processes": stopwatch(lambda: [*pool.map(decode_plainly, paths)])
+        f"decode alone, {cores} processes": stopwatch(lambda: [*pool.map(decode_picture, paths)])
     }
     for name, score in networks.items():
         steps[name] = stopwatch(lambda score=score: [score(path) for path in paths])  # type: ignore[misc]
@@ -108,6 +123,45 @@ def compare_pictures(
             f"{len(paths) / seconds:.1f}",
             f"{seconds / taken[WARM]:.2f}",
             f"{seconds / decode:.2f}",
+        ]
+        for name, seconds in taken.items()
+    ]
+
+
+def compare_sounds(media: MediaSet, *, repeats: int) -> list[list[str]]:
+    """A row for each program."""
+    import torch
+
+    from .rawnet import SAMPLE_RATE, WINDOW_SAMPLES, RawNetwork, count_cost
+
+    network = RawNetwork().eval()
+    cost = count_cost(network, torch.zeros(1, WINDOW_SAMPLES))
+    peer = f"raw-waveform network, {cost.parameters / 1e3:.0f} k, {cost.macs / 1e9:.1f} GMAC a 4 s"
+
+    def score(path: Path) -> float:
+        import soundfile
+
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        if rate != SAMPLE_RATE:
+            raise RuntimeError(f"{path.name} has {rate} Hz; the peer takes {SAMPLE_RATE} Hz")
+        mono = torch.from_numpy(samples.mean(axis=1))
+        short = -len(mono) % WINDOW_SAMPLES
+        windows = torch.nn.functional.pad(mono, (0, short)).reshape(-1, 1, WINDOW_SAMPLES)
+        with torch.inference_mode():
+            return max(float(network(window)) for window in windows)
+
+    with Detector(Settings(device="cpu")) as detector:
+        steps = {
+            peer: lambda: [score(path) for path in media.paths],
+            "ours": lambda: [detector.detect(path) for path in media.paths],
+        }
+        taken = time_steps(steps, repeats=repeats)
+    return [
+        [
+            name,
+            f"{1000 * seconds / len(media.paths):.0f}",
+            f"{media.seconds / seconds:.1f}",
+            f"{seconds / taken['ours']:.2f}",
         ]
         for name, seconds in taken.items()
     ]

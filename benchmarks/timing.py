@@ -1,4 +1,4 @@
-"""How every measurement here is taken: in turns, with medians, under a title that names the machine."""
+"""How every measurement here is taken: in turns, with medians, after a line about the machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_parser(name: str, text: str | None, *, repeats: int = 5) -> argparse.Ar
 def take_turns(
     steps: Mapping[str, Callable[[], _Result]], *, repeats: int, warm: bool = True
 ) -> dict[str, list[_Result]]:
-    """What each step returned each time: A B C A B C, so that a drift of the machine hits all alike.
+    """What each step returned each time: A B C A B C, so that drifts hit all alike.
 
     With ``warm`` every step is taken once before, which does not count.
     """
@@ -67,15 +67,24 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def describe_machine(*packages: str) -> str:
-    """Cores, processor, and versions of Python, the package and those named, in one line."""
+def print_machine(*packages: str, repeats: int, console: Console) -> None:
+    """Cores, processor and versions, before the tables; warns when other programs run."""
     parts = [f"{count_cores()} cores of {_processor()}", f"Python {platform.python_version()}"]
     for package in ("deepfake", *packages):
         try:
             parts.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             parts.append(f"{package} missing")
-    return ", ".join(parts)
+    console.print(", ".join(parts), soft_wrap=True)
+    console.print(f"medians of {repeats}, in turns", soft_wrap=True)
+    load = os.getloadavg()[0]
+    if load > 0.5 * count_cores():
+        console.print(
+            f"The load was {load:.1f} at the start: other programs run, and the ratios suffer.",
+            style="yellow",
+            soft_wrap=True,
+        )
+    console.print()
 
 
 def print_results(
