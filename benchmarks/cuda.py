@@ -104,8 +104,8 @@ def measure_peak(bundle: Bundle, windows: Batch, options: argparse.Namespace) ->
 
     network = networks.create(bundle.network, **bundle.network_options)
     network.load_state_dict(load(bundle.file_bytes("model.safetensors")))
-    layout = torch.channels_last if windows.ndim == 4 else torch.contiguous_format
-    network = network.eval().to(options.device, memory_format=layout)
+    layout: Any = torch.channels_last if windows.ndim == 4 else torch.contiguous_format
+    network = network.eval().to(options.device).to(memory_format=layout)
 
     def step(size: int) -> Callable[[], None]:
         batch = torch.from_numpy(np.resize(windows, (size, *windows.shape[1:])))
@@ -119,9 +119,9 @@ def measure_peak(bundle: Bundle, windows: Batch, options: argparse.Namespace) ->
 
         return run
 
-    steps = {str(size): step(size) for size in options.batches}
+    steps = {size: step(size) for size in options.batches}
     seconds = time_steps(steps, repeats=options.repeats)
-    return {int(size): options.rounds * int(size) / taken for size, taken in seconds.items()}
+    return {size: options.rounds * size / taken for size, taken in seconds.items()}
 
 
 def measure_engine(

@@ -73,16 +73,20 @@ def read_media(folder: Path) -> list[MediaSet]:
     ]
 
 
-def make_pictures(folder: Path, *, megapixels: float, files: int, scenes: int = 4) -> MediaSet:
-    """JPEG files 3:2, 4:2:0, of about ``megapixels``; a few scenes, made different by a comment."""
+def make_pictures(folder: Path, *, megapixels: float, files: int) -> MediaSet:
+    """JPEG files 3:2, 4:2:0, of about ``megapixels``: a few scenes, more of them the smaller they
+    are, each in many files that a comment makes different in bytes and size.
+    """
     height = 16 * max(1, round((megapixels * 1e6 / 1.5) ** 0.5 / 16))
     width = 16 * max(1, round(1.5 * height / 16))
-    made = [jpeg_bytes(photograph(width, height, seed=seed)) for seed in range(min(scenes, files))]
+    scenes = min(files, max(2, min(64, round(8 / megapixels))))
+    made = [jpeg_bytes(photograph(width, height, seed=seed)) for seed in range(scenes)]
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(files):
         path = folder / f"{index:06}.jpg"
-        path.write_bytes(with_comment(made[index % len(made)], f"picture {index}"))
+        text = f"picture {index:06}" + "." * (index // scenes)
+        path.write_bytes(with_comment(made[index % scenes], text))
         paths.append(path)
     share = sum(map(len, made)) / len(made) / (width * height)
     name = f"{megapixels:g} MP ({width}x{height}, {share:.2f} bytes a pixel)"
@@ -92,24 +96,24 @@ def make_pictures(folder: Path, *, megapixels: float, files: int, scenes: int = 
 def photograph(width: int, height: int, *, seed: int) -> Pixels:
     """A picture with structure on every scale, hard edges and the grain of a sensor."""
     random = np.random.default_rng(seed)
-    light = np.zeros((height, width), np.float32)
-    for octave in range(2, 10):
-        cells = 2**octave
-        if cells > height // 2:
-            break
-        grid = random.standard_normal((cells, cells * 3 // 2), np.float32)
-        light += 60 / 1.6**octave * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     colour = random.uniform(70, 170, (4, 6, 1)) + random.uniform(-25, 25, (4, 6, 3))
-    picture = cv2.resize(colour.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    picture += light[..., None]
+    picture = _enlarge(colour, width, height)
+    for octave in range(2, min(10, int(height / 2).bit_length())):
+        cells = 2**octave
+        grid = random.standard_normal((cells, cells * 3 // 2), np.float32)
+        picture += 60 / 1.6**octave * _enlarge(grid, width, height)[..., None]
     for _ in range(60):
         _add_disc(picture, random)
-    patches = random.uniform(0.1, 1, (8, 12, 1)).astype(np.float32) ** 2
-    strength = cv2.resize(patches, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    strength = _enlarge(random.uniform(0.1, 1, (8, 12)) ** 2, width, height)[..., None]
     grain = random.standard_normal((height, width, 3), np.float32)
-    grain = cv2.GaussianBlur(0.2 * grain + 0.8 * grain[..., :1], (0, 0), 0.6)
+    grain = np.asarray(cv2.GaussianBlur(0.2 * grain + 0.8 * grain[..., :1], (0, 0), 0.6))
     picture += (GRAIN + TEXTURE * strength) * grain
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _enlarge(grid: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    large = cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, np.float32)
 
 
 def _add_disc(picture: NDArray[np.float32], random: np.random.Generator) -> None:
@@ -201,7 +205,7 @@ def repeat_clip(loop: bytes, path: Path, *, times: int, sound: bool = False) -> 
         voice: Any = None
         end = 0.0
         for _ in range(times):
-            with av.open(io.BytesIO(loop)) as source:
+            with av.open(io.BytesIO(loop), "r") as source:
                 coded = source.streams.video[0]
                 if stream is None:
                     stream = sink.add_stream_from_template(coded)

@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser("peers", __doc__)
     parser.add_argument("--files", type=int, default=48, help="pictures of each size (48)")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.3, 2.0], help="(0.3 2)")
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS], help="peers (all)"
+    )
     parser.add_argument("--sound-seconds", type=float, default=60.0, help="(60)")
     add_media_options(parser)
     options = parser.parse_args(arguments)
@@ -71,7 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
             if media.kind.value not in options.kinds:
                 continue
             if media.kind is Kind.IMAGE:
-                networks = networks or {name: load_network(code) for name, code in NETWORKS.items()}
+                networks = networks or {
+                    name: load_network(NETWORKS[name]) for name in options.networks
+                }
                 rows = compare_pictures(media, networks, pool, repeats=options.repeats)
                 head = ["program", "ms a file", "files/s", "ours, warm, is × faster", "÷ decode"]
                 print_results(title, head, rows, console=console)
@@ -114,7 +119,7 @@ def compare_pictures(
 
     steps[WHOLE] = scan_all
     taken = {name: median(times) for name, times in take_turns(steps, repeats=repeats).items()}
-    taken[WARM] = median(warm[1:])
+    taken[WARM] = median(warm[-repeats:])
     decode = next(iter(taken.values()))
     return [
         [
@@ -135,7 +140,7 @@ def compare_sounds(media: MediaSet, *, repeats: int) -> list[list[str]]:
     from .rawnet import SAMPLE_RATE, WINDOW_SAMPLES, RawNetwork, count_cost
 
     network = RawNetwork().eval()
-    cost = count_cost(network, torch.zeros(1, WINDOW_SAMPLES))
+    cost = count_cost()
     peer = f"raw-waveform network, {cost.parameters / 1e3:.0f} k, {cost.macs / 1e9:.1f} GMAC a 4 s"
 
     def score(path: Path) -> float:

@@ -197,14 +197,16 @@ def hear_confined(path: Path) -> int:
         return len(media.audio(sample_rate=16_000, max_seconds=DetectOptions().max_audio_seconds))
 
 
-def preprocess(path: Path, detector: Detector) -> None:
-    """Decode, then make the input of the image bundle and of the face finder."""
+def preprocess(path: Path, detector: Detector) -> int:
+    """Decode, make the input of the image bundle and of the face finder, and count its values."""
     with open_media(path) as media:
         pixels = media.image()
+    values = 0
     for slot in ("image", "face-finder"):
         step = detector.engine.bundle(slot).preprocess
         assert isinstance(step, ImagePreprocess | FinderPreprocess)
-        step(pixels)
+        values += step(pixels)[0].size
+    return values
 
 
 if __name__ == "__main__":

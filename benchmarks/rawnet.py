@@ -10,7 +10,7 @@ replaced by five attention layers over the same vectors. ``count_cost`` counts b
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,9 @@ class RawNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        filters = torch.randn(70, 1, 129) / 129**0.5
-        self.register_buffer("filters", filters)  # fixed band-passes in the original
+        self.filters: Tensor
+        bands = torch.randn(70, 1, 129) / 129**0.5  # fixed band-passes in the original
+        self.register_buffer("filters", bands)
         self.norm = nn.BatchNorm2d(1)
         self.encoder = nn.Sequential(*(Block(before, after) for before, after in CHANNELS))
         self.layers = nn.ModuleList(
@@ -72,8 +73,9 @@ class RawNetwork(nn.Module):
         return logits
 
 
-def count_cost(network: nn.Module, *inputs: Any) -> Cost:
-    """Trainable parameters, and multiply-accumulates (two operations each) for one input."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network.eval()(*inputs)
+def count_cost() -> Cost:
+    """Trainable parameters, and multiply-accumulates (two operations each) for one window."""
+    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network = RawNetwork().eval()
+        network(torch.zeros(1, WINDOW_SAMPLES))
     return Cost(sum(part.numel() for part in network.parameters()), counter.get_total_flops() // 2)

@@ -20,7 +20,7 @@ from .media import make_pictures
 from .processes import Run, run_watched
 from .timing import count_cores, make_console, make_parser, print_machine, print_results, take_turns
 
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -32,14 +32,14 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)$", re.MULTILINE
 
 def main(arguments: list[str] | None = None) -> int:
     parser = make_parser("startup", __doc__)
-    parser.add_argument("--media", type=Path, metavar="FILE", help="report on a file of your own")
+    parser.add_argument("--file", type=Path, help="report on a file of your own")
     parser.add_argument("--imports", action="store_true", help="show what the imports take as well")
     options = parser.parse_args(arguments)
     console = make_console()
     packages = ("numpy", "opencv-python-headless", "onnxruntime", "openvino")
     print_machine(*packages, repeats=options.repeats, console=console)
     with tempfile.TemporaryDirectory() as folder:
-        path = options.media or make_pictures(Path(folder), megapixels=0.3, files=1).paths[0]
+        path = options.file or make_pictures(Path(folder), megapixels=0.3, files=1).paths[0]
         rows = time_starts(path, repeats=options.repeats)
         print_results("fresh processes", ["process", "ms", "÷ imports"], rows, console=console)
         if options.imports:

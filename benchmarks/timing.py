@@ -16,6 +16,10 @@ from rich.console import Console
 
 from deepfake.console import print_table
 
+WARM_ROUNDS = 1
+"""Times that each step is taken before it counts: files are in the disk cache then, and so on."""
+
+_Key = TypeVar("_Key")
 _Result = TypeVar("_Result")
 
 
@@ -30,15 +34,16 @@ def make_parser(name: str, text: str | None, *, repeats: int = 5) -> argparse.Ar
 
 
 def take_turns(
-    steps: Mapping[str, Callable[[], _Result]], *, repeats: int, warm: bool = True
-) -> dict[str, list[_Result]]:
+    steps: Mapping[_Key, Callable[[], _Result]], *, repeats: int, warm: bool = True
+) -> dict[_Key, list[_Result]]:
     """What each step returned each time: A B C A B C, so that drifts hit all alike.
 
     With ``warm`` every step is taken once before, which does not count.
     """
-    for step in steps.values() if warm else ():
-        step()
-    results: dict[str, list[_Result]] = {name: [] for name in steps}
+    for _ in range(WARM_ROUNDS if warm else 0):
+        for step in steps.values():
+            step()
+    results: dict[_Key, list[_Result]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
             results[name].append(step())
@@ -56,7 +61,7 @@ def stopwatch(call: Callable[[], object]) -> Callable[[], float]:
     return step
 
 
-def time_steps(steps: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
+def time_steps(steps: Mapping[_Key, Callable[[], object]], *, repeats: int) -> dict[_Key, float]:
     """Median wall seconds of each step, taken in turns."""
     watched = {name: stopwatch(step) for name, step in steps.items()}
     return {name: median(taken) for name, taken in take_turns(watched, repeats=repeats).items()}
