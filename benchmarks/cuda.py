@@ -120,8 +120,8 @@ def measure_peak(bundle: Bundle, windows: Batch, options: argparse.Namespace) ->
         return run
 
     steps = {size: step(size) for size in options.batches}
-    seconds = time_steps(steps, repeats=options.repeats)
-    return {size: options.rounds * size / taken for size, taken in seconds.items()}
+    times = time_steps(steps, repeats=options.repeats)
+    return {size: options.rounds * size / taken.seconds for size, taken in times.items()}
 
 
 def measure_engine(
@@ -158,11 +158,11 @@ def measure_engine(
         f"Engine, {REQUEST_WINDOWS} windows a request": lambda: run_engine(REQUEST_WINDOWS),
     }
     try:
-        seconds = time_steps(steps, repeats=options.repeats)
+        times = time_steps(steps, repeats=options.repeats)
     finally:
         engine.close()
         backend.close()
-    return {name: options.rounds * size / taken for name, taken in seconds.items()}
+    return {name: options.rounds * size / taken.seconds for name, taken in times.items()}
 
 
 def measure_gaps(

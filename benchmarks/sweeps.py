@@ -93,10 +93,10 @@ def time_batches(
     inputs = {size: np.resize(golden, (size, *golden.shape[1:])) for size in batches}
     steps = {size: lambda batch=batch: backend.run(batch) for size, batch in inputs.items()}
     try:
-        seconds = time_steps(steps, repeats=repeats)
+        times = time_steps(steps, repeats=repeats)
     finally:
         backend.close()
-    return {size: size / taken for size, taken in seconds.items()}
+    return {size: size / taken.seconds for size, taken in times.items()}
 
 
 def sweep_workers(options: argparse.Namespace, console: Console) -> None:

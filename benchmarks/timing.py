@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 
 from deepfake.console import print_table
+
+from .processes import count_processor_seconds
 
 WARM_ROUNDS = 1
 """Times that each step is taken before it counts: files are in the disk cache then, and so on."""
@@ -50,21 +52,41 @@ def take_turns(
     return results
 
 
-def stopwatch(call: Callable[[], object]) -> Callable[[], float]:
-    """``call`` as a step that returns its wall seconds."""
+class Taken(NamedTuple):
+    """Wall seconds, and processor seconds of all threads and child processes together.
 
-    def step() -> float:
-        started = time.perf_counter()
+    Other programs lengthen the first; the second tells what the work itself costs, but includes
+    threads that wait in a loop.
+    """
+
+    seconds: float
+    processor_seconds: float
+
+
+def stopwatch(call: Callable[[], object]) -> Callable[[], Taken]:
+    """``call`` as a step that returns what it took."""
+
+    def step() -> Taken:
+        before, started = count_processor_seconds(), time.perf_counter()
         call()
-        return time.perf_counter() - started
+        ended = time.perf_counter()
+        return Taken(ended - started, count_processor_seconds() - before)
 
     return step
 
 
-def time_steps(steps: Mapping[_Key, Callable[[], object]], *, repeats: int) -> dict[_Key, float]:
-    """Median wall seconds of each step, taken in turns."""
+def time_steps(steps: Mapping[_Key, Callable[[], object]], *, repeats: int) -> dict[_Key, Taken]:
+    """The median of what each step took, in turns."""
     watched = {name: stopwatch(step) for name, step in steps.items()}
-    return {name: median(taken) for name, taken in take_turns(watched, repeats=repeats).items()}
+    results = take_turns(watched, repeats=repeats)
+    return {name: find_median(taken) for name, taken in results.items()}
+
+
+def find_median(taken: Sequence[Taken]) -> Taken:
+    """The median of the wall seconds, and that of the processor seconds."""
+    return Taken(
+        median(one.seconds for one in taken), median(one.processor_seconds for one in taken)
+    )
 
 
 def count_cores() -> int:
