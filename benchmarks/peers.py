@@ -10,10 +10,9 @@ ResNet-50 or ViT-B/16 scores it, one file after the other, in inference mode wit
 of threads. Their weights are random, which costs the same. Ours is ``deepfake.scan.scan``: every
 source of evidence, a full report a file, journalled, with one worker a core. ``warm`` is its rate
 once the workers have started, ``start included`` that of the whole call; the start of torch is not
-counted. ``ours ÷ it`` divides our files a second, warm, by those of the line:
-above 1 ours is faster.
-``÷ decode`` is the time beside that of decoding alone, in as many processes as cores.
-Run it on a quiet machine: threads of torch that wait for one another suffer most from other load.
+counted. ``ours ÷ it`` divides our files a second, warm, by those of the line: above 1 ours is
+faster. ``÷ decode`` is the time beside that of decoding alone, in as many processes as cores. Run
+it on a quiet machine: threads of torch that wait for one another suffer most from other load.
 
 For speech the peer is a raw-waveform network of AASIST's size and cost (``benchmarks.rawnet``) on
 4 s windows one after the other, read with soundfile; ours is a report with all evidence on.
@@ -188,7 +187,12 @@ def time_scan(paths: Sequence[Path], *, workers: int) -> tuple[float, float]:
     The start ends when every worker has surely finished its first file: after 2 files a worker. The
     rate from there to the end is taken for all files.
     """
-    ends: list[float] = []
+    finished: list[float] = []
+
+    def note(done: int, total: int, line: Any) -> None:
+        if line is not None:
+            finished.append(time.perf_counter())
+
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         scan(
@@ -196,10 +200,9 @@ def time_scan(paths: Sequence[Path], *, workers: int) -> tuple[float, float]:
             output=Path(folder) / "results.jsonl",
             settings=Settings(device="cpu"),
             workers=workers,
-            progress=lambda done, total, line: ends.append(time.perf_counter()),
+            progress=note,
         )
         whole = time.perf_counter() - started
-    finished = ends[1:]
     if len(finished) != len(paths):
         raise RuntimeError(f"{len(finished)} of {len(paths)} files were examined")
     first = min(2 * workers, len(finished) - 1)

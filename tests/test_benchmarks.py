@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import cuda, peers, pipeline, scaling, startup, sweeps, timing
+from benchmarks import audio, cuda, peers, pipeline, scaling, startup, sweeps, timing
 from benchmarks.media import (
     jpeg_bytes,
     make_clip,
@@ -162,6 +162,13 @@ def test_peers(capsys: pytest.CaptureFixture[str]) -> None:
     assert float(rows["ResNet-50"][0]) > 0
     assert sound[1][0].startswith("raw-waveform network, 294 k")
     assert sound[2][0] == "ours"
+
+
+def test_audio(capsys: pytest.CaptureFixture[str]) -> None:
+    assert audio.main(["--seconds", "3", "--repeats", "1"]) == 0
+    (table,) = tables(capsys.readouterr().out)
+    assert table[1][0] == "voice activity"
+    assert table[4][0] == "detect, all evidence"
 
 
 def test_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
