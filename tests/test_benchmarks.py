@@ -1,0 +1,229 @@
+"""The benchmarks run with tiny sizes, print their tables, and measure what they say."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import audio, cuda, peers, pipeline, scaling, startup, sweeps, timing
+from benchmarks.media import (
+    jpeg_bytes,
+    make_clip,
+    make_pictures,
+    make_speech,
+    photograph,
+    read_media,
+    with_comment,
+)
+from benchmarks.processes import Run, run_watched
+from benchmarks.rawnet import PARAMETERS_OF_AASIST, count_cost
+from benchmarks.timing import stopwatch, take_turns, time_steps
+from deepfake import Kind
+from tests.reports import make_report
+
+
+@pytest.fixture(autouse=True)
+def _briefly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each step once, and torch in one thread, which a loaded machine hampers least."""
+    monkeypatch.setattr(timing, "WARM_ROUNDS", 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The tables of an output, as rows of cells: each stands between a title and a blank line."""
+    found = []
+    for part in text.split("\n\n")[1:]:
+        lines = part.strip("\n").splitlines()[1:]
+        if lines:
+            found.append([line.split("  ") for line in lines])
+            found[-1] = [[cell.strip() for cell in row if cell.strip()] for row in found[-1]]
+    return found
+
+
+def test_steps_are_taken_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "WARM_ROUNDS", 1)
+    order: list[str] = []
+    taken = take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=2)
+    assert order == ["a", "b"] * 3
+    assert {name: len(results) for name, results in taken.items()} == {"a": 2, "b": 2}
+
+
+def test_times_are_medians_without_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "WARM_ROUNDS", 1)
+    clock = iter([0.0, 100.0, 0.0, 1.0, 0.0, 9.0, 0.0, 2.0])
+    processor = iter([0.0, 100.0, 5.0, 5.5, 0.0, 4.0, 0.0, 3.0])
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr(timing, "count_processor_seconds", lambda: next(processor))
+    assert time_steps({"step": lambda: None}, repeats=3) == {"step": (2.0, 3.0)}
+
+
+def test_processor_time_of_children_is_counted() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    taken = stopwatch(lambda: subprocess.run([sys.executable, "-c", busy], check=True))()
+    assert 0.25 < taken.processor_seconds < 5
+    assert taken.seconds > 0.25
+
+
+def test_pictures_weigh_what_a_camera_s_do() -> None:
+    for width, height in ((480, 320), (1536, 1024)):
+        share = len(jpeg_bytes(photograph(width, height, seed=3))) / (width * height)
+        assert 0.25 < share < 0.5
+
+
+def test_a_comment_changes_the_file_and_not_the_picture() -> None:
+    plain = jpeg_bytes(photograph(64, 48, seed=1))
+    other = with_comment(plain, "picture 7")
+    assert plain != other
+    with Image.open(io.BytesIO(plain)) as before, Image.open(io.BytesIO(other)) as after:
+        assert after.info["comment"] == b"picture 7"
+        assert np.array_equal(np.asarray(before), np.asarray(after))
+
+
+def test_media_of_every_kind_are_made_and_found(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path, megapixels=0.02, files=6)
+    assert len({path.read_bytes() for path in pictures.paths}) == 6
+    assert len({path.stat().st_size for path in pictures.paths}) == 6
+    clip = make_clip(tmp_path / "clip.mp4", width=160, height=96, seconds=1.0)
+    assert clip.seconds == pytest.approx(1.0, abs=0.2)
+    make_speech(tmp_path / "speech.wav", seconds=2)
+    (tmp_path / "notes.txt").write_text("no media")
+    found = {media.kind: media for media in read_media(tmp_path)}
+    assert set(found) == {Kind.IMAGE, Kind.VIDEO, Kind.AUDIO}
+    assert len(found[Kind.IMAGE].paths) == 6
+    assert found[Kind.AUDIO].seconds == pytest.approx(2.0)
+
+
+def test_memory_of_children_is_counted() -> None:
+    child = "import time; block = bytearray(b'x') * 60_000_000; time.sleep(0.5)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    run = run_watched([sys.executable, "-c", parent])
+    assert run.peak_bytes > 60e6 > run.own_peak_bytes > 1e6
+    assert run.seconds > 0.5
+
+
+def test_a_command_that_fails_is_told() -> None:
+    with pytest.raises(RuntimeError, match="status 3: no luck"):
+        run_watched(
+            [sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); exit(3)"]
+        )
+
+
+def test_the_audio_peer_costs_what_aasist_does() -> None:
+    cost = count_cost()
+    assert cost.parameters == pytest.approx(PARAMETERS_OF_AASIST, rel=0.03)
+    assert 9.3e9 < cost.macs < 9.8e9
+
+
+def test_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--megapixels", "0.02", "--files", "2", "--sound-seconds", "3"]
+    sizes += ["--lines", "96", "--clip-seconds", "1"]
+    assert pipeline.main(["--repeats", "1", *sizes]) == 0
+    pictures, steps, sound, _, clip, _ = tables(capsys.readouterr().out)
+    names = [row[0] for row in pictures[1:]]
+    assert names[0] == "decode, 1 process"
+    assert names[2:5] == ["decode, confined", "decode and preprocess", "report"]
+    assert pictures[1][-1] == "1.00"
+    assert {"open", "image", "face"} <= {row[0] for row in steps[1:]}
+    assert [row[0] for row in sound[1:]] == ["decode", "decode, confined", "report"]
+    assert [row[0] for row in clip[1:]] == ["decode", "report"]
+
+
+def test_shares_of_steps_are_medians() -> None:
+    reports = [make_report(), make_report()]
+    for report, seconds in zip(reports, (0.1, 0.3), strict=True):
+        report.seconds_by_step.clear()
+        report.seconds_by_step.update({"open": seconds, "image": 0.2})
+    assert pipeline.tabulate_steps(reports) == [
+        ["open", "200.0", "50 %"],
+        ["image", "200.0", "50 %"],
+    ]
+
+
+def test_peers(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--megapixels", "0.02", "--files", "5", "--sound-seconds", "3"]
+    sizes += ["--networks", "ResNet-50"]
+    assert peers.main(["--repeats", "1", *sizes]) == 0
+    pictures, sound = tables(capsys.readouterr().out)
+    rows = {row[0]: row[1:] for row in pictures[1:]}
+    assert set(rows) >= {"ResNet-50", "ours, warm", "ours, start included"}
+    assert rows["ours, warm"][-2] == "1.00"
+    assert float(rows["ours, start included"][0]) > float(rows["ours, warm"][0])
+    assert float(rows["ResNet-50"][0]) > 0
+    assert sound[1][0].startswith("raw-waveform network, 294 k")
+    assert sound[2][0] == "ours"
+
+
+def test_audio(capsys: pytest.CaptureFixture[str]) -> None:
+    assert audio.main(["--seconds", "3", "--repeats", "1"]) == 0
+    (table,) = tables(capsys.readouterr().out)
+    assert table[1][0] == "voice activity"
+    assert table[4][0] == "detect, all evidence"
+
+
+def test_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
+    batches = ["--bundles", "face-finder", "--backends", "onnxruntime", "--batches", "1", "3"]
+    scans = ["--files", "5", "--megapixels", "0.02"]
+    assert sweeps.main(["--repeats", "1", *batches, *scans]) == 0
+    sizes, workers = tables(capsys.readouterr().out)
+    assert sizes[0] == ["bundle", "backend", "1", "3", "best", "gain"]
+    assert sizes[1][:2] == ["face-finder-1", "onnxruntime"]
+    rates = [float(rate) for rate in sizes[1][2:4]]
+    assert sizes[1][4] == ("1", "3")[rates.index(max(rates))]
+    assert workers[1][0] == "1"
+    assert workers[1][2] == "1.00"
+
+
+def test_startup(capsys: pytest.CaptureFixture[str]) -> None:
+    assert startup.main(["--repeats", "1", "--imports"]) == 0
+    processes, imports = tables(capsys.readouterr().out)
+    rows = {row[0]: float(row[1]) for row in processes[1:]}
+    assert rows["first report"] > rows["empty interpreter"] > 0
+    assert {"deepfake", "numpy"} <= {row[0] for row in imports[1:]}
+    assert imports[-1][0] == "all"
+
+
+def test_import_times_are_summed_by_package() -> None:
+    text = "import time: self [us] | cumulative | imported package\n"
+    text += "import time:       300 |        300 |     numpy.linalg\n"
+    text += "import time:       200 |        500 |   numpy\nimport time:  7 |  507 | cv2\n"
+    assert startup.sum_imports(text) == {"numpy": 500, "cv2": 7}
+
+
+def test_scaling(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling.main(["--files", "3", "--megapixels", "0.02", "--workers", "1"]) == 0
+    (table,) = tables(capsys.readouterr().out)
+    assert table[1][0] == "3"
+    assert float(table[1][3]) > 50
+
+
+def test_scaling_compares_with_the_row_before() -> None:
+    runs = {10: [Run(2.0, 100_000_000, 50_000_000, b"")], 20: [Run(4.0, 110_000_000, 0, b"")]}
+    rows = scaling.tabulate_runs(runs)
+    assert rows[0] == ["10", "2.0", "5.0", "100", "", "50"]
+    assert rows[1][4] == "1.10"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_says_that_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cuda.main([]) == 2
+    assert "needs an NVIDIA GPU" in capsys.readouterr().err
+
+
+def test_cuda_benchmark_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--device", "cpu", "--batches", "2", "4", "--rounds", "1", "--repeats", "1"]
+    assert cuda.main(arguments) == 0
+    peak, engine, gaps = tables(capsys.readouterr().out)[-3:]
+    assert max(float(row[2]) for row in peak[1:]) == 1.0
+    assert engine[1][0] == "Backend.run"
+    assert all(float(row[2]) <= 0.02 for row in gaps[1:])
