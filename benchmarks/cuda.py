@@ -92,7 +92,9 @@ def make_windows(bundle: Bundle) -> Batch:
         return np.concatenate([preprocess(pixels).batch for pixels in pictures])
     golden, _ = bundle.golden()
     noise = np.random.default_rng(1).normal(0, 0.05 * golden.std(), golden.shape)
-    return (golden + noise).clip(0, 255 if golden.dtype == np.uint8 else None).astype(golden.dtype)
+    if golden.dtype == np.uint8:
+        return np.asarray((golden + noise).clip(0, 255), np.uint8)
+    return np.asarray(golden + noise, np.float32)
 
 
 def measure_peak(bundle: Bundle, windows: Batch, options: argparse.Namespace) -> dict[int, float]:

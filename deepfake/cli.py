@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, DeepfakeError, MissingDependency, SettingsError
-from .settings import BACKENDS, DetectOptions, Settings, shipped_models_folder
+from .settings import (
+    BACKENDS,
+    PRECISIONS,
+    DetectOptions,
+    Settings,
+    shipped_models_folder,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +95,15 @@ def _engine_options() -> argparse.ArgumentParser:
     engine = argparse.ArgumentParser(add_help=False)
     group = engine.add_argument_group("engine")
     group.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime (auto)")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda (all of them) or one, as cuda:1 (auto)"
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="auto: 8 or 16 bits where that was measured to keep the accuracy (%(default)s)",
+    )
     group.add_argument("--threads", type=int, default=0, help="of a CPU runtime; 0 for all cores")
     group.add_argument(
         "--models", type=Path, default=shipped_models_folder(), help="folder of bundles"
@@ -254,6 +268,7 @@ def run_serve(options: argparse.Namespace) -> int:
     from .detector import Detector
 
     with Detector(_settings(options)) as detector:
+        detector.engine.warm()
         serve(detector, host=options.host, port=options.port)
     return 0
 
@@ -297,6 +312,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         backend=options.backend,
         device=options.device,
         threads=options.threads,
+        precision=options.precision,
         trust_anchors=options.trust_anchors,
         face_model=options.face_model,
     )

@@ -128,6 +128,11 @@ class Engine:
         """The loaded backend of a bundle, on the first of the devices."""
         return self._open(bundle).result()[0].backend
 
+    def describe(self, bundle: Bundle) -> str:
+        """What runs a bundle: backend, device and precision."""
+        backend = self.backend(bundle)
+        return f"{backend.name} {backend.device} {backend.precision}"
+
     def prepare(self, kind: Kind) -> None:
         """Begin to open, in the background, the bundles that a file of this kind surely needs."""
         for slot in SLOTS_OF_KIND[kind]:

@@ -45,7 +45,11 @@ class Image:
         )
         scored = waiting.result()
         low, high = scored.interval
-        details: dict[str, object] = {"bundle": bundle.name, "windows": len(scored.windows)}
+        details: dict[str, object] = {
+            "bundle": bundle.name,
+            "runtime": engine.describe(bundle),
+            "windows": len(scored.windows),
+        }
         if changed:
             after = engine.score(bundle, np.stack([preprocess.pad(crop) for crop in changed]))
             again = scored.shifted(
