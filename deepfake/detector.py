@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 
@@ -175,7 +176,8 @@ class Detector:
 
     def _analyze(self, analyzer: Analyzer, media: Media, options: DetectOptions) -> list[Evidence]:
         try:
-            return analyzer.analyze(media, self.engine, options)
+            found = analyzer.analyze(media, self.engine, options)
+            return [self._with_runtime(evidence) for evidence in found]
         except Cancelled:
             raise
         except DeepfakeError as error:
@@ -187,6 +189,14 @@ class Detector:
                     claim=f"The {analyzer.name} evidence could not be examined: {error}.",
                 )
             ]
+
+    def _with_runtime(self, evidence: Evidence) -> Evidence:
+        """The evidence of a bundle with what ran it."""
+        for bundle in self.engine.active.values():
+            if evidence.details.get("bundle") == bundle.name:
+                runtime = self.engine.describe(bundle)
+                return replace(evidence, details={**evidence.details, "runtime": runtime})
+        return evidence
 
 
 @functools.cache

@@ -47,7 +47,6 @@ class Image:
         low, high = scored.interval
         details: dict[str, object] = {
             "bundle": bundle.name,
-            "runtime": engine.describe(bundle),
             "windows": len(scored.windows),
         }
         if changed:
