@@ -27,8 +27,8 @@ from .sniff import extension_mismatch
 from .sources import OpenFile, display_name, open_bytes, open_path, open_stream
 from .types import Kind, MediaInfo
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np.ndarray
-"""A path, the bytes of a file, a binary file object, pixels or samples."""
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np.ndarray | OpenFile
+"""A path, the bytes of a file, a binary file object, pixels, samples, or what is already open."""
 
 
 class Frame(NamedTuple):
@@ -287,12 +287,14 @@ def open_media(
         media = _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
         media.watch = watch or media.watch
         return media
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, OpenFile):
+        shown, file = display_name(name or "<file>"), source
+    elif isinstance(source, bytes | bytearray | memoryview):
         shown = display_name(name) if name else "<bytes>"
         file = open_bytes(source, name=shown, limits=limits)
     elif isinstance(source, str | os.PathLike):
         shown = display_name(name or source)
-        file = open_path(source, name=shown, limits=limits)
+        file = open_path(source, name=shown, limits=limits, check=(watch or Watch()).check)
     elif callable(getattr(source, "read", None)):
         shown = display_name(name) if name else "<stream>"
         file = open_stream(source, name=shown, limits=limits)

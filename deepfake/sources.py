@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from .decode import escape
@@ -25,6 +25,14 @@ _NOT_FILES = (
 )
 
 
+Check = Callable[[], None]
+"""Called for each MiB that is read; what it raises ends the reading."""
+
+
+def _go_on() -> None:
+    """The check of a caller that has none."""
+
+
 class OpenFile(NamedTuple):
     """A descriptor that the caller must close, and what it holds."""
 
@@ -39,7 +47,9 @@ def display_name(path: str | bytes | os.PathLike[str]) -> str:
     return escape(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
 
 
-def open_path(path: str | os.PathLike[str], *, name: str, limits: Limits) -> OpenFile:
+def open_path(
+    path: str | os.PathLike[str], *, name: str, limits: Limits, check: Check = _go_on
+) -> OpenFile:
     """Open a regular file. Raises ``MediaError`` for anything else, ``TooLarge`` over the limit."""
     try:
         _require_file(os.stat(path).st_mode, name)  # noqa: PTH116 (bytes in names stay as they are)
@@ -49,7 +59,7 @@ def open_path(path: str | os.PathLike[str], *, name: str, limits: Limits) -> Ope
     with _closing_on_error(descriptor):
         found = os.fstat(descriptor)
         _require_file(found.st_mode, name)
-        return _measure(descriptor, name=name, limits=limits, expected=found.st_size)
+        return _measure(descriptor, name=name, limits=limits, expected=found.st_size, check=check)
 
 
 def open_bytes(content: bytes | bytearray | memoryview, *, name: str, limits: Limits) -> OpenFile:
@@ -65,11 +75,12 @@ def open_bytes(content: bytes | bytearray | memoryview, *, name: str, limits: Li
         return _measure(descriptor, name=name, limits=limits)
 
 
-def open_stream(stream: BinaryIO, *, name: str, limits: Limits) -> OpenFile:
+def open_stream(stream: BinaryIO, *, name: str, limits: Limits, check: Check = _go_on) -> OpenFile:
     """Copy the rest of a binary file object into a temporary file that has no name."""
     with tempfile.TemporaryFile() as file:
         total = 0
         while True:
+            check()
             try:
                 chunk = stream.read(_CHUNK_BYTES)
             except (OSError, ValueError) as error:
@@ -87,14 +98,17 @@ def open_stream(stream: BinaryIO, *, name: str, limits: Limits) -> OpenFile:
         file.flush()
         descriptor = os.dup(file.fileno())
     with _closing_on_error(descriptor):
-        return _measure(descriptor, name=name, limits=limits)
+        return _measure(descriptor, name=name, limits=limits, check=check)
 
 
-def _measure(descriptor: int, *, name: str, limits: Limits, expected: int = 0) -> OpenFile:
+def _measure(
+    descriptor: int, *, name: str, limits: Limits, expected: int = 0, check: Check = _go_on
+) -> OpenFile:
     _require_size(expected, name, limits)
     digest, total = hashlib.sha256(), 0
     try:
         while chunk := os.pread(descriptor, _CHUNK_BYTES, total):
+            check()
             total += len(chunk)
             _require_size(total, name, limits, at_least=True)
             digest.update(chunk)
