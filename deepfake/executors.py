@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -230,6 +230,7 @@ class _Process:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, job), daemon=True)
         # Ctrl-C is for the scan to handle: a blocked signal stays blocked in what is started now.
+        resource_tracker.ensure_running()  # which would unblock it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()
