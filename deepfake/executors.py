@@ -136,13 +136,14 @@ def worker_died(path: str) -> Line:
 
 
 class LocalExecutor:
-    """Up to ``workers`` processes of this machine; each is started when there is work for it.
+    """Up to ``workers`` processes of this machine, 0 for one per core that may be used.
 
-    The file of a worker that died is examined again, alone, once all others are done.
+    Each is started when there is work for it. The file of a worker that died is examined again,
+    alone, once all others are done.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
-        self._job, self._most = job, max(1, workers)
+        self._job, self._most = job, workers or len(os.sched_getaffinity(0))
         self._processes: list[_Process] = []
         self._failed_starts = 0
 
