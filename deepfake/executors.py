@@ -19,7 +19,7 @@ from .errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
 from .locations import open_location
 from .progress import Watch
 from .settings import DetectOptions, Settings
-from .sources import display_name
+from .sources import closing_on_error, display_name
 
 MEDIA_SUFFIXES = frozenset(
     [
@@ -112,6 +112,8 @@ class Worker:
         if file.sha256 in task.known:
             os.close(file.descriptor)
             return {"path": task.path, "duplicate": file.sha256}
+        with closing_on_error(file.descriptor):
+            watch.check()
         return self.detector.detect(
             file, self.job.options, name=task.path, deadline=watch.deadline
         ).to_dict()
