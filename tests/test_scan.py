@@ -186,8 +186,8 @@ def test_a_file_over_its_time_fails_alone(tmp_path: Path, known_models: Path) ->
     (root / "long.mp4").write_bytes(video_bytes(frames, rate=4, options=fast))
     run_scan(root / "good.png", output=tmp_path / "warm.jsonl", models=known_models)
     began = time.monotonic()
-    summary = run_scan(root, output=output, models=known_models, file_seconds=1.0)
-    assert time.monotonic() - began < 8
+    summary = run_scan(root, output=output, models=known_models, file_seconds=1.5)
+    assert time.monotonic() - began < 12
     lines = {Path(line["path"]).name: line for line in read_lines(output)}
     for name in ("huge.mp4", "long.mp4"):
         assert lines[name]["error"]["code"] == "time_limit"
@@ -195,7 +195,7 @@ def test_a_file_over_its_time_fails_alone(tmp_path: Path, known_models: Path) ->
     assert "error" not in lines["good.png"]
     assert (summary.scanned, summary.failed) == (3, 2)
     (root / "huge.mp4").unlink()
-    for seconds, scanned in ((0.5, 0), (1.0, 0), (1.1, 1)):
+    for seconds, scanned in ((1.0, 0), (1.5, 0), (1.6, 1)):
         again = run_scan(root, output=output, models=known_models, file_seconds=seconds)
         assert again.scanned == scanned
 
@@ -259,7 +259,7 @@ def test_the_second_ctrl_c_ends_at_once(tmp_path: Path, known_models: Path) -> N
     root.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (16, 360, 640, 3), dtype=np.uint8)
     fast = {"preset": "ultrafast", "tune": "zerolatency"}
-    frames = (noise[index % 16] for index in range(900))
+    frames = (noise[index % 16] for index in range(600))
     (root / "b.mp4").write_bytes(video_bytes(frames, rate=4, options=fast))
     (root / "a.png").write_bytes(image_bytes(scene()))
     command = command_of(
