@@ -62,6 +62,7 @@ class Detector:
         sample_rate: int | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
+        deadline: float | None = None,
     ) -> Report:
         """Examine one file.
 
@@ -70,12 +71,12 @@ class Detector:
         the path in the report. ``progress(share, text)`` is called with the share of the file that
         is done and what comes next. Raises ``MediaError`` when the input cannot be read at all; a
         source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
-        ``cancel`` is set.
+        ``cancel`` is set, and ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``.
         """
         options = options or DetectOptions()
         seconds: dict[str, float] = {}
         started = time.perf_counter()
-        watch = Watch(progress, cancel)
+        watch = Watch(progress, cancel, deadline=deadline)
         watch.step("opening", 0.0)
         with open_media(
             source, limits=self.settings.limits, name=name, sample_rate=sample_rate, watch=watch

@@ -12,6 +12,7 @@
     ├── SettingsError              an option has a wrong value
     │   └── MissingDependency      names the extra to install
     └── Cancelled                  the examination was stopped on request
+        └── TimeLimit              it reached the time limit that it was given
 
 The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is stable and machine-readable
 (it becomes a reason code in a report), ``hint`` is the remedy alone.
@@ -52,6 +53,10 @@ class TooLarge(MediaError):
 
 class Cancelled(DeepfakeError):
     code = "cancelled"
+
+
+class TimeLimit(Cancelled):
+    code = "time_limit"
 
 
 class ModelError(DeepfakeError):

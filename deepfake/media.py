@@ -28,8 +28,8 @@ from .sniff import extension_mismatch
 from .sources import OpenFile, display_name, open_bytes, open_path, open_stream
 from .types import Kind, MediaInfo
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np.ndarray
-"""A path, the bytes of a file, a binary file object, pixels or samples."""
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np.ndarray | OpenFile
+"""A path, the bytes of a file, a binary file object, pixels, samples, or what is already open."""
 
 
 class Frame(NamedTuple):
@@ -302,12 +302,14 @@ def open_media(
         media = _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
         media.watch = watch or media.watch
         return media
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, OpenFile):
+        shown, file = display_name(name or "<file>"), source
+    elif isinstance(source, bytes | bytearray | memoryview):
         shown = display_name(name) if name else "<bytes>"
         file = open_bytes(source, name=shown, limits=limits)
     elif isinstance(source, str | os.PathLike):
         shown = display_name(name or source)
-        file = open_path(source, name=shown, limits=limits)
+        file = open_path(source, name=shown, limits=limits, check=(watch or Watch()).check)
     elif callable(getattr(source, "read", None)):
         shown = display_name(name) if name else "<stream>"
         file = open_stream(source, name=shown, limits=limits)
@@ -354,12 +356,25 @@ def _open_file(file: OpenFile, *, name: str, limits: Limits, watch: Watch) -> Me
         warnings=_texts(values.get("warnings")),
         watch=watch,
     )
-    extension = os.path.splitext(name)[1][1:]  # noqa: PTH122 (a name, not a path)
-    if extension_mismatch(extension, info.format):
-        media.warnings.append(
-            f"The name ends in .{extension}, but the content is {info.format.upper()}."
-        )
+    if warning := name_warning(name, info.format):
+        media.warnings.append(warning)
     return media
+
+
+_NAME_WARNING = "The name ends in ."
+
+
+def name_warning(name: str, format: str) -> str | None:
+    """A sentence for a file whose name promises another format than ``format``."""
+    extension = os.path.splitext(display_name(name))[1][1:]  # noqa: PTH122 (a name, not a path)
+    if not extension_mismatch(extension, format):
+        return None
+    return f"{_NAME_WARNING}{extension}, but the content is {format.upper()}."
+
+
+def without_name_warning(warnings: Sequence[str]) -> list[str]:
+    """``warnings`` less the one of :func:`name_warning`, for a file under another name."""
+    return [warning for warning in warnings if not warning.startswith(_NAME_WARNING)]
 
 
 def _info(values: dict[str, Any], file: OpenFile) -> MediaInfo:

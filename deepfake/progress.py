@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .errors import Cancelled
+from .errors import Cancelled, TimeLimit
 
 Progress = Callable[[float, str], None]
 """Called with the share of the file that is done, in 0…1 and never falling, and what comes next."""
 
 
 class Watch:
-    """Passed on with the media: reports progress, and raises ``Cancelled`` once ``cancel`` is set.
+    """Passed on with the media: reports progress, and ends an examination early.
 
-    Used from the one thread that examines the file; ``cancel`` may be set from any other.
+    Raises ``Cancelled`` once ``cancel`` is set, and ``TimeLimit`` after ``deadline``, a moment of
+    ``time.monotonic()``. Used from the one thread that examines the file; ``cancel`` may be set
+    from any other.
     """
 
     def __init__(
-        self, progress: Progress | None = None, cancel: threading.Event | None = None
+        self,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+        *,
+        deadline: float | None = None,
     ) -> None:
-        self._progress, self._cancel = progress, cancel
+        self._progress, self._cancel, self.deadline = progress, cancel, deadline
         self._start, self._end, self._reached = 0.0, 1.0, 0.0
 
     def check(self) -> None:
-        """Raise ``Cancelled`` when the examination is no longer wanted."""
+        """Raise ``Cancelled`` or ``TimeLimit`` when the examination is no longer wanted."""
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("examination: stopped before its end", hint="start it again")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TimeLimit("examination: reached its time limit", hint="allow it more time")
 
     def step(self, text: str, share: float) -> None:
         """Say that ``share`` (0…1) of the present part is done, and in ``text`` what comes next.

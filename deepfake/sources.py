@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from .decode import escape
@@ -25,6 +25,14 @@ _NOT_FILES = (
 )
 
 
+Check = Callable[[], None]
+"""Called for each MiB that is read; what it raises ends the reading."""
+
+
+def _go_on() -> None:
+    """The check of a caller that has none."""
+
+
 class OpenFile(NamedTuple):
     """A descriptor that the caller must close, and what it holds."""
 
@@ -39,25 +47,27 @@ def display_name(path: str | bytes | os.PathLike[str]) -> str:
     return escape(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
 
 
-def open_path(path: str | os.PathLike[str], *, name: str, limits: Limits) -> OpenFile:
+def open_path(
+    path: str | os.PathLike[str], *, name: str, limits: Limits, check: Check = _go_on
+) -> OpenFile:
     """Open a regular file. Raises ``MediaError`` for anything else, ``TooLarge`` over the limit."""
     try:
         _require_file(os.stat(path).st_mode, name)  # noqa: PTH116 (bytes in names stay as they are)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise _not_opened(error, name) from error
-    with _closing_on_error(descriptor):
+    with closing_on_error(descriptor):
         found = os.fstat(descriptor)
         _require_file(found.st_mode, name)
-        return _measure(descriptor, name=name, limits=limits, expected=found.st_size)
+        return _measure(descriptor, name=name, limits=limits, expected=found.st_size, check=check)
 
 
 def open_bytes(content: bytes | bytearray | memoryview, *, name: str, limits: Limits) -> OpenFile:
     """Put bytes into a sealed file in memory."""
     view = memoryview(content).cast("B")
-    _require_size(len(view), name, limits)
+    require_size(len(view), name, limits)
     descriptor = os.memfd_create("media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with _closing_on_error(descriptor):
+    with closing_on_error(descriptor):
         while view:
             view = view[os.write(descriptor, view) :]
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -65,11 +75,12 @@ def open_bytes(content: bytes | bytearray | memoryview, *, name: str, limits: Li
         return _measure(descriptor, name=name, limits=limits)
 
 
-def open_stream(stream: BinaryIO, *, name: str, limits: Limits) -> OpenFile:
+def open_stream(stream: BinaryIO, *, name: str, limits: Limits, check: Check = _go_on) -> OpenFile:
     """Copy the rest of a binary file object into a temporary file that has no name."""
     with tempfile.TemporaryFile() as file:
         total = 0
         while True:
+            check()
             try:
                 chunk = stream.read(_CHUNK_BYTES)
             except (OSError, ValueError) as error:
@@ -82,21 +93,24 @@ def open_stream(stream: BinaryIO, *, name: str, limits: Limits) -> OpenFile:
             if not chunk:
                 break
             total += len(chunk)
-            _require_size(total, name, limits, at_least=True)
+            require_size(total, name, limits, at_least=True)
             file.write(chunk)
         file.flush()
         descriptor = os.dup(file.fileno())
-    with _closing_on_error(descriptor):
-        return _measure(descriptor, name=name, limits=limits)
+    with closing_on_error(descriptor):
+        return _measure(descriptor, name=name, limits=limits, check=check)
 
 
-def _measure(descriptor: int, *, name: str, limits: Limits, expected: int = 0) -> OpenFile:
-    _require_size(expected, name, limits)
+def _measure(
+    descriptor: int, *, name: str, limits: Limits, expected: int = 0, check: Check = _go_on
+) -> OpenFile:
+    require_size(expected, name, limits)
     digest, total = hashlib.sha256(), 0
     try:
         while chunk := os.pread(descriptor, _CHUNK_BYTES, total):
+            check()
             total += len(chunk)
-            _require_size(total, name, limits, at_least=True)
+            require_size(total, name, limits, at_least=True)
             digest.update(chunk)
     except OSError as error:
         raise _not_opened(error, name) from error
@@ -107,7 +121,8 @@ def _measure(descriptor: int, *, name: str, limits: Limits, expected: int = 0) -
     return OpenFile(descriptor, total, digest.hexdigest())
 
 
-def _require_size(size: int, name: str, limits: Limits, *, at_least: bool = False) -> None:
+def require_size(size: int, name: str, limits: Limits, *, at_least: bool = False) -> None:
+    """Raise ``TooLarge`` for more bytes than a file may have."""
     if size > limits.file_bytes:
         much = "more" if at_least else f"{size:,} bytes, more"
         raise TooLarge(
@@ -135,7 +150,8 @@ def _not_opened(error: OSError | ValueError, name: str) -> MediaError:
 
 
 @contextlib.contextmanager
-def _closing_on_error(descriptor: int) -> Iterator[None]:
+def closing_on_error(descriptor: int) -> Iterator[None]:
+    """Close a descriptor when what follows fails."""
     try:
         yield
     except BaseException:
