@@ -34,7 +34,8 @@ from statistics import median
 from typing import Any
 
 from deepfake import Detector, Kind, Settings
-from deepfake.scan import scan
+from deepfake.executors import Line
+from deepfake.scan import Summary, scan
 
 from .media import MediaSet, add_media_options, make_pictures, make_speech, read_media
 from .pipeline import decode_picture
@@ -189,7 +190,7 @@ def time_scan(paths: Sequence[Path], *, workers: int) -> tuple[float, float]:
     """
     finished: list[float] = []
 
-    def note(done: int, total: int, line: Any) -> None:
+    def note(summary: Summary, line: Line | None) -> None:
         if line is not None:
             finished.append(time.perf_counter())
 

@@ -72,8 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine, detection = _engine_options(), _detection_options()
+    fast = _engine_options(precision="auto")
     _add_detect(commands, [detection, engine])
-    add_scan(commands, [detection, engine]).set_defaults(run=run_scan)
+    add_scan(commands, [detection, fast]).set_defaults(run=run_scan)
 
     serve = commands.add_parser("serve", parents=[engine], help="open the web page on this machine")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -92,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _engine_options() -> argparse.ArgumentParser:
+def _engine_options(*, precision: str = "fp32") -> argparse.ArgumentParser:
     engine = argparse.ArgumentParser(add_help=False)
     group = engine.add_argument_group("engine")
     group.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime (auto)")
@@ -102,7 +103,7 @@ def _engine_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="fp32",
+        default=precision,
         help="auto: 8 or 16 bits where that was measured to keep the accuracy (%(default)s)",
     )
     group.add_argument("--threads", type=int, default=0, help="of a CPU runtime; 0 for all cores")

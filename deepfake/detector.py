@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
@@ -14,6 +14,7 @@ from types import TracebackType
 
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
+from .bundle import Bundle
 from .decode import POOL
 from .engine import Engine
 from .errors import Cancelled, DeepfakeError
@@ -50,8 +51,7 @@ class Detector:
     @property
     def versions(self) -> dict[str, str]:
         """The package and the bundle of every slot: what a report rests on."""
-        bundles = {slot: bundle.name for slot, bundle in self.engine.active.items()}
-        return {"deepfake": VERSION, **bundles}
+        return name_versions(self.engine.active)
 
     def detect(
         self,
@@ -198,6 +198,11 @@ class Detector:
                 runtime = self.engine.describe(bundle)
                 return replace(evidence, details={**evidence.details, "runtime": runtime})
         return evidence
+
+
+def name_versions(bundles: Mapping[str, Bundle]) -> dict[str, str]:
+    """The package, and the bundle of every slot."""
+    return {"deepfake": VERSION, **{slot: bundle.name for slot, bundle in bundles.items()}}
 
 
 @functools.cache

@@ -8,12 +8,15 @@ import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_any
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from .backends import choose_backend, torch_devices
 from .detector import Detector
 from .errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
 from .locations import open_location
@@ -72,7 +75,7 @@ class Executor(Protocol):
 
 
 class Worker:
-    """The one thing that examines, in every executor; from one thread at a time.
+    """The one thing that examines, in every executor.
 
     A runtime gets one thread unless the settings say otherwise, so that what a file gets does not
     depend on the number of workers.
@@ -221,6 +224,38 @@ class LocalExecutor:
                 return process
         self._processes.append(_Process(self._job))
         return self._processes[-1]
+
+
+class ThreadExecutor:
+    """Threads that share one worker, for a GPU: they decode, and its engine runs their windows in
+    common batches. ``workers`` 0 is two for each core.
+    """
+
+    def __init__(self, job: Job, workers: int) -> None:
+        self._worker = Worker(job)
+        self._most = workers or 2 * len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="deepfake-scan")
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Line]]:
+        running: dict[Future[Line], Task] = {}
+        while True:
+            while len(running) < self._most and (task := next(tasks, None)) is not None:
+                running[self._pool.submit(self._worker.examine, task)] = task
+            if not running:
+                return
+            for future in wait_for_any(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+
+    def close(self) -> None:
+        """Finish the files in work, then release the models."""
+        self._pool.shutdown(cancel_futures=True)
+        self._worker.close()
+
+
+def choose_local(job: Job, workers: int) -> Executor:
+    """Processes of one thread each for a CPU, threads around one engine for GPUs."""
+    on_gpu = choose_backend(job.settings) == "torch" and torch_devices(job.settings) != ("cpu",)
+    return ThreadExecutor(job, workers) if on_gpu else LocalExecutor(job, workers)
 
 
 class _Process:

@@ -46,7 +46,7 @@ class Journal:
 
     def __init__(self, path: Path, *, versions: dict[str, str], job: Job) -> None:
         self.path, self.versions = path, versions
-        self.options = asdict(job.options)
+        self.options = {**asdict(job.options), "precision": job.settings.precision}
         self._file_seconds = job.file_seconds
         self._outcomes: dict[int, tuple[int, str]] = {}
         self._known: defaultdict[int, bytes] = defaultdict(bytes)

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .detector import Detector
+from .backends import choose_backend
+from .bundle import read_bundles
+from .detector import name_versions
 from .errors import SettingsError
-from .executors import Executor, Job, Line, LocalExecutor, Task
+from .executors import Executor, Job, Line, Task, choose_local
 from .journal import Journal, outcome
 from .listing import (
     STANDARD_INPUT,
@@ -93,7 +95,7 @@ def scan(
     selection: Selection | None = None,
     file_seconds: float | None = None,
     workers: int = 0,
-    executor: Callable[[Job, int], Executor] = LocalExecutor,
+    executor: Callable[[Job, int], Executor] = choose_local,
     progress: Progress | None = None,
 ) -> Summary:
     """Examine every file of the sources and append each result to ``output``.
@@ -116,8 +118,8 @@ def scan(
     places = [str(source) for source in sources]
     check_sources(places)
     job = Job(settings, options or DetectOptions(), file_seconds)
-    with Detector(settings) as detector:
-        versions = detector.versions
+    choose_backend(settings)  # one that cannot be had is told here, once
+    versions = name_versions(read_bundles(settings.models_folder))
     apart = Filter(
         include=selection.include, exclude=selection.exclude, apart=[output, *selection.apart]
     )

@@ -175,10 +175,10 @@ def write_reports(options: argparse.Namespace, settings: Settings) -> None:
 
 def choose_executor(cluster: str) -> Callable[[Job, int], Executor]:
     """What makes the executor that ``--cluster`` names."""
-    from .executors import LocalExecutor
+    from .executors import choose_local
 
     if cluster == "local":
-        return LocalExecutor
+        return choose_local
     if cluster != "ray" and not cluster.startswith("ray://"):
         raise SettingsError(f"cluster {cluster!r}: unknown", hint="give local, ray or ray://…")
     from importlib import import_module

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from deepfake import executors
 from deepfake.errors import DeepfakeError
-from deepfake.executors import Job, LocalExecutor, Task, Worker
+from deepfake.executors import Job, LocalExecutor, Task, ThreadExecutor, Worker, choose_local
 from deepfake.settings import Settings
 
 from .media_files import image_bytes, scene
@@ -94,6 +95,27 @@ def test_tasks_are_taken_as_there_are_hands(job: Job, tasks: list[Task]) -> None
     for answered, _ in enumerate(executor.run(watched()), 1):
         assert len(taken) <= answered + 2
     executor.close()
+
+
+def test_threads_around_one_engine_answer_as_processes_do(job: Job, tasks: list[Task]) -> None:
+    lines = []
+    for executor in (ThreadExecutor(job, 3), LocalExecutor(job, 2)):
+        found = dict(executor.run(iter(tasks)))
+        executor.close()
+        lines.append({task.path: line["probability"] for task, line in found.items()})
+    assert lines[0] == pytest.approx(lines[1])
+    assert sorted(lines[0]) == [task.path for task in tasks]
+
+
+def test_a_gpu_gets_threads_and_a_cpu_processes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = choose_local(job, 1)
+    chosen.close()
+    assert isinstance(chosen, LocalExecutor)
+    monkeypatch.setattr(executors, "choose_backend", lambda settings: "torch")
+    monkeypatch.setattr(executors, "torch_devices", lambda settings: ("cuda:0",))
+    chosen = choose_local(job, 1)
+    chosen.close()
+    assert isinstance(chosen, ThreadExecutor)
 
 
 def test_closing_gives_up_what_is_in_work(job: Job, tasks: list[Task]) -> None:
