@@ -101,6 +101,15 @@ def test_other_options_are_other_answers(tmp_path: Path, known_models: Path) -> 
     assert probabilities[0] > probabilities[1] == probabilities[2]
 
 
+def test_another_precision_is_another_answer(tmp_path: Path, known_models: Path) -> None:
+    picture, output = tmp_path / "a.png", tmp_path / "results.jsonl"
+    picture.write_bytes(image_bytes(scene()))
+    for precision, scanned in (("fp32", 1), ("auto", 1), ("auto", 0)):
+        settings = Settings(models_folder=known_models, precision=precision)
+        summary = scan([picture], output=output, settings=settings, executor=Inline)
+        assert summary.scanned == scanned
+
+
 def test_equal_content_is_scored_once_and_reported_each(tmp_path: Path, known_models: Path) -> None:
     root, output = different_pictures(tmp_path / "many", 3), tmp_path / "results.jsonl"
     content = (root / "0001.jpg").read_bytes()
