@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, DeepfakeError, MissingDependency, SettingsError
+from .scan_command import add_scan
 from .settings import BACKENDS, DetectOptions, Settings, shipped_models_folder
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine, detection = _engine_options(), _detection_options()
     _add_detect(commands, [detection, engine])
-    _add_scan(commands, [detection, engine])
+    add_scan(commands, [detection, engine]).set_defaults(run=run_scan)
 
     serve = commands.add_parser("serve", parents=[engine], help="open the web page on this machine")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -138,22 +139,6 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     detect.set_defaults(run=run_detect)
 
 
-def _add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
-    scan = commands.add_parser(
-        "scan",
-        parents=parents,
-        help="examine whole folders into a results file, resuming where it stopped",
-        description="Examine every file below the folders. The results file is also the journal: "
-        "the same command again goes on where a stopped scan ended, and examines only files that "
-        "are new or changed.",
-    )
-    scan.add_argument("roots", nargs="+", type=Path, metavar="FOLDER")
-    scan.add_argument("--output", type=Path, required=True, help="results file, JSON lines")
-    scan.add_argument("--csv", type=Path, help="write a table of all results as well")
-    scan.add_argument("--workers", type=int, default=0, help="processes; 0 for one per core")
-    scan.set_defaults(run=run_scan)
-
-
 def run_detect(options: argparse.Namespace) -> int:
     """``deepfake detect``: a report for each path, errors on standard error."""
     from .console import FileProgress
@@ -200,49 +185,15 @@ def _show_report(report: Report, path: str, options: argparse.Namespace) -> None
 
 
 def run_scan(options: argparse.Namespace) -> int:
-    """``deepfake scan``: progress bar, results, summary table."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeRemaining
+    """``deepfake scan``."""
+    from . import scan_command
 
-    from .console import print_table
-    from .scan import outcome, scan, write_csv
-
-    console = _console(stderr=True)
-    counts: dict[str, int] = {}
-    with Progress(
-        TextColumn("scanning"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemaining(),
-        TextColumn("{task.description}"),
-        console=console,
-    ) as bar:
-        task = bar.add_task("", total=None)
-
-        def advance(done: int, total: int, line: dict[str, Any] | None) -> None:
-            if line is not None:
-                counts[outcome(line)] = counts.get(outcome(line), 0) + 1
-            text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-            bar.update(task, completed=done, total=total, description=text)
-
-        summary = scan(
-            options.roots,
-            output=options.output,
-            settings=_settings(options),
-            options=_detect_options(options),
-            workers=options.workers,
-            progress=advance,
-        )
-    if options.csv:
-        write_csv(options.output, options.csv)
-    rows = [[name, str(count)] for name, count in sorted(summary.outcomes.items())]
-    rows.append(["examined now", str(summary.scanned)])
-    rows.append(["from the journal", str(summary.resumed)])
-    print_table(["outcome", "files"], rows, _console())
-    if summary.interrupted:
-        print("deepfake: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 1 if summary.failed else 0
+    return scan_command.run_scan(
+        options,
+        settings=_settings(options),
+        detection=_detect_options(options),
+        console=_console,
+    )
 
 
 def run_serve(options: argparse.Namespace) -> int:

@@ -341,12 +341,25 @@ def _open_file(file: OpenFile, *, name: str, limits: Limits, watch: Watch) -> Me
         warnings=_texts(values.get("warnings")),
         watch=watch,
     )
-    extension = os.path.splitext(name)[1][1:]  # noqa: PTH122 (a name, not a path)
-    if extension_mismatch(extension, info.format):
-        media.warnings.append(
-            f"The name ends in .{extension}, but the content is {info.format.upper()}."
-        )
+    if warning := name_warning(name, info.format):
+        media.warnings.append(warning)
     return media
+
+
+_NAME_WARNING = "The name ends in ."
+
+
+def name_warning(name: str, format: str) -> str | None:
+    """A sentence for a file whose name promises another format than ``format``."""
+    extension = os.path.splitext(display_name(name))[1][1:]  # noqa: PTH122 (a name, not a path)
+    if not extension_mismatch(extension, format):
+        return None
+    return f"{_NAME_WARNING}{extension}, but the content is {format.upper()}."
+
+
+def without_name_warning(warnings: Sequence[str]) -> list[str]:
+    """``warnings`` less the one of :func:`name_warning`, for a file under another name."""
+    return [warning for warning in warnings if not warning.startswith(_NAME_WARNING)]
 
 
 def _info(values: dict[str, Any], file: OpenFile) -> MediaInfo:

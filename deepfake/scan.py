@@ -1,339 +1,275 @@
-"""Scans of whole folders: a journal that resumes, workers that do not fall with a file.
+"""Scans of whole collections: what is left to do, in what order, and what it came to.
 
-The results file is the journal. Each line is one finished file: a report, or the error that the
-file gave, with a ``journal`` key that tells which state of the file and which models it is about.
-A line is appended in one write; a torn last line of a killed run is cut off at the next start.
+A scan lists files (:mod:`deepfake.listing`), has them examined (:mod:`deepfake.executors`) and
+appends each result to the results file (:mod:`deepfake.journal`), from which it goes on when it was
+stopped. Files with equal content are examined once and reported each.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
 import os
-import signal
-import stat
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .detector import Detector
-from .errors import DeepfakeError, SettingsError, UnsupportedMedia
+from .errors import SettingsError
+from .executors import Executor, Job, Line, LocalExecutor, Task
+from .journal import Journal, outcome
+from .listing import (
+    STANDARD_INPUT,
+    Filter,
+    Found,
+    Lookahead,
+    check_sources,
+    fingerprint,
+    list_sources,
+)
 from .progress import ctrl_c
 from .settings import DetectOptions, Settings
-from .types import SCHEMA
 
-MEDIA_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".wav",
-        ".flac",
-        ".mp3",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".m4a",
-        ".aac",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".webm",
-        ".mkv",
-        ".avi",
-    ]
-)
-CSV_COLUMNS = ("path", "kind", "verdict", "probability", "low", "high", "reason", "error", "sha256")
-
-_STARTS = (f'{{"schema": "{SCHEMA}"'.encode(), b'{"path": ')
-"""How the lines of a scan begin: only such a torn line is cut off, never one of another file."""
-
-Line = dict[str, Any]
+MOST_HELD = 1000
+"""Most files that wait for one with probably the same content."""
+_PATIENCE_SECONDS = 0.05
 
 
 @dataclass
-class Journal:
-    """The results file, open for appending. ``done`` maps a file's key to the outcome stored."""
-
-    path: Path
-    versions: dict[str, str]
-    done: dict[str, str] = field(default_factory=dict)
-    _file: Any = None
-
-    def __enter__(self) -> Journal:
-        try:
-            self._file = self.path.open("a+b", buffering=0)
-        except OSError as error:
-            raise SettingsError(
-                f"results file {str(self.path)!r}: {error.strerror}",
-                hint="choose another --output",
-            ) from error
-        self._file.seek(0)
-        whole = 0
-        for raw in self._file:
-            torn = not raw.endswith(b"\n")
-            if torn and raw.startswith(_STARTS) and not _is_json(raw):
-                break
-            try:
-                line = json.loads(raw)
-                entry = line["journal"]
-                key, versions = entry["key"], entry["versions"]
-            except (ValueError, KeyError, TypeError) as error:
-                self._file.close()
-                raise SettingsError(
-                    f"results file {str(self.path)!r}: holds a line that is not of a scan",
-                    hint="choose another --output",
-                ) from error
-            if torn:
-                break
-            whole += len(raw)
-            if versions == self.versions:
-                self.done[key] = outcome(line)
-        self._file.truncate(whole)
-        return self
-
-    def append(self, line: Line) -> None:
-        """Add one finished file, with a single write."""
-        self._file.write(json.dumps(line).encode("ascii") + b"\n")
-        self.done[line["journal"]["key"]] = outcome(line)
-
-    def __exit__(self, *_: object) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
-@dataclass(frozen=True)
 class Summary:
-    """What a scan came to. ``outcomes`` counts verdicts, ``failed`` and ``not_media``."""
+    """What a scan came to, and how far it is while it runs.
 
-    outcomes: Counter[str]
-    scanned: int
-    resumed: int
-    interrupted: bool
+    ``outcomes`` counts verdicts, ``failed`` and ``not_media`` of the files that were listed;
+    ``listed`` is how many those are so far, all of them once ``complete``. ``scanned`` files were
+    examined in this run, ``duplicates`` of them by their sha256 alone; ``resumed`` ones were in the
+    results file already.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    scanned: int = 0
+    resumed: int = 0
+    duplicates: int = 0
+    listed: int = 0
+    complete: bool = False
+    interrupted: bool = False
 
     @property
     def failed(self) -> int:
         return self.outcomes["failed"]
 
 
+Progress = Callable[[Summary, Line | None], None]
+"""Called after each file with its line, and now and then with none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which files of the sources a scan takes.
+
+    ``include`` and ``exclude`` are globs on the path relative to its source; ``apart`` are files
+    that are never taken. ``max_files`` ends the scan after that many that were not yet done. With
+    ``watch_seconds`` the sources are looked through again and again; a file is taken once it is the
+    same at two looks.
+    """
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    apart: Sequence[Path] = ()
+    max_files: int | None = None
+    watch_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_files", self.max_files), ("watch_seconds", self.watch_seconds)):
+            if value is not None and value <= 0:
+                raise SettingsError(f"option {name} {value!r}: not positive", hint="give more")
+
+
 def scan(
-    roots: Iterable[Path],
+    sources: Sequence[str | Path],
     *,
     output: Path,
     settings: Settings | None = None,
     options: DetectOptions | None = None,
+    selection: Selection | None = None,
+    file_seconds: float | None = None,
     workers: int = 0,
-    progress: Callable[[int, int, Line | None], None] | None = None,
+    executor: Callable[[Job, int], Executor] = LocalExecutor,
+    progress: Progress | None = None,
 ) -> Summary:
-    """Examine every file below ``roots`` and append each result to ``output``.
+    """Examine every file of the sources and append each result to ``output``.
 
-    Files that ``output`` already holds in their present state, for the present models, are not
-    examined again. ``workers`` processes run with one thread each (0 for one per core); with 1 the
-    work stays in this process. ``progress(done, total, line)`` is called once at the start and
-    after each file. Ctrl-C ends the scan after the files that are in work and sets ``interrupted``.
+    A source is a folder, a file, a URL such as ``s3://bucket/prefix``, or a list of such: a
+    ``.txt`` file, or ``-`` for standard input. Files that ``output`` already holds in their present
+    state, for the present models and options, are not examined again. ``executor(job, workers)``
+    makes what examines; ``workers`` 0 is one for each core. A file that takes more than
+    ``file_seconds`` is recorded as failed. Ctrl-C ends the scan after the files that are in work
+    and sets ``interrupted``, a second one at once; nothing that was finished is lost.
+
+    Raises ``SettingsError`` for a source that does not exist, and a results file that is of
+    something else or in use.
     """
-    settings = settings or Settings()
-    options = options or DetectOptions()
-    paths = [path for path in find_files(roots) if not _is_same(path, output)]
-    paths = list(dict.fromkeys(paths))
+    settings, selection = settings or Settings(), selection or Selection()
+    if file_seconds is not None and file_seconds <= 0:
+        raise SettingsError(f"option file_seconds {file_seconds!r}: not positive")
+    if selection.watch_seconds and STANDARD_INPUT in map(str, sources):
+        raise SettingsError("option watch: standard input cannot be read twice", hint="use a file")
+    places = [str(source) for source in sources]
+    check_sources(places)
+    job = Job(settings, options or DetectOptions(), file_seconds)
     with Detector(settings) as detector:
         versions = detector.versions
-    with Journal(output, versions) as journal:
-        keys = {path: file_key(path) for path in paths}
-        todo = [path for path in paths if keys[path] not in journal.done]
-        resumed = len(paths) - len(todo)
-        if progress:
-            progress(resumed, len(paths), None)
-        workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
-        finished = 0
-        with ctrl_c() as stop:
-            waiting = itertools.takewhile(lambda _: not stop.is_set(), todo)
-            for path, line in _run(waiting, settings=settings, options=options, workers=workers):
-                line["journal"] = {"key": keys[path], "versions": versions}
-                journal.append(line)
-                finished += 1
-                if progress:
-                    progress(resumed + finished, len(paths), line)
-        outcomes = Counter(journal.done[key] for key in keys.values() if key in journal.done)
-    return Summary(outcomes, finished, resumed, stop.is_set())
-
-
-def find_files(roots: Iterable[Path]) -> Iterator[Path]:
-    """Every file below the roots in a stable order; folders behind links are not entered.
-
-    Raises ``SettingsError`` for a root that does not exist.
-    """
-    for root in roots:
-        if not os.path.lexists(root):
-            raise SettingsError(f"path {str(root)!r}: does not exist", hint="check the spelling")
-        if not root.is_dir():
-            yield root
-            continue
-        for folder, folders, names in os.walk(root):
-            folders.sort()
-            for name in sorted(names):
-                yield Path(folder, name)
-
-
-def _is_json(raw: bytes) -> bool:
-    try:
-        json.loads(raw)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_same(path: Path, output: Path) -> bool:
-    """Whether ``path`` is the results file, which may lie in the folder that is scanned."""
-    try:
-        return path.name == output.name and path.samefile(output)
-    except OSError:
-        return False
-
-
-def file_key(path: Path) -> str:
-    """A file in one state: its path, size and time of modification."""
-    try:
-        facts = path.stat()
-        size, modified = facts.st_size, facts.st_mtime_ns
-        if not stat.S_ISREG(facts.st_mode):
-            size = modified = 0
-    except OSError:
-        size = modified = 0
-    return f"{path}|{size}|{modified}"
-
-
-def outcome(line: Line) -> str:
-    """``failed``, ``not_media`` or the verdict of a journal line."""
-    if "error" in line:
-        return "not_media" if line["error"]["code"] == "not_media" else "failed"
-    return str(line["verdict"])
-
-
-def read_results(path: Path) -> Iterator[Line]:
-    """The last line of each file's path in a results file, in the order of first appearance."""
-    latest: dict[str, Line] = {}
-    with path.open("rb") as lines:
-        for raw in lines:
-            if raw.endswith(b"\n"):
-                line = json.loads(raw)
-                latest[line["path"]] = line
-    yield from latest.values()
-
-
-def write_csv(results: Path, output: Path) -> None:
-    """One row for each file of a results file; file names keep their bytes.
-
-    A leading ``=``, ``+``, ``-`` or ``@`` gets an apostrophe, so that a spreadsheet does not run a
-    file name as a formula.
-    """
-    with output.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(CSV_COLUMNS)
-        for line in read_results(results):
-            error = line.get("error", {}).get("message", "")
-            low, high = line.get("interval") or ("", "")
-            reason = line["reasons"][0]["code"] if line.get("reasons") else ""
-            row = [line["path"], line.get("kind", ""), outcome(line), line.get("probability", "")]
-            row += [low, high, reason, error, line.get("sha256", "")]
-            rows.writerow(_inert(cell) for cell in row)
-
-
-def _inert(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + cell
-    return "" if cell is None else cell
-
-
-def examine(detector: Detector, path: Path, options: DetectOptions) -> Line:
-    """The journal line of one file, without its ``journal`` key."""
-    try:
-        return detector.detect(path, options).to_dict()
-    except DeepfakeError as error:
-        code = error.code
-        if isinstance(error, UnsupportedMedia) and path.suffix.lower() not in MEDIA_SUFFIXES:
-            code = "not_media"
-        return _error_line(path, code, str(error))
-
-
-def _error_line(path: Path, code: str, message: str) -> Line:
-    return {"path": str(path), "error": {"code": code, "message": message}}
-
-
-def _run(
-    waiting: Iterator[Path], *, settings: Settings, options: DetectOptions, workers: int
-) -> Iterator[tuple[Path, Line]]:
-    if workers == 1:
-        with Detector(settings) as detector:
-            for path in waiting:
-                yield path, examine(detector, path, options)
-        return
-    alone: list[Path] = []
-    while True:
-        lost = yield from _run_pool(waiting, settings, options, workers)
-        if not lost:
-            break
-        alone += lost
-    for path in alone:  # which of them ended a worker is found by running each in its own
-        lost = yield from _run_pool(iter([path]), settings, options, 1)
-        if lost:
-            message = "the worker that examined it died; try it alone with deepfake detect"
-            yield path, _error_line(path, "worker_died", message)
-
-
-def _run_pool(
-    waiting: Iterator[Path], settings: Settings, options: DetectOptions, workers: int
-) -> Any:
-    """Yield finished files; return those that were in work when a worker died, or nothing."""
-    running: dict[Future[Line], Path] = {}
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(replace(settings, threads=1), options),
+    apart = Filter(
+        include=selection.include, exclude=selection.exclude, apart=[output, *selection.apart]
     )
-    try:
-        while True:
-            while len(running) < 2 * workers and (path := next(waiting, None)) is not None:
-                running[pool.submit(_work, path)] = path
-            if not running:
-                return []
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                line = future.result()
-                yield running.pop(future), line
-    except BrokenProcessPool:
-        return list(running.values())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    workers = workers or len(os.sched_getaffinity(0))
+    with Journal(output, versions=versions, job=job) as journal, ctrl_c() as stop:
+        feed = _Feed(journal, stop, selection, progress)
+        examining = executor(job, workers)
+        try:
+            while True:
+                feed.look(list_sources(places, apart))
+                while feed.has_more():
+                    for task, line in examining.run(feed.tasks()):
+                        feed.answer(task, line)
+                if not selection.watch_seconds or feed.is_full() or stop.is_set():
+                    break
+                if stop.wait(selection.watch_seconds):
+                    break
+        finally:
+            feed.close()
+            examining.close()
+    feed.summary.interrupted = stop.is_set()
+    return feed.summary
 
 
-_worker: tuple[Detector, DetectOptions] | None = None
+class _Feed:
+    """What is still to be examined, in the order of the listing, less what must wait.
 
+    Two files whose content is probably the same are not in work at once, so that the second one
+    can be answered by its sha256.
+    """
 
-def _start_worker(settings: Settings, options: DetectOptions) -> None:
-    global _worker  # noqa: PLW0603 - the one object that a worker process keeps
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = Detector(settings), options
+    def __init__(
+        self,
+        journal: Journal,
+        stop: threading.Event,
+        selection: Selection,
+        progress: Progress | None,
+    ) -> None:
+        self.summary = Summary()
+        self._journal, self._stop, self._progress = journal, stop, progress
+        self._left = selection.max_files
+        self._watch_seconds = selection.watch_seconds
+        self._listing: Lookahead | None = None
+        self._seen: set[int] = set()
+        self._looks = self._repeated = 0
+        self._unsettled: tuple[dict[str, str], dict[str, str]] = {}, {}
+        self._in_work: dict[str, tuple[Found, int]] = {}
+        self._held: dict[int, list[Found]] = {}
+        self._released: deque[Found] = deque()
+        self._examined: set[int] = set()
 
+    def look(self, found: Iterator[Found]) -> None:
+        """Begin to go through a listing."""
+        self.close()
+        self._listing = Lookahead(found)
+        self._seen.clear()
+        self._looks, self._repeated = self._looks + 1, 0
+        self._unsettled = self._unsettled[1], {}
+        before = self.summary
+        self.summary = Summary(scanned=before.scanned, duplicates=before.duplicates)
 
-def _work(path: Path) -> Line:
-    assert _worker is not None
-    detector, options = _worker
-    return examine(detector, path, options)
+    def close(self) -> None:
+        """Stop listing."""
+        if self._listing:
+            self._listing.close()
+
+    def is_full(self) -> bool:
+        """Whether as many files were taken as were wanted."""
+        return self._left is not None and self._left <= 0
+
+    def has_more(self) -> bool:
+        """Whether there is more to examine once that which is in work is answered."""
+        if self._stop.is_set() or self.is_full():
+            return False
+        return bool(self._released or self._held) or not (self._listing and self._listing.ended)
+
+    def tasks(self) -> Iterator[Task]:
+        """What can be examined now; ends when nothing more can before something is answered."""
+        while not self._stop.is_set() and not self.is_full():
+            found = self._released.popleft() if self._released else self._next()
+            if found is None:
+                return
+            group = fingerprint(found.path, found.size_bytes) if found.size_bytes else 0
+            if group in self._held:
+                self._held[group].append(found)
+                if sum(map(len, self._held.values())) >= MOST_HELD:
+                    return
+                continue
+            if group and group not in self._examined:
+                self._held[group] = []
+            self._in_work[found.path] = found, group
+            if self._left is not None:
+                self._left -= 1
+            yield Task(found.path, self._journal.known(found.size_bytes))
+
+    def answer(self, task: Task, line: Line) -> None:
+        """Store what a task came to, and let go of those that waited for it."""
+        found, group = self._in_work.pop(task.path)
+        self._released.extend(self._held.pop(group, ()))
+        if "error" not in line:
+            self._examined.add(group)
+        self._store(found, line)
+
+    def _next(self) -> Found | None:
+        """The next listed file that is to be examined."""
+        assert self._listing is not None
+        while not self._stop.is_set():
+            found = self._listing.take(seconds=_PATIENCE_SECONDS)
+            self.summary.listed = self._listing.count - self._repeated
+            self.summary.complete = self._listing.complete
+            if found is None:
+                if self._listing.ended or self._in_work:
+                    return None
+                self._tell(None)
+                continue
+            if (path := hash(found.path)) in self._seen:
+                self._repeated += 1
+                continue
+            self._seen.add(path)
+            if found.problem:
+                self._store(found, dict(found.problem))
+                continue
+            done = self._journal.outcome(found.path, found.key)
+            if done is not None:
+                self.summary.resumed += 1
+                self.summary.outcomes[done] += 1
+                if self.summary.resumed % 1000 == 0:
+                    self._tell(None)
+            elif self._is_settled(found):
+                return found
+        return None
+
+    def _is_settled(self, found: Found) -> bool:
+        """Whether a file can be taken for complete, where files come while the scan watches."""
+        if self._watch_seconds is None:
+            return True
+        before, now = self._unsettled
+        if before.get(found.path) == found.key:
+            return True
+        if self._looks == 1 and time.time() - (found.changed or 0) > self._watch_seconds:
+            return True
+        now[found.path] = found.key
+        return False
+
+    def _store(self, found: Found, line: Line) -> None:
+        line = self._journal.append(line, key=found.key)
+        self.summary.outcomes[outcome(line)] += 1
+        self.summary.scanned += 1
+        self.summary.duplicates += "duplicate_of" in line
+        self._tell(line)
+
+    def _tell(self, line: Line | None) -> None:
+        if self._progress:
+            self._progress(self.summary, line)

@@ -65,7 +65,7 @@ def open_path(
 def open_bytes(content: bytes | bytearray | memoryview, *, name: str, limits: Limits) -> OpenFile:
     """Put bytes into a sealed file in memory."""
     view = memoryview(content).cast("B")
-    _require_size(len(view), name, limits)
+    require_size(len(view), name, limits)
     descriptor = os.memfd_create("media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with _closing_on_error(descriptor):
         while view:
@@ -93,7 +93,7 @@ def open_stream(stream: BinaryIO, *, name: str, limits: Limits, check: Check = _
             if not chunk:
                 break
             total += len(chunk)
-            _require_size(total, name, limits, at_least=True)
+            require_size(total, name, limits, at_least=True)
             file.write(chunk)
         file.flush()
         descriptor = os.dup(file.fileno())
@@ -104,13 +104,13 @@ def open_stream(stream: BinaryIO, *, name: str, limits: Limits, check: Check = _
 def _measure(
     descriptor: int, *, name: str, limits: Limits, expected: int = 0, check: Check = _go_on
 ) -> OpenFile:
-    _require_size(expected, name, limits)
+    require_size(expected, name, limits)
     digest, total = hashlib.sha256(), 0
     try:
         while chunk := os.pread(descriptor, _CHUNK_BYTES, total):
             check()
             total += len(chunk)
-            _require_size(total, name, limits, at_least=True)
+            require_size(total, name, limits, at_least=True)
             digest.update(chunk)
     except OSError as error:
         raise _not_opened(error, name) from error
@@ -121,7 +121,8 @@ def _measure(
     return OpenFile(descriptor, total, digest.hexdigest())
 
 
-def _require_size(size: int, name: str, limits: Limits, *, at_least: bool = False) -> None:
+def require_size(size: int, name: str, limits: Limits, *, at_least: bool = False) -> None:
+    """Raise ``TooLarge`` for more bytes than a file may have."""
     if size > limits.file_bytes:
         much = "more" if at_least else f"{size:,} bytes, more"
         raise TooLarge(
