@@ -81,6 +81,7 @@ class RayExecutor:
         self._most = workers
         self._actors: list[_Actor] = []
         self._failed_starts = 0
+        self._facts: Facts = {}
         self._connection = contextlib.ExitStack()
         self._connected = False
 
@@ -194,7 +195,7 @@ class RayExecutor:
         """Compare an actor that has started with this machine; it then may be given tasks."""
         exceptions = self._ray.exceptions
         try:
-            compare(self._ray.get(actor.described), describe(self._job.settings))
+            compare(self._ray.get(actor.described), self._facts)
             problem = self._ray.get(actor.started)
         except exceptions.RayTaskError as error:
             raise SettingsError(
@@ -237,6 +238,7 @@ class RayExecutor:
                 if local
                 else _connection(self._address)
             )
+        self._facts = describe(self._job.settings)
         unit = "GPU" if self._on_gpu else "CPU"
         self._most = self._most or int(self._ray.cluster_resources().get(unit, 0))
         if not self._most:
@@ -348,16 +350,15 @@ def _connection(address: str, **options: Any) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     environment = _local_environment() if address == "local" else contextlib.nullcontext()
     try:
-        with environment:
-            ray.init(address, log_to_driver=False, configure_logging=False, **options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        ray.shutdown()
-        raise SettingsError(
-            f"cluster {address!r}: cannot be used: {_first_line(error)}",
-            hint="give ray://host:port of a head node that runs the same Ray and Python, or ray "
-            "alone for a cluster on this machine",
-        ) from error
-    try:
+        try:
+            with environment:
+                ray.init(address, log_to_driver=False, configure_logging=False, **options)
+        except (ImportError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise SettingsError(
+                f"cluster {address!r}: cannot be used: {_first_line(error)}",
+                hint="give ray://host:port of a head node that runs the same Ray and Python, with "
+                "its token, or ray alone for a cluster on this machine",
+            ) from error
         yield
     finally:
         ray.shutdown()

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +33,11 @@ class WatchedWorker(Worker):
         if Path(task.path).name == "fatal.jpg":
             os.kill(os.getpid(), signal.SIGKILL)
         return super().examine(task) | {"process": os.getpid()}
+
+
+class RefusingWorker(Worker):
+    def __init__(self, job: Job) -> None:
+        raise ModelError("bundle image-1: torn", hint="restore it")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +143,80 @@ def test_a_node_with_another_version_is_refused(
             list(executor.run(tasks(folder)))
     finally:
         executor.close()
+
+
+def test_a_worker_that_cannot_start_says_why(ray_cluster: None, folder: Path, job: Job) -> None:
+    executor = RayExecutor(job, workers=1, worker=RefusingWorker)
+    try:
+        with pytest.raises(SettingsError, match=r"'local': bundle image-1: torn; restore it"):
+            list(executor.run(tasks(folder)))
+    finally:
+        executor.close()
+
+
+def test_gpus_that_are_not_there_are_not_waited_for(
+    ray_cluster: None, folder: Path, job: Job
+) -> None:
+    settings = replace(job.settings, device="cuda")
+    executor = RayExecutor(replace(job, settings=settings))
+    try:
+        with pytest.raises(SettingsError, match="has no GPU"):
+            list(executor.run(tasks(folder)))
+    finally:
+        executor.close()
+
+
+def test_the_command_ends_with_ctrl_c_and_leaves_no_process(
+    tmp_path: Path, known_models: Path
+) -> None:
+    root, output = tmp_path / "many", tmp_path / "results.jsonl"
+    root.mkdir()
+    for number in range(500):
+        (root / f"{number}.jpg").write_bytes(image_bytes(scene(seed=number), "jpeg"))
+    command = [sys.executable, "-m", "deepfake", "scan", str(root), "--output", str(output)]
+    command += ["--models", str(known_models), "--no-stability", "--cluster", "ray"]
+    scan = subprocess.Popen(
+        [*command, "--workers", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    while scan.poll() is None and (not output.exists() or output.read_bytes().count(b"\n") < 20):
+        time.sleep(0.02)
+    family = find_family(scan.pid)
+    assert any("_Examiner" in name for name in family.values()), family
+    os.killpg(scan.pid, signal.SIGINT)
+    _, message = scan.communicate(timeout=60)
+    assert scan.returncode == 130, message
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert 20 <= len(lines) == len({line["path"] for line in lines}) < 500
+    assert not any("error" in line for line in lines)
+    until = time.monotonic() + 10
+    while any(map(is_alive, family)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert [name for process, name in family.items() if is_alive(process)] == []
+
+
+def find_family(process: int) -> dict[int, str]:
+    """The command lines of a process and its descendants."""
+    names, unseen = {}, [process]
+    while unseen:
+        folder = Path("/proc", str(unseen[0]))
+        with contextlib.suppress(OSError):
+            names[unseen[0]] = (folder / "cmdline").read_bytes().decode(errors="replace")
+            for thread in (folder / "task").iterdir():
+                unseen += map(int, (thread / "children").read_text().split())
+        del unseen[0]
+    return names
+
+
+def is_alive(process: int) -> bool:
+    """Whether the process is there and no zombie, which nobody waits for in a container."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_nothing_is_started_for_no_file(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
