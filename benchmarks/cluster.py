@@ -3,7 +3,8 @@
     python -m benchmarks.cluster --files 200 --workers 2
 
 One run over the same generated photographs, each way in turn; all make the same worker, and the
-lines of all must be equal. Ray Data needs pyarrow.
+lines of all must be equal. Ray Data needs pyarrow. The last line is what the machine that scans can
+take in: actors that repeat the line of their first file without any work.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from deepfake.console import print_table
 from deepfake.executors import Executor, Job, Line, LocalExecutor, Task, Worker
 from deepfake.settings import DetectOptions, Settings
 
+IDLE_LINES = 5000
 Answers = Iterator[tuple[str, Line]]
 
 
@@ -56,10 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
                 rate = (len(lines) - 1) / (last - first)
                 same = "yes" if lines == expected else "no"
                 rows.append([name, f"{first:.1f}", f"{last:.1f}", f"{rate:.2f}", same])
+            idle = RayExecutor(job, workers=options.workers, worker=_Parrot)
+            first, last, _ = time_answers(run(idle, [paths[0]] * IDLE_LINES))
     console = Console(markup=False, highlight=False)
     console.print(f"{options.files} JPEG files of {options.size}, {options.workers} workers")
     columns = ["executor", "first line, s", "last line, s", "files a second between", "same lines"]
     print_table(columns, rows, console)
+    console.print(
+        f"without work in the actors: {(IDLE_LINES - 1) / (last - first):.0f} lines a second"
+    )
     return 0
 
 
@@ -105,6 +112,14 @@ def run_ray_data(job: Job, paths: list[str], *, workers: int) -> Answers:
     )
     for row in answered.iter_rows():
         yield row["path"], json.loads(row["line"])
+
+
+class _Parrot(Worker):
+    _line: Line | None = None
+
+    def examine(self, task: Task) -> Line:
+        self._line = self._line or super().examine(task)
+        return self._line
 
 
 class _Examine:
