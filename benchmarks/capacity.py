@@ -109,8 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if (cores.price, gpus.price) == (EXAMPLE_PRICE, EXAMPLE_GPU_PRICE):
         console.print("these prices are examples, not quotes; give --price, --gpu-machine-price")
-    columns = ["file", "rate of one", "files/s", "machines, 1M a day", "machines, 1G a day"]
-    columns += ["price of 1M", "read, MB/s, 1M a day", "read, MB/s, 1G a day"]
+    columns = ["file", "rate of one", "files/s", "machines, 1M a day", "1G a day"]
+    columns += ["price of 1M", "MB/s, 1M a day", "1G a day"]
     print_table(columns, rows, console)
     return 0
 

@@ -120,7 +120,7 @@ class Journal:
         return line
 
     def _entry(self, line: Line, key: str) -> dict[str, Any]:
-        entry = {"key": key, "versions": self.versions, "options": self.options}
+        entry: dict[str, Any] = {"key": key, "versions": self.versions, "options": self.options}
         if line.get("error", {}).get("code") == TimeLimit.code:
             entry["file_seconds"] = self._file_seconds
         return entry
