@@ -16,6 +16,7 @@ import logging
 import os
 import secrets
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -336,8 +337,15 @@ def local_cluster(cores: int) -> Iterator[None]:
 
     Raises ``SettingsError`` when Ray cannot start it.
     """
-    with _connection(
-        "local", num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
+    with (
+        tempfile.TemporaryDirectory(prefix="deepfake-ray-", ignore_cleanup_errors=True) as folder,
+        _connection(
+            "local",
+            num_cpus=cores,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=folder,  # logs and sockets, which Ray would leave where all users meet
+        ),
     ):
         yield
 
