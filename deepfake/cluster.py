@@ -147,6 +147,8 @@ class RayExecutor:
     def _answering(self) -> list[_Actor]:
         """Wait until an actor has started, has answered its first task or has died."""
         awaited = {actor.awaited: actor for actor in self._actors if actor.awaited is not None}
+        if not self._ray.is_initialized():
+            raise ConnectionError("Ray has disconnected")
         working = any(actor.work for actor in self._actors)
         done, _ = self._ray.wait(list(awaited), timeout=None if working else START_SECONDS)
         if not done:
@@ -222,8 +224,9 @@ class RayExecutor:
 
     def _end(self, actor: _Actor) -> None:
         self._actors.remove(actor)
-        with contextlib.suppress(self._ray.exceptions.RayError, ConnectionError):
-            self._ray.kill(actor.handle)
+        if self._ray.is_initialized():  # else Ray would connect anew, wherever it can
+            with contextlib.suppress(self._ray.exceptions.RayError, ConnectionError):
+                self._ray.kill(actor.handle)
 
     @property
     def _on_gpu(self) -> bool:
