@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from .errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
 from .locations import open_location
 from .progress import Watch
 from .settings import DetectOptions, Settings
-from .sources import display_name
+from .sources import closing_on_error, display_name
 
 MEDIA_SUFFIXES = frozenset(
     [
@@ -112,6 +112,8 @@ class Worker:
         if file.sha256 in task.known:
             os.close(file.descriptor)
             return {"path": task.path, "duplicate": file.sha256}
+        with closing_on_error(file.descriptor):
+            watch.check()
         return self.detector.detect(
             file, self.job.options, name=task.path, deadline=watch.deadline
         ).to_dict()
@@ -136,13 +138,14 @@ def worker_died(path: str) -> Line:
 
 
 class LocalExecutor:
-    """Up to ``workers`` processes of this machine; each is started when there is work for it.
+    """Up to ``workers`` processes of this machine, 0 for one per core that may be used.
 
-    The file of a worker that died is examined again, alone, once all others are done.
+    Each is started when there is work for it. The file of a worker that died is examined again,
+    alone, once all others are done.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
-        self._job, self._most = job, max(1, workers)
+        self._job, self._most = job, workers or len(os.sched_getaffinity(0))
         self._processes: list[_Process] = []
         self._failed_starts = 0
 
@@ -230,6 +233,7 @@ class _Process:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, job), daemon=True)
         # Ctrl-C is for the scan to handle: a blocked signal stays blocked in what is started now.
+        resource_tracker.ensure_running()  # which would unblock it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()

@@ -20,7 +20,7 @@ from .sources import OpenFile, display_name, open_path, open_stream, require_siz
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.5
 BLOCK_BYTES = 8 * 1024**2
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 _S3 = ("s3://", "s3a://")
 _S3_OPTIONS = {
     "use_listings_cache": False,

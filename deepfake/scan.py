@@ -7,7 +7,6 @@ stopped. Files with equal content are examined once and reported each.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter, deque
@@ -102,7 +101,7 @@ def scan(
     A source is a folder, a file, a URL such as ``s3://bucket/prefix``, or a list of such: a
     ``.txt`` file, or ``-`` for standard input. Files that ``output`` already holds in their present
     state, for the present models and options, are not examined again. ``executor(job, workers)``
-    makes what examines; ``workers`` 0 is one for each core. A file that takes more than
+    makes what examines; ``workers`` 0 is one for each core that it has. A file that takes more than
     ``file_seconds`` is recorded as failed. Ctrl-C ends the scan after the files that are in work
     and sets ``interrupted``, a second one at once; nothing that was finished is lost.
 
@@ -122,7 +121,6 @@ def scan(
     apart = Filter(
         include=selection.include, exclude=selection.exclude, apart=[output, *selection.apart]
     )
-    workers = workers or len(os.sched_getaffinity(0))
     with Journal(output, versions=versions, job=job) as journal, ctrl_c() as stop:
         feed = _Feed(journal, stop, selection, progress)
         examining = executor(job, workers)

@@ -56,7 +56,7 @@ def open_path(
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise _not_opened(error, name) from error
-    with _closing_on_error(descriptor):
+    with closing_on_error(descriptor):
         found = os.fstat(descriptor)
         _require_file(found.st_mode, name)
         return _measure(descriptor, name=name, limits=limits, expected=found.st_size, check=check)
@@ -67,7 +67,7 @@ def open_bytes(content: bytes | bytearray | memoryview, *, name: str, limits: Li
     view = memoryview(content).cast("B")
     require_size(len(view), name, limits)
     descriptor = os.memfd_create("media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with _closing_on_error(descriptor):
+    with closing_on_error(descriptor):
         while view:
             view = view[os.write(descriptor, view) :]
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -97,7 +97,7 @@ def open_stream(stream: BinaryIO, *, name: str, limits: Limits, check: Check = _
             file.write(chunk)
         file.flush()
         descriptor = os.dup(file.fileno())
-    with _closing_on_error(descriptor):
+    with closing_on_error(descriptor):
         return _measure(descriptor, name=name, limits=limits, check=check)
 
 
@@ -150,7 +150,8 @@ def _not_opened(error: OSError | ValueError, name: str) -> MediaError:
 
 
 @contextlib.contextmanager
-def _closing_on_error(descriptor: int) -> Iterator[None]:
+def closing_on_error(descriptor: int) -> Iterator[None]:
+    """Close a descriptor when what follows fails."""
     try:
         yield
     except BaseException:
