@@ -32,7 +32,7 @@ format: .venv-dev/installed
 	$(call make_environment,.venv,app)
 
 .venv-dev/installed: pyproject.toml constraints.txt
-	$(call make_environment,.venv-dev,app$(comma)train$(comma)remote$(comma)parquet$(comma)dev)
+	$(call make_environment,.venv-dev,app$(comma)train$(comma)cluster$(comma)remote$(comma)parquet$(comma)dev)
 
 comma := ,
 define make_environment
