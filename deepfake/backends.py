@@ -155,12 +155,13 @@ def import_openvino() -> Any:
 
 
 def load_runtime(settings: Settings) -> None:
-    """Import the runtime that :func:`choose_backend` names."""
+    """Import the runtime that :func:`choose_backend` names, and OpenCV, which analyzers need."""
     name = choose_backend(settings)
     if name == "openvino":
         import_openvino()
     else:
         importlib.import_module(name)
+    importlib.import_module("cv2")
 
 
 @functools.cache
@@ -222,9 +223,10 @@ def _is_installed(package: str) -> bool:
 def choose_backend(settings: Settings) -> str:
     """The named backend, or for ``auto`` the fastest present.
 
-    In order: torch when a CUDA device may be used, OpenVINO, ONNX Runtime, torch on the CPU
-    (``python -m benchmarks.backends`` prints the times behind this order). Raises
-    ``MissingDependency`` when the named one, or every one, is missing.
+    In order: torch when a CUDA device may be used, ONNX Runtime, OpenVINO, torch on the CPU; in
+    fp32 the first two are about equally fast (``python -m benchmarks.backends``), and ONNX Runtime
+    starts sooner. With ``precision`` ``auto`` OpenVINO comes first, which gains most by int8.
+    Raises ``MissingDependency`` when the named one, or every one, is missing.
     """
     present = installed_backends()
     if settings.backend != "auto":
@@ -242,15 +244,18 @@ def choose_backend(settings: Settings) -> str:
         raise MissingDependency("torch", extra="train")
     if settings.device != "cpu" and "torch" in present and torch_devices(settings) != ("cpu",):
         return "torch"
-    if cpu := cpu_backends():
+    if cpu := cpu_backends(settings):
         return cpu[0]
     raise MissingDependency("onnxruntime", extra="app")
 
 
-def cpu_backends() -> tuple[str, ...]:
-    """The backends that are installed and run on a CPU, the fastest first."""
+def cpu_backends(settings: Settings) -> tuple[str, ...]:
+    """The backends that are installed and run on a CPU, the preferred first."""
+    order = ("onnxruntime", "openvino", "torch")
+    if settings.precision == "auto":
+        order = ("openvino", "onnxruntime", "torch")
     present = installed_backends()
-    return tuple(name for name in ("openvino", "onnxruntime", "torch") if name in present)
+    return tuple(name for name in order if name in present)
 
 
 def torch_devices(settings: Settings) -> tuple[str, ...]:

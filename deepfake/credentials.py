@@ -29,6 +29,9 @@ _MIME = {
     "avi": "video/avi",
 }
 MANIFEST_CHARACTERS = 1024**2
+MOST_SEARCHED_BYTES = 64 * 1024**2
+_WORDS = (b"c2pa", b"C2PA", b"jumb", b"caBX", b"provenance")
+"""Of JUMBF boxes (ISO 19566-5), of the chunks that hold them, and of XMP's dcterms:provenance."""
 MISMATCHES = ("Hash.mismatch", "hashedURI.mismatch", "claimSignature.mismatch")
 """Ends of the validation codes that mean tampering: content, assertion or signature differ."""
 
@@ -45,10 +48,12 @@ def read_manifest(
     ``ancestors`` (manifests of its ingredients by label), ``problems`` (validation codes),
     ``remote`` where a link was not followed. Raises ``SettingsError`` for broken anchors.
     """
-    import c2pa
-
     if format not in _MIME:
         return {"state": "absent", "problems": ["format_without_c2pa"]}
+    if not _may_hold_manifest(stream):
+        return {"state": "absent"}
+    import c2pa
+
     stream.seek(0)
     context = _c2pa_context(trust_anchors)
     try:
@@ -59,6 +64,15 @@ def read_manifest(
     except (ValueError, RecursionError):
         return {"state": "unreadable", "problems": ["json"]}
     return _from_store(store)
+
+
+def _may_hold_manifest(stream: BinaryIO) -> bool:
+    """Whether a file holds a word without which it can carry neither a manifest nor a link to one;
+    looking for them is much quicker than loading the validator. Large files are not searched.
+    """
+    stream.seek(0)
+    content = stream.read(MOST_SEARCHED_BYTES)
+    return len(content) == MOST_SEARCHED_BYTES or any(word in content for word in _WORDS)
 
 
 def _c2pa_context(trust_anchors: str | None) -> Any:

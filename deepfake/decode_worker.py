@@ -8,6 +8,7 @@ decoder the process is not fit for another file anyway.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import io
 import math
 import os
@@ -32,6 +33,7 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _OPEN_FILES = 128
 _PROGRESS_SECONDS = 1.0
+_PICTURE_MODULES = ("deepfake.probe", "deepfake.decode_image", "deepfake.container", "simplejpeg")
 
 
 class Descriptor(io.RawIOBase):
@@ -126,6 +128,8 @@ def main() -> None:
     confine(memory_bytes=int(sys.argv[2]), parent=int(sys.argv[3]))
     connection = socket.socket(fileno=os.dup(0))
     send(connection, {"type": "ready"})
+    for name in _PICTURE_MODULES:  # while the owner still opens the file
+        importlib.import_module(name)
     while True:
         try:
             message, _, descriptors = receive(connection, max_array_bytes=0, most_descriptors=2)

@@ -21,6 +21,7 @@ from .errors import Cancelled, DeepfakeError
 from .media import Media, Source, open_media
 from .progress import Progress, Watch
 from .settings import DetectOptions, Settings
+from .sniff import promises_picture
 from .types import Evidence, Kind, Report, Status
 from .version import VERSION
 
@@ -43,10 +44,10 @@ class Detector:
         policy: fusion.Policy | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        POOL.prepare(memory_bytes=self.settings.limits.decode_memory_bytes)
         self.engine = Engine(self.settings)
         self.analyzers = analyzers or shipped_analyzers(self.settings)
         self.policy = policy or fusion.Policy()
-        POOL.prepare(memory_bytes=self.settings.limits.decode_memory_bytes)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -78,6 +79,8 @@ class Detector:
         started = time.perf_counter()
         watch = Watch(progress, cancel, deadline=deadline)
         watch.step("opening", 0.0)
+        if isinstance(source, str | PathLike) and promises_picture(str(source)):
+            self.engine.prepare(Kind.IMAGE)  # while the file is opened
         with open_media(
             source, limits=self.settings.limits, name=name, sample_rate=sample_rate, watch=watch
         ) as media:

@@ -202,4 +202,4 @@ def _spare_backends(settings: Settings) -> tuple[str, ...]:
         return ()
     chosen = choose_backend(settings)
     on_cuda = chosen == "torch" and torch_devices(settings) != ("cpu",)
-    return tuple(name for name in cpu_backends() if name != chosen or on_cuda)
+    return tuple(name for name in cpu_backends(settings) if name != chosen or on_cuda)

@@ -31,6 +31,7 @@ EXTENSIONS = {
     "webp": ("webp",),
 }
 """Extensions that go with a format; any other known one earns a warning."""
+PICTURES = ("avif", "bmp", "gif", "heif", "jpeg", "png", "tiff", "webp")
 
 _PREFIXES = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -162,3 +163,9 @@ def _mpeg_frame_bytes(header: bytes) -> int:
     hertz = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
     samples = 144 if version == 3 else 72
     return samples * kilobits * 1000 // hertz + (header[2] >> 1 & 1)
+
+
+def promises_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture, which may serve to prepare, not to decide."""
+    extension = name.rpartition(".")[2].lower()
+    return any(extension in EXTENSIONS[format] for format in PICTURES)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -304,6 +306,20 @@ def test_closed_engine_says_so(known_models: Path) -> None:
     engine.close()
     with pytest.raises(BackendError, match="closed"):
         engine.score(bundle, flat(1, 0.0))
+
+
+def test_openvino_comes_without_its_telemetry() -> None:
+    """Its model converter loads a client that asks for a host of its maker at every start."""
+    code = """
+import sys, numpy, deepfake
+report = deepfake.detect(numpy.zeros((128, 128, 3), numpy.uint8))
+assert "openvino" in sys.modules, sorted(sys.modules)
+assert "openvino_telemetry" not in sys.modules
+import openvino.tools.ovc
+assert "openvino_telemetry" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_backend_choice() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from deepfake.backends import import_openvino
 from deepfake.clip_networks import ClipNet
 from deepfake.preprocess import ClipPreprocess
 
@@ -81,7 +81,7 @@ def open_describer(network: ClipNet, *, preprocess: ClipPreprocess, path: Path) 
         batch = np.zeros((2, preprocess.frames, 3, side, side), np.float32)
         export_onnx(Describer(network).eval(), batch, path)
     runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", runtime)
+    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
 
     def describe(bursts: Stack) -> Floats:
         parts = [

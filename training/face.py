@@ -16,12 +16,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import openvino
 import torch
 from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
+from deepfake.backends import import_openvino
 from deepfake.bundle import Applicability
 from deepfake.face_networks import FaceNet
 from deepfake.faces import Finder, YunetFinder
@@ -329,7 +329,7 @@ def score(
     network = network.to(memory_format=torch.contiguous_format)
     export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
     runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", runtime)
+    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
     records = []
     waiting = iter(tqdm(views, desc="scoring", unit="face", mininterval=5))
     while some := list(islice(waiting, 32)):

@@ -17,11 +17,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import openvino
 import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from deepfake.backends import import_openvino
 from deepfake.bundle import Applicability
 from deepfake.perturb import PICTURE_VIEWS
 from deepfake.picture_networks import PictureNet
@@ -183,7 +183,7 @@ def score(
     side = preprocess.side_pixels
     export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
     runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", runtime)
+    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
     records = []
     for picture in tqdm(pictures, desc="scoring", unit="file", mininterval=5):
         for view, perturb in PICTURE_VIEWS.items():
