@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -54,35 +55,13 @@ MOST_AUC_LOSS = 0.01
 """Largest loss in area under the curve that int8 may cost."""
 LEAST_LABELLED = 20
 """Fewest files of each label for which an area under the curve is worth comparing."""
-CHECK_OPSET = 18
+BUNDLE_OPSET, LEAST_OPSET = 18, 13
 TFLITE_OPERATORS = frozenset(
     {
-        *(
-            "Abs",
-            "Add",
-            "AveragePool",
-            "BatchNormalization",
-            "Cast",
-            "Clip",
-            "Concat",
-            "Conv",
-            "Div",
-        ),
-        *(
-            "Erf",
-            "Gather",
-            "Gemm",
-            "Log",
-            "MatMul",
-            "Max",
-            "Mul",
-            "Pow",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-        ),
-        *("ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split"),
-        *("Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
+        *("Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv"),
+        *("Div", "Erf", "Gather", "Gemm", "Log", "Max", "Mul", "Pow", "ReduceMax"),
+        *("ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid", "Slice"),
+        *("Softmax", "Split", "Sqrt", "Sub", "Tanh", "Transpose", "Unsqueeze"),
     }
 )
 """What a tflite-ready graph may hold; onnx2tf 1.29 turned each into TensorFlow Lite operators."""
@@ -195,6 +174,7 @@ def export_bundle(
     """
     try:
         import onnx
+        import onnx.version_converter
     except ImportError as error:
         raise MissingDependency("onnx", extra="edge") from error
     from .export_graph import surround
@@ -246,20 +226,55 @@ def area(labels: Sequence[int], scores: Sequence[float]) -> float:
 
 
 def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The same graph in another operator set; raises ``ModelError`` where that cannot be had."""
+    """The same graph in another operator set; raises ``ModelError`` where that cannot be had.
+
+    Upwards by the converter of ``onnx``. Downwards it has no adapter for reductions, so that their
+    axes are made attributes again here.
+    """
     import onnx
-    from onnx import version_converter
 
     try:
-        converted: onnx.ModelProto = version_converter.convert_version(model, opset)
+        if opset >= BUNDLE_OPSET:
+            converted = onnx.version_converter.convert_version(model, opset)
+        else:
+            converted = _lower_opset(model, opset)
         onnx.checker.check_model(converted, full_check=True)
     except Exception as error:  # the converter raises whatever its C++ does
-        why = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason given"
+        why = re.sub(r"^\S+:\d+: ", "", (str(error).strip() or "no reason").splitlines()[-1])
         raise ModelError(
-            f"opset {opset}: the graph cannot be converted from {CHECK_OPSET} ({why})",
-            hint=f"leave --opset out, or try one nearer to {CHECK_OPSET}",
+            f"opset {opset}: the graph cannot be converted from {BUNDLE_OPSET} ({why[:200]})",
+            hint=f"leave --opset out, or choose one nearer to {BUNDLE_OPSET}",
         ) from error
     return converted
+
+
+def _lower_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The graph as operator set ``opset`` writes it; attributes that it does not know are left out,
+    and the comparison tells whether they mattered.
+    """
+    import onnx
+
+    if opset < LEAST_OPSET:
+        raise ValueError(f"{LEAST_OPSET} is the least")
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(model)
+    constants = {one.name: one for one in model.graph.initializer}
+    for node in lowered.graph.node:
+        if node.op_type in ("ReduceMean", "ReduceMax", "ReduceMin") and len(node.input) > 1:
+            axes = onnx.numpy_helper.to_array(constants[node.input.pop()]).tolist()
+            node.attribute.append(onnx.helper.make_attribute("axes", axes))
+        known = onnx.defs.get_schema(node.op_type, opset, node.domain).attributes
+        kept = [one for one in node.attribute if one.name in known]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    used = {name for node in lowered.graph.node for name in node.input}
+    kept_constants = [one for one in lowered.graph.initializer if one.name in used]
+    del lowered.graph.initializer[:]
+    lowered.graph.initializer.extend(kept_constants)
+    for one in lowered.opset_import:
+        if not one.domain:
+            one.version = opset
+    return lowered
 
 
 def check_operators(model: onnx.ModelProto) -> None:
@@ -282,11 +297,11 @@ def open_export(folder: Path, bundle: Bundle) -> Run:
     compiled = openvino.Core().compile_model(
         next(folder.glob("*.xml")), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
-    names = [port.any_name for port in compiled.outputs]
+    names = [(name, index) for index, port in enumerate(compiled.outputs) for name in port.names]
 
     def run(array: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
         found = compiled([array])
-        return {name: found[index] for index, name in enumerate(names)}
+        return {name: found[index] for name, index in names}
 
     return run
 

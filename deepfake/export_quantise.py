@@ -26,7 +26,6 @@ from .preprocess import Batch
 WINDOWS_PER_FILE = 4
 MOST_WINDOWS = 1000
 LEAST_FILES = 20
-JOINS = ("Add", "Concat", "Gemm")
 
 
 def quantise(
@@ -81,7 +80,7 @@ def fixed_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
     if bundle.slot == "audio":
         logs = [node for node in nodes if node.op_type == "Log"]
         front = set(chain.from_iterable(node.output for node in logs))
-        return _before(network, front) | _after(network, front, until=("Conv",))
+        return _before(network, front) | _after(network, front, until="Conv")
     constants = {one.name: one for one in network.graph.initializer}
     clipped: set[str] = set()
     residuals: set[str] = set()
@@ -91,7 +90,7 @@ def fixed_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
             if low < 0:  # residuals have both signs, what ReLU6 leaves has one
                 clipped |= set(node.output)
                 residuals |= {node.name, *(n.name for n in nodes if node.input[0] in n.output)}
-    return residuals | _after(network, clipped, until=JOINS)
+    return residuals | _after(network, clipped)
 
 
 def _before(network: onnx.ModelProto, values: set[str]) -> set[str]:
@@ -104,11 +103,13 @@ def _before(network: onnx.ModelProto, values: set[str]) -> set[str]:
     return found
 
 
-def _after(network: onnx.ModelProto, values: set[str], *, until: tuple[str, ...]) -> set[str]:
-    """Nodes that the values reach before operators of the kinds ``until``."""
+def _after(network: onnx.ModelProto, values: set[str], *, until: str = "") -> set[str]:
+    """Nodes that the values reach before something else joins them, or an operator ``until``."""
+    constant = {one.name for one in network.graph.initializer} | {""}
     found, reached = set(), set(values)
     for node in network.graph.node:
-        if reached & set(node.input) and node.op_type not in until:
+        own = reached & set(node.input)
+        if own and set(node.input) <= reached | constant and node.op_type != until:
             found.add(node.name)
             reached |= set(node.output)
     return found

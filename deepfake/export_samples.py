@@ -87,7 +87,7 @@ class SampleReader:
             yield Sample(file.path.name, sha256, *made, label=file.label)
 
     def golden(self) -> Iterator[Sample]:
-        """The bundle's golden picture or sound as it is, turned round, and with half its contrast."""
+        """The golden picture or sound as it is, turned round, and with half its contrast."""
         content = self._bundle.file_bytes("golden.npz")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             source = np.asarray(arrays["input"])
@@ -224,15 +224,15 @@ def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | str:
 
 
 def list_files(folder: Path) -> list[Labelled]:
-    """Every file below ``folder``, sorted; those in its folders ``genuine`` and ``synthetic`` with
-    a label. Raises ``SettingsError`` when there is none.
+    """Every file below ``folder`` that is not hidden, sorted; those in its folders ``genuine`` and
+    ``synthetic`` with a label. Raises ``SettingsError`` when there is none.
     """
     labels = {"genuine": 0, "synthetic": 1}
     found = []
     for path in sorted(folder.rglob("*")):
-        top = path.relative_to(folder).parts[0]
-        if path.is_file() and not path.name.startswith("."):
-            found.append(Labelled(path, labels.get(top)))
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") for part in parts):
+            found.append(Labelled(path, labels.get(parts[0])))
     if not found:
         raise SettingsError(f"folder {folder}: holds no file", hint="give a folder with media")
     return found

@@ -289,7 +289,7 @@ def read_sound(path: str, rate: int) -> Samples:
                 raise ValueError(f"the sound has {channels} channels")
             data = file.readframes(int(MOST_SECONDS * rate))
     except (wave.Error, EOFError) as error:
-        raise ValueError("not a PCM WAV file") from error
+        raise ValueError("not a WAV file with plain PCM") from error
     data = data[: len(data) // (width * channels) * width * channels]
     if width == 1:
         samples = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
