@@ -174,7 +174,6 @@ def export_bundle(
     """
     try:
         import onnx
-        import onnx.version_converter
     except ImportError as error:
         raise MissingDependency("onnx", extra="edge") from error
     from .export_graph import surround
@@ -232,10 +231,11 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     axes are made attributes again here.
     """
     import onnx
+    from onnx import version_converter
 
     try:
         if opset >= BUNDLE_OPSET:
-            converted = onnx.version_converter.convert_version(model, opset)
+            converted = version_converter.convert_version(model, opset)
         else:
             converted = _lower_opset(model, opset)
         onnx.checker.check_model(converted, full_check=True)

@@ -2,8 +2,8 @@
 scale for each channel, and the ranges that activations have on files of the user.
 
 What is fixed mathematics stays in fp32: of sounds the spectrum up to the logarithm and its
-normalisation, whose range no 8 bits hold, and of pictures the branch on high-pass residuals, which
-is small and slower in 8 bits.
+normalisation, whose range no 8 bits hold, of clips the differences between frames and their
+logarithm, and of pictures the branch on high-pass residuals, which is small and slower in 8 bits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +76,19 @@ def quantise(
 def fixed_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
     """Names of the nodes that stay in fp32: see the module."""
     nodes = network.graph.node
+    front = {name for node in nodes if node.op_type == "Log" for name in node.output}
     if bundle.slot == "audio":
-        logs = [node for node in nodes if node.op_type == "Log"]
-        front = set(chain.from_iterable(node.output for node in logs))
         return _before(network, front) | _after(network, front, until="Conv")
     constants = {one.name: one for one in network.graph.initializer}
+    if bundle.slot == "video":
+        before = _before(network, front)
+        return {
+            node.name
+            for node in nodes
+            if node.name in before
+            and node.op_type not in ("Conv", "Clip", "Relu")
+            and not (node.op_type == "Add" and not set(node.input) & set(constants))
+        }
     clipped: set[str] = set()
     residuals: set[str] = set()
     for node in nodes:

@@ -52,7 +52,7 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
     group.add_argument(
         "--format",
         metavar="FORMAT",
-        help="onnx: fp32 for ONNX Runtime; onnx-int8: about a third of the size; openvino: its "
+        help="onnx: fp32 for ONNX Runtime; onnx-int8: a third to a half of the size; openvino: its "
         "intermediate representation; tflite-ready: one window of a fixed shape for converters",
     )
     group.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (.)")
@@ -171,7 +171,7 @@ def print_export(exported: Exported, bundle: Bundle, console: Console) -> None:
     if agreement.score_gap is not None:
         text += f", scores by {agreement.score_gap:.1e} at most"
     console.out(text)
-    if agreement.labels:
+    if len(set(agreement.labels)) == 2:
         before, after = agreement.areas
         changed = agreement.changed_words(bundle)
         console.out(

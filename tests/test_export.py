@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.version_converter
 import onnxruntime
 import pytest
 
@@ -334,6 +333,18 @@ def test_too_few_labelled_files_are_refused(labelled: Path, known: Engine, tmp_p
     options = ExportOptions(format="onnx-int8", calibrate=labelled / "calibration", labels=table)
     with pytest.raises(SettingsError, match="20 genuine and 0 synthetic"):
         export_bundle(known.bundle("image"), engine=known, folder=tmp_path, options=options)
+
+
+def test_one_class_gives_no_area(
+    labelled: Path, known_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "labels.tsv"
+    table.write_text(f"{next((labelled / 'check' / 'genuine').iterdir())}\t0\n")
+    arguments = ["models", "export", "image-1", "--format", "onnx", "--labels", str(table)]
+    assert main([*arguments, "--models", str(known_models), "--output", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "1 files compared" in text
+    assert "AUC" not in text
 
 
 # Files and numbers
