@@ -1,9 +1,11 @@
 """Static int8 quantisation of a bundle's network: quantise-dequantise nodes, int8 weights with a
 scale for each channel, and the ranges that activations have on files of the user.
 
-What is fixed mathematics stays in fp32: of sounds the spectrum up to the logarithm and its
-normalisation, whose range no 8 bits hold, of clips the differences between frames and their
-logarithm, and of pictures the branch on high-pass residuals, which is small and slower in 8 bits.
+The first six learnt convolutions stay in fp32: they hold at most 1 % of the weights, and 8 bits
+there change scores most. So does what is fixed mathematics: of sounds the spectrum up to the
+logarithm and its normalisation, whose range no 8 bits hold, of clips the differences between frames
+and their logarithm, and of pictures the branch on high-pass residuals, which is small and slower in
+8 bits.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from .preprocess import Batch
 WINDOWS_PER_FILE = 4
 MOST_WINDOWS = 1000
 LEAST_FILES = 20
+FIRST_CONVOLUTIONS = 6
 
 
 def quantise(
@@ -66,15 +69,26 @@ def quantise(
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=sorted(fixed_nodes(bundle, network)),
+                nodes_to_exclude=sorted(kept_nodes(bundle, network)),
             )
             return onnx.load(goal)
     finally:
         root.setLevel(level)
 
 
-def fixed_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
+def kept_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
     """Names of the nodes that stay in fp32: see the module."""
+    fixed, nodes = _fixed_nodes(bundle, network), network.graph.node
+    learnt = [
+        index
+        for index, node in enumerate(nodes)
+        if node.op_type == "Conv" and node.name not in fixed
+    ]
+    first = learnt[FIRST_CONVOLUTIONS] if len(learnt) > FIRST_CONVOLUTIONS else 0
+    return fixed | {node.name for node in nodes[:first]}
+
+
+def _fixed_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
     nodes = network.graph.node
     front = {name for node in nodes if node.op_type == "Log" for name in node.output}
     if bundle.slot == "audio":
