@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, DeepfakeError, MissingDependency, SettingsError
+from .models_command import add_models, manage_models
 from .scan_command import add_scan
 from .settings import (
     BACKENDS,
@@ -81,10 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
     serve.set_defaults(run=run_serve)
 
-    models = commands.add_parser("models", parents=[engine], help="list, show or verify bundles")
-    models.add_argument("action", choices=("list", "show", "verify"))
-    models.add_argument("name", nargs="?", help="one bundle, for show and verify")
-    models.set_defaults(run=run_models)
+    add_models(commands, [engine]).set_defaults(run=run_models)
 
     doctor = commands.add_parser(
         "doctor", parents=[engine], help="what is installed, and what runs where"
@@ -226,29 +224,8 @@ def run_serve(options: argparse.Namespace) -> int:
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """``deepfake models list|show|verify``."""
-    from .bundle import read_bundles
-    from .console import print_table
-
-    bundles = {bundle.name: bundle for bundle in read_bundles(options.models).values()}
-    if options.name and options.name not in bundles:
-        raise SettingsError(
-            f"bundle {options.name!r}: not found", hint=f"there are {', '.join(bundles)}"
-        )
-    chosen = [bundles[options.name]] if options.name else list(bundles.values())
-    if options.action == "list":
-        rows = [
-            [b.slot, b.name, b.network, b.licence, f"{b.size_bytes / 1e6:.1f} MB"] for b in chosen
-        ]
-        print_table(["slot", "bundle", "network", "licence", "size"], rows, _console())
-    elif options.action == "show":
-        for bundle in chosen:
-            print((bundle.folder / "README.md").read_text(encoding="utf-8"))
-    else:
-        for bundle in chosen:
-            bundle.verify()
-            print(f"{bundle.name}: every file matches its sha256")
-    return 0
+    """``deepfake models list|show|verify|export``."""
+    return manage_models(options, _settings(options), _console())
 
 
 def run_doctor(options: argparse.Namespace) -> int:
