@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .backends import import_openvino
 from .bundle import Bundle
 from .errors import MissingDependency, ModelError, SettingsError
 from .export_samples import (
@@ -292,10 +293,10 @@ def open_export(folder: Path, bundle: Bundle) -> Run:
     graphs = list(folder.glob("*.onnx"))
     if graphs:
         return _open_onnx(graphs[0], bundle)
-    import openvino
-
-    compiled = openvino.Core().compile_model(
-        next(folder.glob("*.xml")), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = (
+        import_openvino()
+        .Core()
+        .compile_model(next(folder.glob("*.xml")), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     )
     names = [(name, index) for index, port in enumerate(compiled.outputs) for name in port.names]
 
@@ -351,7 +352,7 @@ def _write(model: onnx.ModelProto, folder: Path, bundle: Bundle, options: Export
     facts = describe(bundle, format=options.format, single=options.format == "tflite-ready")
     if options.format == "openvino":
         try:
-            import openvino
+            openvino = import_openvino()
         except ImportError as error:
             raise MissingDependency("openvino", extra="edge") from error
 

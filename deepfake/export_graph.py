@@ -73,7 +73,7 @@ def port_of(bundle: Bundle, *, single: bool = False) -> Port:
             return Port("bursts", TensorProto.UINT8, (many, frames, side, side, 3), text)
         case FinderPreprocess(canvases=canvases):
             height, width = canvases[0] if single else ("height", "width")
-            text = "an RGB picture at the left top of a canvas filled with 128, sides of 32 · k"
+            text = "an RGB picture at the left top of a canvas filled with 127, sides of 32 · k"
             return Port("canvas", TensorProto.UINT8, (1, height, width, 3), text)
 
 

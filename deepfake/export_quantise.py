@@ -19,10 +19,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from .bundle import Bundle
+from .bundle import Bundle, scaled
 from .errors import SettingsError
 from .export_samples import Sample
-from .preprocess import Batch
+from .preprocess import Batch, Floats
 
 WINDOWS_PER_FILE = 4
 MOST_WINDOWS = 1000
@@ -51,9 +51,9 @@ def quantise(
         def __init__(self) -> None:
             self._left: Iterator[Batch] = iter(batches)
 
-        def get_next(self) -> dict[str, Batch] | None:
+        def get_next(self) -> dict[str, Floats] | None:
             batch = next(self._left, None)
-            return None if batch is None else {"batch": batch}
+            return None if batch is None else {"batch": scaled(batch, bundle.preprocess)}
 
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # it advises a step that these graphs do not need

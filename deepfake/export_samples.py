@@ -100,17 +100,18 @@ class SampleReader:
         match self._bundle.preprocess:
             case AudioPreprocess() as sound:
                 return self._windows(source.astype(np.float32) / np.float32(32768), sound)
-            case FacePreprocess(side_pixels=side) as align:
-                crops = [source[:side, :side], source[-side:, -side:]]
-                return np.stack(crops), align.normalise(crops)
+            case FacePreprocess(side_pixels=side):
+                crops = np.stack([source[:side, :side], source[-side:, -side:]])
+                return crops, crops
             case ClipPreprocess(side_pixels=side) as clip:
                 steps = [source[2 * i : 2 * i + side, :side] for i in range(clip.frames)]
-                bursts = [steps, steps[::-1]]
-                return np.stack(bursts), np.concatenate([clip(burst) for burst in bursts])
+                bursts = np.stack([steps, steps[::-1]])
+                return bursts, bursts
             case FinderPreprocess() as finder:
                 return self._canvas(source, finder)
             case ImagePreprocess() as crops_of:
-                return cut_crops(source, crops_of), crops_of(source).batch
+                crops = crops_of(source).batch
+                return crops, crops
 
     def _make(self, media: Media) -> tuple[npt.NDArray[Any], Batch] | str:
         """The array and the batch of an opened file, or the reason why there is none."""
@@ -142,12 +143,15 @@ class SampleReader:
     def _canvas(self, pixels: Pixels, finder: FinderPreprocess) -> tuple[Pixels, Batch]:
         if self._single:
             finder = replace(finder, canvases=finder.canvases[:1])
-        canvas = fill_canvas(pixels, finder)
-        return canvas, canvas_batch(canvas)
+        canvas = finder(pixels).batch
+        return canvas, canvas
 
     def _crops(self, pixels: Pixels, crops: ImagePreprocess) -> tuple[Pixels, Batch] | str:
         reason = self._bundle.why_not(width=pixels.shape[1], height=pixels.shape[0])
-        return reason or (cut_crops(pixels, crops), crops(pixels).batch)
+        if reason:
+            return reason
+        batch = crops(pixels).batch
+        return batch, batch
 
     def _faces(self, pixels: Pixels, align: FacePreprocess) -> tuple[Pixels, Batch] | str:
         reason, crops = "no_face", []
@@ -159,7 +163,10 @@ class SampleReader:
                 reason = why_not
             else:
                 crops.append(crop)
-        return (np.stack(crops), align.normalise(crops)) if crops else reason
+        if not crops:
+            return reason
+        batch = np.stack(crops)
+        return batch, batch
 
 
 def expect(bundle: Bundle, engine: Engine, batch: Batch) -> Expected:
@@ -173,17 +180,6 @@ def expect(bundle: Bundle, engine: Engine, batch: Batch) -> Expected:
     return Expected(scored.logits, highest([("face", face) for face in faces])[1])
 
 
-def cut_crops(pixels: Pixels, preprocess: ImagePreprocess) -> Pixels:
-    """The crops (n, side, side, 3) of a picture, as bytes."""
-    height, width = pixels.shape[:2]
-    return np.stack(
-        [
-            preprocess.pad(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
-            for box in preprocess.boxes(width, height)
-        ]
-    )
-
-
 def cut_sound(samples: Samples, preprocess: AudioPreprocess) -> Samples:
     """The windows (n, samples) of a sound at the level that they have."""
     first, last = preprocess.active(samples)
@@ -193,21 +189,6 @@ def cut_sound(samples: Samples, preprocess: AudioPreprocess) -> Samples:
             for start in preprocess.starts(first, last)
         ]
     )
-
-
-def fill_canvas(pixels: Pixels, preprocess: FinderPreprocess) -> Pixels:
-    """A picture on its canvas (1, height, width, 3), as bytes; beside it 128, next to the bundle's
-    grey of 127.5.
-    """
-    batch = preprocess(pixels).batch
-    levels = np.rint((batch.transpose(0, 2, 3, 1) + 1) * np.float32(127.5))
-    return np.asarray(levels, np.uint8)
-
-
-def canvas_batch(canvas: Pixels) -> Batch:
-    """What the finder's network gets for a canvas of bytes (1, height, width, 3)."""
-    scaled = canvas.astype(np.float32) / np.float32(127.5) - 1
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
 def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | str:
@@ -220,7 +201,8 @@ def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | str:
             bursts.append(squares)
     if not bursts:
         return "too_few_frames"
-    return np.stack(bursts), np.concatenate([clip(burst) for burst in bursts])
+    batch = np.stack(bursts)
+    return batch, batch
 
 
 def list_files(folder: Path) -> list[Labelled]:
