@@ -11,6 +11,7 @@ which packages the time of the first report goes to, by ``python -X importtime``
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +29,10 @@ LIBRARIES = "numpy, cv2, onnxruntime"
 REPORT = "import sys, deepfake; deepfake.detect(sys.argv[1])"
 MOST_ROWS = 10
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)$", re.MULTILINE)
+
+
+UNUSUAL = ("PYTHONDONTWRITEBYTECODE", "OPENBLAS_NUM_THREADS")
+"""Set on some machines; without compiled modules every start compiles this package anew."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,8 +78,10 @@ def time_starts(path: Path, *, repeats: int) -> list[list[str]]:
 
 def run(arguments: Sequence[str]) -> str:
     """Run this interpreter anew; returns what it wrote to the standard error."""
+    environment = {key: text for key, text in os.environ.items() if key not in UNUSUAL}
     done = subprocess.run(
         [sys.executable, *arguments],
+        env=environment,
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -3,13 +3,23 @@
 >>> import deepfake
 >>> report = deepfake.detect("photo.jpg")     # doctest: +SKIP
 >>> report.verdict, report.probability        # doctest: +SKIP
+
+Names are imported when they are first used, so that a process that reports on one file can do so
+while the process that decodes it starts.
 """
 
-from .detector import Detector, detect
-from .errors import DeepfakeError
-from .media import open_media
-from .settings import DetectOptions, Limits, Settings
-from .types import Evidence, Kind, Report, Verdict
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .detector import Detector
+    from .errors import DeepfakeError
+    from .media import open_media
+    from .quick import detect
+    from .settings import DetectOptions, Limits, Settings
+    from .types import Evidence, Kind, Report, Verdict
 
 __all__ = [
     "DeepfakeError",
@@ -24,3 +34,29 @@ __all__ = [
     "detect",
     "open_media",
 ]
+
+_PLACES = {
+    "DeepfakeError": "errors",
+    "DetectOptions": "settings",
+    "Detector": "detector",
+    "Evidence": "types",
+    "Kind": "types",
+    "Limits": "settings",
+    "Report": "types",
+    "Settings": "settings",
+    "Verdict": "types",
+    "detect": "quick",
+    "open_media": "media",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'deepfake' has no attribute {name!r}")
+    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

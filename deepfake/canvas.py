@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # a decoder is started before NumPy is imported
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Canvas:
@@ -18,6 +20,8 @@ class Canvas:
     """
 
     def __init__(self, size_bytes: int) -> None:
+        import numpy as np
+
         self.descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.descriptor, size_bytes)
@@ -38,6 +42,8 @@ class Canvas:
 
 def paint_on(descriptor: int) -> npt.NDArray[np.uint8]:
     """The bytes of a canvas on the decoder's side, to be written into; takes the descriptor."""
+    import numpy as np
+
     try:
         memory = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
     finally:

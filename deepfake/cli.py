@@ -17,6 +17,7 @@ from .settings import (
     BACKENDS,
     PRECISIONS,
     DetectOptions,
+    Limits,
     Settings,
     shipped_models_folder,
 )
@@ -40,6 +41,8 @@ exit status: 0 all files examined, 1 some failed, 2 wrong usage, 130 stopped wit
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    # NumPy would start a thread for each core, for products of matrices that nothing here has.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -60,6 +63,21 @@ def main(arguments: list[str] | None = None) -> int:
         print("deepfake: stopped", file=sys.stderr)
         return 130
     return status
+
+
+def run() -> None:
+    """The console script. ``detect`` ends without taking the interpreter apart, which takes longer
+    than examining a second picture; its decoders are ended before.
+    """
+    status = main()
+    if sys.argv[1:2] == ["detect"]:
+        from .decode import POOL
+
+        POOL.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -154,13 +172,22 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run_detect(options: argparse.Namespace) -> int:
     """``deepfake detect``: a report for each path, errors on standard error."""
-    from .console import FileProgress
+    from .decode import POOL
+
+    POOL.prepare(memory_bytes=Limits().decode_memory_bytes)  # it starts during the next imports
     from .detector import Detector
     from .progress import ctrl_c
+    from .sniff import promises_picture
+    from .types import Kind
 
-    detection, console = _detect_options(options), _console(stderr=True)
+    detection = _detect_options(options)
     status = 0
     with ctrl_c() as stop, Detector(_settings(options)) as detector:
+        if promises_picture(options.paths[0]):
+            detector.engine.prepare(Kind.IMAGE)
+        from .console import FileProgress
+
+        console = _console(stderr=True)
         for path in options.paths:
             try:
                 with FileProgress(Path(path).name, console) as progress:
@@ -267,4 +294,4 @@ def _escape(error: DeepfakeError) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -23,12 +23,15 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .canvas import Canvas
 from .errors import Corrupt, DeepfakeError, MediaError, TooLarge
 from .settings import Limits
-from .wire import Array, Message, ProtocolError, error_from_dict, receive, send
+from .wire import Message, ProtocolError, error_from_dict, receive, send
+
+if TYPE_CHECKING:
+    from .wire import Array
 
 MAX_IDLE = 8
 """Most children that wait for the next file."""

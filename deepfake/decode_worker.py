@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,10 @@ import numpy.typing as npt
 from .canvas import paint_on
 from .errors import DeepfakeError
 from .settings import Limits
-from .wire import Array, Message, error_to_dict, receive, send
+from .wire import Message, error_to_dict, receive, send
+
+if TYPE_CHECKING:
+    from .wire import Array
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections import deque
@@ -206,20 +205,3 @@ class Detector:
 def name_versions(bundles: Mapping[str, Bundle]) -> dict[str, str]:
     """The package, and the bundle of every slot."""
     return {"deepfake": VERSION, **{slot: bundle.name for slot, bundle in bundles.items()}}
-
-
-@functools.cache
-def shared_detector() -> Detector:
-    """The detector behind :func:`detect`, made at its first call with default settings."""
-    return Detector()
-
-
-def detect(
-    source: Source,
-    options: DetectOptions | None = None,
-    *,
-    name: str | None = None,
-    sample_rate: int | None = None,
-) -> Report:
-    """Examine one file with default settings; see :meth:`Detector.detect`."""
-    return shared_detector().detect(source, options, name=name, sample_rate=sample_rate)

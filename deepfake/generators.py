@@ -34,7 +34,7 @@ SOURCE_TYPES: Mapping[str, str] = {
 drawn by a program without training; ``digitalCreation``, ``humanEdits``, ``screenCapture`` …)
 declare neither a trained generator nor a camera."""
 
-_NAMES: tuple[tuple[str, str], ...] = (
+NAMES: tuple[tuple[str, str], ...] = (
     ("Stable Diffusion", r"stable[ _-]?diffusion|\bsdxl\b|stability\.?[ _]?ai|dream ?studio"),
     ("Automatic1111", r"automatic1111|stable-diffusion-webui|\bsd\.next\b"),
     ("ComfyUI", r"comfy_?ui"),
@@ -80,7 +80,6 @@ _NAMES: tuple[tuple[str, str], ...] = (
     ("Descript Overdub", r"\boverdub\b"),
     ("MusicGen", r"\bmusicgen\b|\baudiocraft\b"),
 )
-NAMES = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _NAMES)
 
 CREDITS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("Google AI", "generated", re.compile(r"\s*(made|created|generated) with google ai\s*", re.I)),
@@ -106,11 +105,11 @@ class Writer:
 
     name: str
     fields: frozenset[str]
-    pattern: re.Pattern[str]
+    pattern: str
     is_device: bool = False
 
     def matches(self, field: str, text: str) -> bool:
-        return field in self.fields and self.pattern.match(text.lstrip()) is not None
+        return field in self.fields and bool(re.match(self.pattern, text.lstrip(), re.I))
 
 
 _ENCODERS = frozenset(["encoder", "encoded_by", "software", "writing_application", "user_data"])
@@ -118,7 +117,7 @@ _HANDLERS = frozenset(["handler_name", "encoder", "compressor_name"])
 
 
 def _writer(name: str, pattern: str, fields: frozenset[str] = _ENCODERS, **kind: bool) -> Writer:
-    return Writer(name, fields, re.compile(pattern, re.IGNORECASE), **kind)
+    return Writer(name, fields, pattern, **kind)
 
 
 WRITERS: tuple[Writer, ...] = (
@@ -168,7 +167,8 @@ _NODE = re.compile(r"\"class_type\"\s*:\s*\"([\w +().-]{1,80})\"")
 
 def name_of(text: str) -> str | None:
     """The generator that a software field names, or None."""
-    return next((name for name, pattern in NAMES if pattern.search(text[:2000])), None)
+    start = text[:2000]
+    return next((name for name, pattern in NAMES if re.search(pattern, start, re.I)), None)
 
 
 def source_type(uri: str) -> str:

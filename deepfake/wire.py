@@ -24,10 +24,7 @@ import math
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import (
     BackendError,
@@ -40,14 +37,19 @@ from .errors import (
     UnsupportedMedia,
 )
 
-Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+if TYPE_CHECKING:  # a decoder is started before NumPy is imported
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
 Message = dict[str, Any]
 
 MAX_HEADER_BYTES = 96 * 1024**2
 """Bounds one JSON object; metadata of 8 MiB can grow sixfold when escaped."""
 
 _LENGTH = struct.Struct("<I")
-_DTYPES: dict[str, npt.DTypeLike] = {"uint8": np.uint8, "float32": np.float32}
+_DTYPES = ("uint8", "float32")
 _ERRORS: dict[str, type[DeepfakeError]] = {
     kind.__name__: kind
     for kind in (
@@ -114,6 +116,8 @@ def receive(
     A painted array is a view of ``canvas`` (bytes,). Descriptors beyond ``most_descriptors`` are
     closed by the system.
     """
+    import numpy as np
+
     length, descriptors = _receive_length(connection, most_descriptors)
     if length > MAX_HEADER_BYTES:
         raise ProtocolError(f"a header of {length} bytes")
@@ -178,8 +182,10 @@ def _receive_into(connection: socket.socket, view: memoryview) -> None:
 
 
 def _form(message: Message, max_array_bytes: int) -> tuple[list[int], np.dtype[Any]]:
-    shape, dtype = message.get("shape"), _DTYPES.get(str(message.get("dtype")))
-    if dtype is None or not isinstance(shape, list) or not 1 <= len(shape) <= 3:
+    import numpy as np
+
+    shape, dtype = message.get("shape"), str(message.get("dtype"))
+    if dtype not in _DTYPES or not isinstance(shape, list) or not 1 <= len(shape) <= 3:
         raise ProtocolError("an array of unknown form")
     size = np.dtype(dtype).itemsize
     for side in shape:

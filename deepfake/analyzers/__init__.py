@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from ..types import Evidence, Kind
@@ -26,14 +27,25 @@ class Analyzer(Protocol):
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]: ...
 
 
+class Later:
+    """An analyzer whose module is imported for the first file that it is asked about: pictures
+    need none of what sounds and videos do.
+    """
+
+    def __init__(self, name: str, kinds: frozenset[Kind], *, attribute: str) -> None:
+        self.name, self.kinds, self._attribute = name, kinds, attribute
+
+    def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
+        analyzer: Analyzer = getattr(import_module(f".{self.name}", __name__), self._attribute)()
+        return analyzer.analyze(media, engine, options)
+
+
 def shipped_analyzers(settings: Settings) -> tuple[Analyzer, ...]:
     """Every analyzer, in the order in which a report lists their evidence."""
-    from .audio import Audio
     from .face import Faces
     from .image import Image
     from .metadata import Metadata
     from .provenance import Provenance, read_trust_anchors
-    from .video import Video
     from .watermark import Watermark
 
     return (
@@ -42,6 +54,6 @@ def shipped_analyzers(settings: Settings) -> tuple[Analyzer, ...]:
         Watermark(),
         Image(),
         Faces(),
-        Video(),
-        Audio(),
+        Later("video", frozenset({Kind.VIDEO}), attribute="Video"),
+        Later("audio", frozenset({Kind.AUDIO, Kind.VIDEO}), attribute="Audio"),
     )
