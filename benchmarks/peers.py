@@ -199,7 +199,7 @@ def time_scan(paths: Sequence[Path], *, workers: int) -> tuple[float, float]:
         scan(
             paths,
             output=Path(folder) / "results.jsonl",
-            settings=Settings(device="cpu"),
+            settings=Settings(device="cpu", precision="auto"),  # as deepfake scan does
             workers=workers,
             progress=note,
         )

@@ -7,6 +7,7 @@ that is named inside the file.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, BinaryIO
 
 from .blocks import printable
@@ -70,9 +71,12 @@ def _may_hold_manifest(stream: BinaryIO) -> bool:
     """Whether a file holds a word without which it can carry neither a manifest nor a link to one;
     looking for them is much quicker than loading the validator. Large files are not searched.
     """
+    size = stream.seek(0, os.SEEK_END)
+    if size > MOST_SEARCHED_BYTES:
+        return True
     stream.seek(0)
-    content = stream.read(MOST_SEARCHED_BYTES)
-    return len(content) == MOST_SEARCHED_BYTES or any(word in content for word in _WORDS)
+    content = stream.read(size)
+    return any(word in content for word in _WORDS)
 
 
 def _c2pa_context(trust_anchors: str | None) -> Any:
