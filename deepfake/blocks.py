@@ -13,7 +13,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 VALUE_CHARACTERS = 256 * 1024
 """Longest text that is kept; a ComfyUI workflow has some tens of thousands of characters."""
@@ -301,3 +301,20 @@ def read_icc(data: bytes, into: Collector) -> None:
             (length,) = struct.unpack_from(">I", block, 8)
             into.found["icc_description"] = into.text(block[12 : 12 + length], "icc")
         return
+
+
+def jpeg_segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The second byte of the marker and the content of each segment before the first scan of a
+    JPEG file (ITU T.81, B.1), at most ``BLOCKS`` of them.
+    """
+    stream.seek(2)
+    for _ in range(BLOCKS):
+        marker = stream.read(2)
+        while marker[:1] == b"\xff" and marker[1:] == b"\xff":
+            marker = b"\xff" + stream.read(1)
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
+            return
+        if marker[1] == 0x01 or 0xD0 <= marker[1] <= 0xD8:
+            continue
+        (size,) = struct.unpack(">H", stream.read(2))
+        yield marker[1], stream.read(max(size - 2, 0))

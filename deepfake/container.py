@@ -23,6 +23,7 @@ from .blocks import (
     Collector,
     decode,
     exif_tags,
+    jpeg_segments,
     printable,
     read_exif,
     read_icc,
@@ -117,18 +118,8 @@ def _inflate(data: bytes, into: Collector) -> bytes:
 
 
 def _read_jpeg(stream: BinaryIO, into: Collector) -> None:
-    stream.seek(2)
-    for _ in range(BLOCKS):
-        marker = stream.read(2)
-        while marker[:1] == b"\xff" and marker[1:] == b"\xff":
-            marker = b"\xff" + stream.read(1)
-        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
-            return
-        if marker[1] == 0x01 or 0xD0 <= marker[1] <= 0xD8:
-            continue
-        (size,) = struct.unpack(">H", stream.read(2))
-        data = stream.read(max(size - 2, 0))
-        into.attempt("JPEG segment", _jpeg_segment, marker[1], data, into)
+    for marker, data in jpeg_segments(stream):
+        into.attempt("JPEG segment", _jpeg_segment, marker, data, into)
 
 
 def _jpeg_segment(marker: int, data: bytes, into: Collector) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from typing import Any, BinaryIO
 
-from .blocks import printable
+from .blocks import jpeg_segments, printable
 from .errors import SettingsError
 
 _MIME = {
@@ -51,7 +52,7 @@ def read_manifest(
     """
     if format not in _MIME:
         return {"state": "absent", "problems": ["format_without_c2pa"]}
-    if not _may_hold_manifest(stream):
+    if not _may_hold_manifest(stream, format):
         return {"state": "absent"}
     import c2pa
 
@@ -67,15 +68,23 @@ def read_manifest(
     return _from_store(store)
 
 
-def _may_hold_manifest(stream: BinaryIO) -> bool:
+def _may_hold_manifest(stream: BinaryIO, format: str) -> bool:
     """Whether a file holds a word without which it can carry neither a manifest nor a link to one;
     looking for them is much quicker than loading the validator. Large files are not searched.
     """
+    if format == "jpeg":
+        try:
+            return any(_holds_word(data) for _, data in jpeg_segments(stream))
+        except struct.error:  # cut off within a segment
+            return True
     size = stream.seek(0, os.SEEK_END)
     if size > MOST_SEARCHED_BYTES:
         return True
     stream.seek(0)
-    content = stream.read(size)
+    return _holds_word(stream.read(size))
+
+
+def _holds_word(content: bytes) -> bool:
     return any(word in content for word in _WORDS)
 
 
