@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,6 @@ def quantise(
     At most four windows of a file are taken, evenly spread. Raises ``SettingsError`` for fewer than
     20 files that can be judged.
     """
-    from onnxruntime import quantization
-
     batches = _gather(samples, seen)
     if len(batches) < LEAST_FILES:
         raise SettingsError(
@@ -47,13 +45,30 @@ def quantise(
             hint=f"give at least {LEAST_FILES}, better some hundred, like those to be judged",
         )
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left: Iterator[Batch] = iter(batches)
+    arrays = (scaled(batch, bundle.preprocess) for batch in batches)
+    return quantise_network(network, arrays, kept=kept_nodes(bundle, network))
 
+
+def quantise_network(
+    network: onnx.ModelProto,
+    arrays: Iterable[Floats],
+    *,
+    kept: set[str],
+    operators: Sequence[str] | None = None,
+) -> onnx.ModelProto:
+    """The network with quantise-dequantise nodes and int8 weights, a scale for each channel.
+
+    ``arrays`` are inputs of the network that give the ranges of activations, ``kept`` names of
+    nodes that stay in fp32, ``operators`` the kinds that do not (None: every kind that can).
+    """
+    from onnxruntime import quantization
+
+    left = iter(arrays)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, Floats] | None:
-            batch = next(self._left, None)
-            return None if batch is None else {"batch": scaled(batch, bundle.preprocess)}
+            array = next(left, None)
+            return None if array is None else {"batch": array}
 
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # it advises a step that these graphs do not need
@@ -69,7 +84,8 @@ def quantise(
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=sorted(kept_nodes(bundle, network)),
+                op_types_to_quantize=operators,
+                nodes_to_exclude=sorted(kept),
             )
             return onnx.load(goal)
     finally:

@@ -8,7 +8,6 @@ for the face finder, when it finds the same faces.
 from __future__ import annotations
 
 import hashlib
-import logging
 import random
 import shutil
 import tempfile
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
@@ -28,6 +26,7 @@ from tqdm import tqdm
 from deepfake.backends import INT8_GRAPH, Backend, open_backend
 from deepfake.bundle import Bundle, Logits, scaled
 from deepfake.errors import MediaError
+from deepfake.export_quantise import quantise_network
 from deepfake.faces import Face, overlaps, read_map
 from deepfake.footage import FRAMES_PER_BURST, STEP_SECONDS
 from deepfake.media import open_media
@@ -49,6 +48,7 @@ MOST_AUC_LOSS = 0.002
 LEAST_AGREEMENT = 0.99
 CALIBRATION_FILES = 150
 CALIBRATION_WINDOWS = 4
+OPERATORS = ("Conv", "Add", "Clip", "Relu")
 KEPT_CONVOLUTIONS = 3
 """The first ones stay in fp32: the widest ranges are there, and a third of the error (tried)."""
 BURSTS = 8
@@ -178,33 +178,14 @@ def quantise_graph(network: onnx.ModelProto, bundle: Bundle, batches: Sequence[B
     brings to their logits.
     """
     arrays = [scaled(batch, bundle.preprocess) for batch in batches]
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left = iter(arrays)
-
-        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-            array = next(self._left, None)
-            return None if array is None else {"batch": array}
-
-    logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name:
-        source, ready, goal = (Path(name) / part for part in ("a.onnx", "b.onnx", "c.onnx"))
+        source, ready = Path(name) / "source.onnx", Path(name) / "ready.onnx"
         onnx.save(join_groups(network), source)
         quant_pre_process(source, ready, skip_symbolic_shape=True)
-        first = onnx.load(ready).graph.node
-        quantization.quantize_static(
-            ready,
-            goal,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Add", "Clip", "Relu"],
-            nodes_to_exclude=[n.name for n in first if n.op_type == "Conv"][:KEPT_CONVOLUTIONS],
-        )
-        model = onnx.load(goal)
+        folded = onnx.load(ready)
+    convolutions = [node.name for node in folded.graph.node if node.op_type == "Conv"]
+    kept = set(convolutions[:KEPT_CONVOLUTIONS])
+    model = quantise_network(folded, arrays, kept=kept, operators=OPERATORS)
     if bundle.slot != "face-finder":
         _shift(model, _mean_gap(network, model, arrays))
     return bytes(model.SerializeToString())
