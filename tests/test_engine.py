@@ -143,53 +143,53 @@ def test_a_failing_batch_fails_its_callers_only(engine: Engine) -> None:
     with pytest.raises(BackendError, match="NaN"):
         engine.score(bundle, np.full((1, 16000), np.nan, np.float32))
     assert 0 < engine.score(bundle, np.zeros((1, 16000), np.float32)).score < 1
-    assert engine.backend(bundle).name == "openvino"
+    assert engine.backend(bundle).name == "onnxruntime"
     assert not engine.warnings
 
 
 class Broken:
     """A backend that loads and then fails."""
 
-    name, device, precision = "openvino", "cpu", "fp32"
+    name, device, precision = "onnxruntime", "cpu", "fp32"
 
     def __init__(self, bundle: Bundle, *, settings: Settings, device: str) -> None:
         del bundle, settings, device
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        raise BackendError(f"bundle image-1: OpenVINO failed (out of {len(batch)} luck)")
+        raise BackendError(f"bundle image-1: ONNX Runtime failed (out of {len(batch)} luck)")
 
     def close(self) -> None:
         pass
 
 
 def refuse(bundle: Bundle, *, settings: Settings, device: str) -> Backend:
-    raise BackendError(f"bundle {bundle.name}: OpenVINO cannot load it")
+    raise BackendError(f"bundle {bundle.name}: ONNX Runtime cannot load it")
 
 
 @pytest.mark.parametrize("opener", [Broken, refuse])
 def test_a_broken_backend_is_replaced_and_the_report_says_so(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, opener: Any
 ) -> None:
-    monkeypatch.setitem(backends._OPENERS, "openvino", opener)
+    monkeypatch.setitem(backends._OPENERS, "onnxruntime", opener)
     bundle = engine.bundle("image")
     scored = engine.score(bundle, flat(3, 0.25))
     assert scored.score == pytest.approx(known_scores(np.array(0.25)), abs=1e-5)
-    assert engine.backend(bundle).name == "onnxruntime"
+    assert engine.backend(bundle).name == "openvino"
     (warning,) = engine.warnings
-    assert "image-1 runs on onnxruntime (cpu)" in warning
-    assert "OpenVINO" in warning
+    assert "image-1 runs on openvino (cpu)" in warning
+    assert "ONNX Runtime" in warning
     engine.score(bundle, flat(1, 0.0))
     assert len(engine.warnings) == 1
     with Detector(Settings(models_folder=bundle.folder.parent)) as detector:
         report = detector.detect(np.full((64, 64, 3), 160, np.uint8))
-    assert any("image-1 runs on onnxruntime" in text for text in report.warnings)
+    assert any("image-1 runs on openvino" in text for text in report.warnings)
 
 
 def test_a_backend_that_was_named_is_not_replaced(
     known_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(backends._OPENERS, "openvino", Broken)
-    engine = Engine(Settings(models_folder=known_models, backend="openvino"))
+    monkeypatch.setitem(backends._OPENERS, "onnxruntime", Broken)
+    engine = Engine(Settings(models_folder=known_models, backend="onnxruntime"))
     with pytest.raises(BackendError, match="luck"):
         engine.score(engine.bundle("image"), flat(1, 0.0))
     engine.close()
@@ -312,7 +312,8 @@ def test_openvino_comes_without_its_telemetry() -> None:
     """Its model converter loads a client that asks for a host of its maker at every start."""
     code = """
 import sys, numpy, deepfake
-report = deepfake.detect(numpy.zeros((128, 128, 3), numpy.uint8))
+with deepfake.Detector(deepfake.Settings(device="cpu", precision="auto")) as detector:
+    detector.detect(numpy.zeros((128, 128, 3), numpy.uint8))
 assert "openvino" in sys.modules, sorted(sys.modules)
 assert "openvino_telemetry" not in sys.modules
 import openvino.tools.ovc
@@ -323,7 +324,8 @@ assert "openvino_telemetry" in sys.modules
 
 
 def test_backend_choice() -> None:
-    assert choose_backend(Settings(device="cpu")) == "openvino"
+    assert choose_backend(Settings(device="cpu")) == "onnxruntime"
+    assert choose_backend(Settings(device="cpu", precision="auto")) == "openvino"
     assert choose_backend(Settings(backend="onnxruntime")) == "onnxruntime"
     with pytest.raises(SettingsError, match="runs on the CPU"):
         choose_backend(Settings(backend="onnxruntime", device="cuda"))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from deepfake.cli import build_parser, main
 from deepfake.errors import MissingDependency, SettingsError
-from deepfake.executors import LocalExecutor
+from deepfake.executors import choose_local
 from deepfake.scan import Summary
 from deepfake.scan_command import Bar, choose_executor
 
@@ -100,7 +100,7 @@ def test_a_missing_package_is_named_before_the_scan(
 
 
 def test_executors_by_name() -> None:
-    assert choose_executor("local") is LocalExecutor
+    assert choose_executor("local") is choose_local
     with pytest.raises(SettingsError, match="ray://"):
         choose_executor("slurm")
 

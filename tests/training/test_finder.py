@@ -84,7 +84,7 @@ def test_targets_give_the_faces_back_through_read_map() -> None:
     values[chosen, 1:5] = np.log(reach / cells[chosen, None])
     off = points[chosen].reshape(-1, 5, 2) - centres[chosen, None]
     values[chosen, 5:] = (off / cells[chosen, None, None]).reshape(-1, 10)
-    faces = read_map(values, rows=192, columns=320, scale=1.0, least=0.5)
+    faces = read_map(values, rows=192, columns=320, zoom=1.0, least=0.5)
     assert len(faces) == len(labels)
     for face in faces:
         near = int(np.argmax(overlaps(face.box, labels.boxes)))
