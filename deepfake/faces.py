@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,7 @@ def read_map(
     ]
 
 
+@functools.lru_cache(maxsize=16)
 def map_places(rows: int, columns: int) -> tuple[Floats, Floats]:
     """The centres (places, 2) of a map's cells, as x and y, and their sides (places,)."""
     centres, sides = [], []

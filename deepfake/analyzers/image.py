@@ -20,7 +20,7 @@ GRAPHIC_FLAT_SHARE = 0.7
 STABILITY_QUALITY = 75
 STABILITY_WINDOWS = 4
 UNIT = 16
-FLAT_PIXELS = 1_000_000
+FLAT_PIXELS = 500_000
 """Of larger pictures every second, third … row of blocks is looked at."""
 
 

@@ -48,9 +48,9 @@ Floats = NDArray[np.float64]
 PERIOD = 36
 BLOCK = 4
 LEAST_PIXELS = 256 * 256
-MOST_PIXELS = 1024 * 1024
+MOST_PIXELS = 512 * 1024
 """Of a larger picture the upper rows are read: blocks take the bits in turn from the first, and so
-many of them (over 100 a bit) are as sure as all of a picture of that size."""
+many of them (60 a bit and more) are as sure as all of a picture of that size."""
 FRAMES = 3
 FALSE_POSITIVES_PER_PICTURE = 1e-6
 """Bound over all payloads and readings of one picture."""
