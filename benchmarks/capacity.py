@@ -178,7 +178,9 @@ def plan(kind: Kind, unit: str, rate: float, machine: Machine, size_bytes: float
 def measure(kinds: list[Kind], folder: Path, *, workers: int) -> list[tuple[Kind, float, float]]:
     """For each kind the files a second of one worker while all work, and bytes of a file."""
     found = []
-    executor = LocalExecutor(Job(Settings(device="cpu"), DetectOptions()), workers)
+    executor = LocalExecutor(
+        Job(Settings(device="cpu", precision="auto"), DetectOptions()), workers
+    )
     try:
         for kind in kinds:
             paths = WRITERS[kind.name](folder)

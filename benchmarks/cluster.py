@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default="1632x1224", help="of each, in pixels (1632x1224)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="(all cores)")
     options = parser.parse_args(arguments)
-    job = Job(Settings(), DetectOptions())
+    job = Job(Settings(precision="auto"), DetectOptions())
     width, height = (int(number) for number in options.size.split("x"))
     rows, expected = [], None
     with tempfile.TemporaryDirectory() as folder:

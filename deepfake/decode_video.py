@@ -21,7 +21,7 @@ from .decode_worker import Job
 from .errors import Corrupt
 from .preprocess import Pixels
 
-KEY_FRAMES_FROM = 1_500
+KEY_FRAMES_FROM = 300
 """Videos with more frames are sampled from key frames alone when those lie close enough."""
 KEYED_CODECS = frozenset(
     ["av1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -69,13 +70,15 @@ class Sample(NamedTuple):
 @dataclass(frozen=True)
 class Int8Row:
     """One view: how many samples, and the area under the curve before and after; for the face
-    finder the share of faces that both find, of all that the one and the other finds.
+    finder the share of faces that both find, of all that the one and the other finds. ``crossed``
+    is the share of samples whose score lies on another side of an operating point.
     """
 
     view: str
     samples: int
     before: float
     after: float
+    crossed: float
 
 
 def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[Int8Row]:
@@ -98,12 +101,12 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
         path.write_bytes(graph)
         trial = _with_graph(bundle, path)
         rows = compare(bundle, trial, reader.read(check, views=VIEWS))
-    print(table(bundle, rows))
+    print(table(bundle, rows, most_files=most_files))
     least = -MOST_AUC_LOSS if bundle.slot != "face-finder" else LEAST_AGREEMENT - 1
     if any(row.after - row.before < least for row in rows):
         raise RuntimeError(f"bundle {bundle.name}: int8 costs too much; nothing was changed")
     (folder / INT8_GRAPH).write_bytes(graph)
-    _record(bundle, folder, rows)
+    _record(bundle, folder, rows, most_files=most_files)
     return rows
 
 
@@ -231,11 +234,19 @@ def compare(before: Bundle, after: Bundle, samples: Iterable[Sample]) -> list[In
         if before.slot == "face-finder":
             both = float(first.sum())
             share = both / max(1.0, float(second.sum() + third.sum()) - both)
-            rows.append(Int8Row(view, len(triples), 1.0, share))
+            rows.append(Int8Row(view, len(triples), 1.0, share, 0.0))
         else:
             areas = [float(roc_auc_score(first, scores)) for scores in (second, third)]
-            rows.append(Int8Row(view, len(triples), *areas))
+            sides = [_sides(before, scores) for scores in (second, third)]
+            crossed = float((sides[0] != sides[1]).mean())
+            rows.append(Int8Row(view, len(triples), areas[0], areas[1], crossed))
     return rows
+
+
+def _sides(bundle: Bundle, pooled: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Between which operating points the score of each pooled logit lies."""
+    scores = [bundle.calibration.probability(float(logit)) for logit in pooled]
+    return np.digitize(scores, sorted(asdict(bundle.calibration.points).values()))
 
 
 def _pair(
@@ -295,36 +306,42 @@ def _with_graph(bundle: Bundle, path: Path) -> Bundle:
     return replace(bundle, folder=path.parent, files={**bundle.files, INT8_GRAPH: facts})
 
 
-def _record(bundle: Bundle, folder: Path, rows: Sequence[Int8Row]) -> None:
+def _record(bundle: Bundle, folder: Path, rows: Sequence[Int8Row], *, most_files: int) -> None:
     """Into ``bundle.json`` and the card."""
     facts = {
         "sha256": hashlib.sha256((folder / INT8_GRAPH).read_bytes()).hexdigest(),
         "precision": "int8",
     }
     values = [
-        {**asdict(row), "before": round(row.before, 4), "after": round(row.after, 4)}
-        for row in rows
+        {key: round(value, 4) if isinstance(value, float) else value for key, value in pairs}
+        for pairs in (asdict(row).items() for row in rows)
     ]
     files = {**bundle.files, INT8_GRAPH: facts}
     replace(bundle, files=files, metrics={**bundle.metrics, "int8": values}).write(folder)
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8").split("\n## int8\n")[0].rstrip("\n")
-    card.write_text(f"{text}\n\n## int8\n\n{table(bundle, rows)}\n", encoding="utf-8")
+    card.write_text(
+        f"{text}\n\n## int8\n\n{table(bundle, rows, most_files=most_files)}\n", encoding="utf-8"
+    )
 
 
-def table(bundle: Bundle, rows: Sequence[Int8Row]) -> str:
+def table(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> str:
     """Markdown: what the int8 graph costs."""
-    what = ["faces found by both of those found by either"]
-    if bundle.slot != "face-finder":
-        what = ["AUC in fp32", "AUC in int8"]
-    cells = [
-        [row.view, row.samples, *(f"{area:.4f}" for area in (row.before, row.after)[-len(what) :])]
-        for row in rows
-    ]
+    if bundle.slot == "face-finder":
+        head = ["faces found by both of those found by either"]
+        cells = [[row.view, row.samples, f"{row.after:.4f}"] for row in rows]
+    else:
+        head = ["AUC in fp32", "AUC in int8", "on another side of an operating point"]
+        cells = [
+            [row.view, row.samples, f"{row.before:.4f}", f"{row.after:.4f}", f"{row.crossed:.3f}"]
+            for row in rows
+        ]
+    limit = f" --most-files {most_files}" if most_files else ""
     note = (
-        f"`python -m training quantise models/{bundle.name} --data DATA` made `{INT8_GRAPH}`, "
+        f"`python -m training quantise models/{bundle.name} --data DATA{limit}` made "
+        f"`{INT8_GRAPH}`, "
         "which OpenVINO runs with `--precision auto` on processors with instructions for it. "
         "The files that measure it are those that the bundle was trained on, so the areas only "
         "tell what int8 changes.\n\n"
     )
-    return note + markdown(["view", "samples", *what], cells)
+    return note + markdown(["view", "samples", *head], cells)
