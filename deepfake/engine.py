@@ -96,7 +96,7 @@ class Engine:
         self._lock = threading.Lock()
         self._closed = False
         # Importing a runtime takes as long as opening and decoding a picture: both at once.
-        threading.Thread(target=load_runtime, args=(self.settings,), daemon=True).start()
+        threading.Thread(target=self._load_runtime, daemon=True).start()
 
     def bundle(self, slot: str) -> Bundle:
         """The active bundle of a slot; raises ``ModelError`` when there is none."""
@@ -182,6 +182,10 @@ class Engine:
         return [
             Lane(bundle, self.settings, device=device, warn=self._warn) for device in self.devices
         ]
+
+    def _load_runtime(self) -> None:
+        with suppress(Exception):  # the lane that needs it says what is wrong, or does without
+            load_runtime(self.settings)
 
     def _warn(self, text: str) -> None:
         with self._lock:
