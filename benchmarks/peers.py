@@ -20,12 +20,11 @@ For speech the peer is a raw-waveform network of AASIST's size and cost (``bench
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
@@ -37,8 +36,8 @@ from deepfake import Detector, Kind, Settings
 from deepfake.executors import Line
 from deepfake.scan import Summary, scan
 
-from .media import MediaSet, add_media_options, make_pictures, make_speech, read_media
-from .pipeline import decode_picture
+from .media import MediaSet, add_media_options, read_media
+from .pipeline import decode_picture, make_sets
 from .processes import count_processor_seconds
 from .timing import (
     Taken,
@@ -67,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--sound-seconds", type=float, default=60.0, help="(60)")
     add_media_options(parser)
+    parser.set_defaults(lines=())  # no videos: none of the peers takes them
     options = parser.parse_args(arguments)
     console = make_console()
     print_machine(*PACKAGES, repeats=options.repeats, console=console)
@@ -92,15 +92,6 @@ def main(arguments: list[str] | None = None) -> int:
                 head = ["program", "ms a file", "processor ms", "× real time", "ours ÷ it"]
                 print_results(title, head, rows, console=console)
     return 0
-
-
-def make_sets(folder: Path, options: argparse.Namespace) -> Iterator[MediaSet]:
-    """The media to compare with, each made when its turn comes."""
-    if Kind.IMAGE.value in options.kinds:
-        for size in options.megapixels:
-            yield make_pictures(folder / f"{size:g}", megapixels=size, files=options.files)
-    if Kind.AUDIO.value in options.kinds:
-        yield make_speech(folder / "speech.wav", seconds=options.sound_seconds)
 
 
 def compare_pictures(

@@ -66,12 +66,15 @@ class Lane:
         self._thread.start()
 
     def submit(self, batch: Batch, read: Callable[[Logits], _Answer]) -> Future[_Answer]:
-        """Queue a request; waits while the queue is full."""
+        """Queue a request; waits while the queue is full. Raises ``BackendError`` once closed."""
         future: Future[_Answer] = Future()
+        most = self._settings.max_queued
         with self._changed:
             self._changed.wait_for(
-                lambda: not self.queued or self.queued + len(batch) <= self._settings.max_queued
+                lambda: self._closing or not self.queued or self.queued + len(batch) <= most
             )
+            if self._closing:  # nobody would answer
+                raise BackendError("engine: already closed", hint="make a new Detector")
             self._requests.append(_Request(batch, read, future))
             self.queued += len(batch)
             self._changed.notify_all()

@@ -303,9 +303,12 @@ def test_closed_engine_says_so(known_models: Path) -> None:
     engine = Engine(Settings(models_folder=known_models))
     bundle = engine.bundle("image")
     engine.score(bundle, flat(1, 0.0))
+    (lane,) = engine._open(bundle).result()
     engine.close()
     with pytest.raises(BackendError, match="closed"):
         engine.score(bundle, flat(1, 0.0))
+    with pytest.raises(BackendError, match="closed"):
+        lane.submit(flat(1, 0.0), lambda logits: logits)
 
 
 def test_openvino_comes_without_its_telemetry() -> None:
