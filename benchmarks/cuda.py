@@ -29,7 +29,7 @@ import numpy as np
 
 from deepfake import DeepfakeError, Settings
 from deepfake.backends import open_backend, torch_devices
-from deepfake.bundle import Bundle, scaled
+from deepfake.bundle import Bundle, scale_batch
 from deepfake.engine import Engine, Scored
 from deepfake.preprocess import Batch, ImagePreprocess
 
@@ -112,7 +112,7 @@ def measure_peak(bundle: Bundle, windows: Batch, options: argparse.Namespace) ->
 
     def step(size: int) -> Callable[[], None]:
         chosen = np.resize(windows, (size, *windows.shape[1:]))
-        batch = torch.from_numpy(scaled(chosen, bundle.preprocess))
+        batch = torch.from_numpy(scale_batch(chosen, bundle.preprocess))
         batch = batch.to(options.device, narrow).contiguous(memory_format=layout)
 
         def run() -> None:

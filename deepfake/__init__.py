@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .detector import Detector
     from .errors import DeepfakeError
     from .media import open_media
-    from .quick import detect
     from .settings import DetectOptions, Limits, Settings
+    from .shared import detect
     from .types import Evidence, Kind, Report, Verdict
 
 __all__ = [
@@ -45,7 +45,7 @@ _PLACES = {
     "Report": "types",
     "Settings": "settings",
     "Verdict": "types",
-    "detect": "quick",
+    "detect": "shared",
     "open_media": "media",
 }
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .bundle import Bundle, Logits, scaled
+from .bundle import Bundle, Logits, scale_batch
 from .errors import BackendError, MissingDependency, SettingsError
 from .preprocess import Batch, PixelScale
 from .settings import Settings
@@ -67,7 +67,7 @@ class OnnxRuntimeBackend:
             raise BackendError(f"bundle {bundle.name}: ONNX Runtime cannot load it") from error
 
     def run(self, batch: Batch) -> Logits:
-        entering = scaled(batch, self._bundle.preprocess)
+        entering = scale_batch(batch, self._bundle.preprocess)
         try:
             logits: Logits = self._session.run(["logits"], {"batch": entering})[0]
         except self._failures as error:

@@ -264,7 +264,7 @@ def golden_batch(preprocess: Preprocess, source: npt.NDArray[Any]) -> Batch:
             return preprocess(source).batch
 
 
-def scaled(batch: Batch, preprocess: Preprocess) -> Floats:
+def scale_batch(batch: Batch, preprocess: Preprocess) -> Floats:
     """A batch in the range that the network sees, as a device brings it there."""
     if preprocess.scale is None:
         return np.asarray(batch, np.float32)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # a decoder is started before NumPy is imported
 
 
 class Canvas:
-    """``bytes`` of memory, shared with whoever gets the ``descriptor``.
+    """``size_bytes`` of memory, shared with whoever gets the ``descriptor``; ``pixels`` (bytes,).
 
     Its size is sealed, so that the other side cannot cut it off under a reader. What is written on
     this side stays on this side. Raises ``OSError`` when the system has no memory to share.

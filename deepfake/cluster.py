@@ -21,7 +21,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from .bundle import read_bundles
 from .errors import BackendError, DeepfakeError, MissingDependency, SettingsError
 from .executors import Job, Line, Task, Worker, worker_died
 from .settings import Settings, shipped_models_folder
+from .version import VERSION
 
 IN_FLIGHT = 2
 """Files at an actor: one in work, and one that waits there, so that no actor waits for its next."""
@@ -75,6 +75,8 @@ class RayExecutor:
             raise MissingDependency("ray", extra="cluster") from error
         self._ray: Any = ray
         settings = job.settings
+        if settings.wants_cuda:  # a node numbers its devices itself, and an actor sees one
+            settings = replace(settings, device="cuda")
         if settings.device == "auto":  # an actor without a GPU of its own must not share one
             settings = replace(settings, device="cpu")
         self._job, self._worker = replace(job, settings=settings), worker
@@ -312,7 +314,7 @@ def describe(settings: Settings) -> Facts:
     code = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    facts = {"deepfake": version("deepfake"), "code": code.hexdigest()}
+    facts = {"deepfake": VERSION, "code": code.hexdigest()}
     for slot, bundle in read_bundles(settings.models_folder).items():
         content = (bundle.folder / "bundle.json").read_bytes()  # holds the sha256 of the weights
         facts[slot] = f"{bundle.name} {hashlib.sha256(content).hexdigest()}"

@@ -88,13 +88,17 @@ class Job:
 
     def part(self, array: Array | None = None, **values: Any) -> None:
         """Send one result, its pixels over the canvas where they fit on it."""
-        painted = self.canvas is not None and array is not None and array.dtype == np.uint8
-        if painted and self.canvas is not None and array is not None:
-            painted = array.size <= len(self.canvas)
-            if painted and not np.may_share_memory(array, self.canvas):
-                self.canvas[: array.size].reshape(array.shape)[...] = array
+        painted = array is not None and array.dtype == np.uint8 and self._paint(array)
         send(self.connection, {"type": "part", "values": values}, array=array, painted=painted)
         self._progress = time.monotonic()
+
+    def _paint(self, pixels: npt.NDArray[Any]) -> bool:
+        """Copy pixels to the canvas, unless they lie there; False where they do not fit."""
+        if self.canvas is None or pixels.size > len(self.canvas):
+            return False
+        if not np.may_share_memory(pixels, self.canvas):
+            self.canvas[: pixels.size].reshape(pixels.shape)[...] = pixels
+        return True
 
     def progress(self) -> None:
         """Tell the owner, at most once a second, that decoding moves on."""

@@ -21,7 +21,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +40,7 @@ from .export_samples import (
     read_labels,
 )
 from .preprocess import AudioPreprocess
+from .version import VERSION
 
 if TYPE_CHECKING:
     import onnx
@@ -342,7 +342,7 @@ def describe(bundle: Bundle, *, format: str, single: bool) -> dict[str, str]:
         "limits": json.dumps(asdict(bundle.limits)),
         "bundle_sha256": hashlib.sha256((bundle.folder / "bundle.json").read_bytes()).hexdigest(),
         "model_sha256": bundle.files["model.onnx"]["sha256"],
-        "made_by": f"deepfake {version('deepfake')}",
+        "made_by": f"deepfake {VERSION}",
     }
 
 

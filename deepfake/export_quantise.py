@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from .bundle import Bundle, scaled
+from .bundle import Bundle, scale_batch
 from .errors import SettingsError
 from .export_samples import Sample
 from .preprocess import Batch, Floats
@@ -45,7 +45,7 @@ def quantise(
             hint=f"give at least {LEAST_FILES}, better some hundred, like those to be judged",
         )
 
-    arrays = (scaled(batch, bundle.preprocess) for batch in batches)
+    arrays = (scale_batch(batch, bundle.preprocess) for batch in batches)
     return quantise_network(network, arrays, kept=kept_nodes(bundle, network))
 
 

@@ -123,12 +123,20 @@ class SampleReader:
                 return _bursts(media, clip) if kind is Kind.VIDEO else "not_a_video"
             case _ if kind is not Kind.IMAGE:
                 return "not_a_picture"
+            case _:
+                return self.look(media.image())
+
+    def look(self, pixels: Pixels) -> tuple[Pixels, Batch] | str:
+        """The array and the batch of RGB ``pixels`` (height, width, 3), or why there is none."""
+        match self._bundle.preprocess:
             case FacePreprocess() as align:
-                return self._faces(media.image(), align)
+                return self._faces(pixels, align)
             case ImagePreprocess() as crops:
-                return self._crops(media.image(), crops)
+                return self._crops(pixels, crops)
             case FinderPreprocess() as finder:
-                return self._canvas(media.image(), finder)
+                return self._canvas(pixels, finder)
+            case _:
+                return "not_a_picture"
 
     def _sound(self, media: Media, sound: AudioPreprocess) -> tuple[Samples, Batch] | str:
         samples = media.audio(sample_rate=sound.sample_rate, max_seconds=MOST_SECONDS)

@@ -262,10 +262,10 @@ def _bursts(
     frames = media.bursts(
         most=most, frames=FRAMES_PER_BURST, step_seconds=STEP_SECONDS, spans=spans
     )
-    return ahead(list(group) for _, group in groupby(frames, key=lambda frame: frame.burst))
+    return read_ahead(list(group) for _, group in groupby(frames, key=lambda frame: frame.burst))
 
 
-def ahead(things: Iterator[_Thing]) -> Iterator[_Thing]:
+def read_ahead(things: Iterator[_Thing]) -> Iterator[_Thing]:
     """The same, with the next one made in a thread while the present one is used."""
     ready: queue.Queue[tuple[_Thing | None, BaseException | None]] = queue.Queue(maxsize=1)
     unwanted = threading.Event()

@@ -23,7 +23,7 @@ from .gallery_page import PAGE, SCRIPT, STYLE
 from .journal import outcome, read_results
 from .locations import open_location
 from .media import open_media
-from .preprocess import Pixels
+from .preprocess import Pixels, shrink
 from .progress import Watch
 from .settings import Limits
 from .sources import display_name
@@ -107,8 +107,7 @@ def _jpeg(pixels: Pixels) -> bytes:
 
     height, width = pixels.shape[:2]
     scale = min(1.0, THUMBNAIL_SIDE_PIXELS / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    small = shrink(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
     _, encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 75]
     )

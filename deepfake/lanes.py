@@ -153,7 +153,11 @@ class Lane:
             for name in self._spare:
                 with suppress(DeepfakeError):
                     backend = self._open_spare(name)
-                    logits = self._run_parts(backend, batch)
+                    try:
+                        logits = self._run_parts(backend, batch)
+                    except BackendError:
+                        backend.close()
+                        raise
                     self._replace(backend, error)
                     return logits
             raise

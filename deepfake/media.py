@@ -6,6 +6,7 @@ module loads no decoder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -94,7 +95,9 @@ class Media:
     def _decode_image(self) -> Pixels:
         pixels = None
         size_bytes = 3 * (self.info.width or 0) * (self.info.height or 0)
-        canvas = Canvas(size_bytes) if size_bytes else None
+        canvas = None
+        with contextlib.suppress(OSError):  # without shared memory, pixels come by the socket
+            canvas = Canvas(size_bytes) if size_bytes else None
         try:
             for part in self._ask("image", canvas=canvas, format=self.info.format):
                 if part.array is not None:

@@ -2,8 +2,8 @@
 
 On a CUDA device a batch goes, as bytes, through pinned memory to the device, is scaled there, and
 runs as a captured graph, nothing returning before the logits. ``precision`` ``auto`` runs pictures
-in fp16 with channels last: of image-1 the largest change of a score is .001 then, but .03 in bf16,
-whose 8 bits of mantissa lose the residuals. Sound stays in fp32 for its spectra.
+in fp16 with channels last; bf16 has too few bits for the residuals that they are judged by, and
+spectra of sound stay in fp32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WARM_RUNS = 3
 """Runs before a graph is captured, in which cuDNN chooses its kernels."""
 
 
-class Scaled(nn.Module):
+class ScaledNetwork(nn.Module):
     """A network with the scaling of its pixels before it: uint8 (windows, …, height, width, 3)."""
 
     mean: torch.Tensor
@@ -61,7 +61,7 @@ class TorchBackend:
         network = networks.create(bundle.network, **bundle.network_options)
         network.load_state_dict(load(bundle.file_bytes("model.safetensors")))
         self._bundle, self.device = bundle, device
-        self._module = Scaled(network.float().eval(), bundle.preprocess.scale).to(device)
+        self._module = ScaledNetwork(network.float().eval(), bundle.preprocess.scale).to(device)
         on_cuda = device.startswith("cuda")
         halved = on_cuda and settings.precision == "auto" and self._module.takes_pixels
         self.precision = "fp16" if halved else "fp32"

@@ -10,7 +10,7 @@ import torch
 
 from deepfake import networks
 from deepfake.backends import open_backend
-from deepfake.bundle import Applicability, Calibration, scaled
+from deepfake.bundle import Applicability, Calibration, scale_batch
 from deepfake.clip_networks import CHANGES, ClipNet, changes
 from deepfake.preprocess import ClipPreprocess
 from deepfake.settings import Settings
@@ -118,7 +118,7 @@ def test_bundle_of_it_gives_the_same_logits_in_every_backend(
     )
     many = np.concatenate([batch, batch[:, ::-1], batch])
     with torch.inference_mode():
-        expected = network(torch.from_numpy(scaled(many, trained.preprocess))).numpy()
+        expected = network(torch.from_numpy(scale_batch(many, trained.preprocess))).numpy()
     backend = open_backend(bundle, settings=Settings(backend="openvino", device="cpu"))
     np.testing.assert_allclose(backend.run(many), expected, atol=2e-3)
     backend.close()

@@ -185,6 +185,25 @@ def test_a_broken_backend_is_replaced_and_the_report_says_so(
     assert any("image-1 runs on openvino" in text for text in report.warnings)
 
 
+def test_spares_that_fail_as_well_are_closed_and_tried_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class Spare(Broken):
+        def close(self) -> None:
+            closed.append(self)
+
+    monkeypatch.setitem(backends._OPENERS, "onnxruntime", Broken)
+    monkeypatch.setitem(backends._OPENERS, "openvino", Spare)
+    bundle = engine.bundle("image")
+    for count in (1, 2):
+        with pytest.raises(BackendError, match="luck"):
+            engine.score(bundle, flat(1, 0.0))
+        assert len(closed) == count
+    assert not engine.warnings
+
+
 def test_a_backend_that_was_named_is_not_replaced(
     known_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

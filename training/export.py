@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepfake.backends import open_backend
-from deepfake.bundle import Applicability, Bundle, Calibration, golden_batch, scaled
+from deepfake.bundle import Applicability, Bundle, Calibration, golden_batch, scale_batch
 from deepfake.preprocess import (
     AudioPreprocess,
     FinderPreprocess,
@@ -76,7 +76,7 @@ def write_bundle(
     )
     (partial / "model.safetensors").chmod(0o644)
     golden = golden_inputs(trained.preprocess)
-    batch = scaled(golden_batch(trained.preprocess, golden), trained.preprocess)
+    batch = scale_batch(golden_batch(trained.preprocess, golden), trained.preprocess)
     any_size = isinstance(trained.preprocess, FinderPreprocess)
     export_onnx(network, batch, partial / "model.onnx", any_size=any_size)
     if any_size:

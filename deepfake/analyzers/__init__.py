@@ -27,7 +27,7 @@ class Analyzer(Protocol):
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]: ...
 
 
-class Later:
+class DeferredAnalyzer:
     """An analyzer whose module is imported for the first file that it is asked about: pictures
     need none of what sounds and videos do.
     """
@@ -54,6 +54,6 @@ def shipped_analyzers(settings: Settings) -> tuple[Analyzer, ...]:
         Watermark(),
         Image(),
         Faces(),
-        Later("video", frozenset({Kind.VIDEO}), attribute="Video"),
-        Later("audio", frozenset({Kind.AUDIO, Kind.VIDEO}), attribute="Audio"),
+        DeferredAnalyzer("video", frozenset({Kind.VIDEO}), attribute="Video"),
+        DeferredAnalyzer("audio", frozenset({Kind.AUDIO, Kind.VIDEO}), attribute="Audio"),
     )
