@@ -85,3 +85,70 @@ class PictureNet(nn.Module):
             pooled.append(self.residual(crops))
         logits: torch.Tensor = self.decide(torch.cat(pooled, dim=1))[:, 0]
         return logits
+
+
+class ResidualStatistics(nn.Module):
+    """How strong the residuals of a picture are, and how they are distributed: 144 numbers a crop.
+
+    Six linear filters (first and second differences, a Laplacian, and the square kernel of 5×5 of
+    Fridrich and Kodovsky 2012) of brightness and both colour differences. Of each residual the
+    logarithms of its mean size and of its root mean square, and its mean size when cut off at 0.5,
+    1, 2 … 16 grey levels, which together tell its distribution.
+    """
+
+    features = 144
+    kernels: torch.Tensor
+    colours: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        across = torch.zeros(5, 5)
+        across[2, 2:4] = torch.tensor([1.0, -1.0])
+        second = torch.zeros(5, 5)
+        second[2, 1:4] = torch.tensor([0.5, -1.0, 0.5])
+        laplacian = torch.zeros(5, 5)
+        laplacian[1:4, 1:4] = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
+        square = [[-1.0, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2]]
+        square = torch.tensor([*square, square[1], square[0]]) / 12
+        bank = torch.stack([across, across.T, second, second.T, laplacian, square]) * 127.5
+        self.register_buffer("kernels", bank.repeat(3, 1, 1)[:, None], persistent=False)
+        matrix = [[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]]
+        colours = torch.tensor(matrix)[:, :, None, None]
+        self.register_buffer("colours", colours, persistent=False)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        planes = nn.functional.conv2d(pictures, self.colours)
+        sizes = nn.functional.conv2d(planes, self.kernels, groups=3).abs()
+        mean = torch.log(sizes.mean(dim=(2, 3)) + 0.02)
+        energy = 0.5 * torch.log(sizes.square().mean(dim=(2, 3)) + 0.02)
+        cut = [sizes.clamp(max=2.0**k).mean(dim=(2, 3)) / 2.0**k for k in range(-1, 5)]
+        return torch.cat([mean, energy, *cut], dim=1)
+
+
+class TrunkStatistics(nn.Module):
+    """Mean and deviation of every channel after each of the first ``stages`` stages of MobileNetV2
+    (Sandler et al. 2018): textures, whatever their place.
+
+    ``early_shrinking`` says whether the first convolution halves the picture, as it was trained to.
+    """
+
+    def __init__(self, *, stages: int, early_shrinking: bool = True) -> None:
+        import timm
+
+        super().__init__()
+        trunk: Any = timm.create_model("mobilenetv2_100", pad_type="same")
+        if not early_shrinking:
+            trunk.conv_stem.stride = (1, 1)
+        self.stem = nn.Sequential(trunk.conv_stem, trunk.bn1)
+        self.stages = nn.ModuleList(trunk.blocks[:stages])
+        self.features = 2 * sum((16, 24, 32, 64, 96, 160, 320)[:stages])
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        hidden, found = self.stem(pictures), []
+        for stage in self.stages:
+            hidden = stage(hidden)
+            plane = hidden.float()
+            mean = plane.mean(dim=(2, 3))
+            spread = (plane - mean[:, :, None, None]).square().mean(dim=(2, 3))
+            found += [mean, torch.sqrt(spread + 1e-5)]
+        return torch.cat(found, dim=1)

@@ -31,7 +31,7 @@ from .autoencoder import load_autoencoder
 from .export import Trained, export_onnx
 from .image_bank import Bank, BankSettings, Drawer, build_bank
 from .image_data import Picture, read_pictures
-from .image_decoders import UPSAMPLERS, train_decoders
+from .image_decoders import UPSAMPLERS, train_adversarial, train_decoders
 from .image_fakes import Pair, reconstruct
 from .image_fit import FitSettings, fit, low_features, new_network, separate, store_network
 from .manifests import data_sha256
@@ -150,15 +150,16 @@ def read_times(output: Path) -> dict[str, float]:
 def make_pairs(
     pictures: Sequence[Picture], settings: dict[str, Any], *, weights: Path, output: Path
 ) -> list[Pair]:
-    """Reconstructions of all genuine photos: by the published autoencoder, and each also by every
-    second of our own decoders.
+    """Reconstructions of all genuine photos: by the published autoencoder, and each also by half of
+    our own decoders.
     """
     photos = [picture for picture in pictures if picture.label == 0]
     cache, seed = output / "pairs", int(settings["seed"])
     autoencoder = load_autoencoder(weights / "taef2.safetensors")
     pairs = reconstruct(photos, autoencoder.reconstruct, maker="taef2", cache=cache, seed=seed)
+    contents = [photo.pixels for photo in photos]
     family = train_decoders(
-        [photo.pixels for photo in photos],
+        contents,
         path=output / "decoders.safetensors",
         steps=int(settings["decoder_steps"]),
         seed=seed,
@@ -171,6 +172,15 @@ def make_pairs(
             cache=cache,
             seed=seed + 1 + index,
         )
+    adversarial = train_adversarial(
+        contents,
+        path=output / "adversarial.safetensors",
+        steps=int(settings["adversarial_steps"]),
+        seed=seed,
+    )
+    pairs += reconstruct(
+        photos[::2], adversarial.reconstruct, maker="adversarial", cache=cache, seed=seed + 9
+    )
     return pairs
 
 

@@ -24,6 +24,9 @@ from .image_data import Picture
 from .image_fakes import Pair, mix_frequencies, mix_pixels
 
 LEAST_SIDE = 100
+RESERVED = -2
+"""In the place of a fold: held out by every fold's model, but not by the final one."""
+MADE_BY = {"taef2": "taef2_recon"}
 WORDS = tuple("the light of a new day over old stones and quiet water – 2024 SALE № 7".split())  # noqa: SIM905
 
 
@@ -61,8 +64,9 @@ class Bank:
     masks: npt.NDArray[np.uint8] | None = None
 
     def without(self, fold: int | None) -> npt.NDArray[np.int64]:
-        """Couples of which nothing belongs to ``fold`` (None: all couples)."""
-        return np.flatnonzero((self.folds != (-1 if fold is None else fold)).all(axis=1))
+        """Couples of which nothing belongs to ``fold`` nor is reserved (None: all couples)."""
+        held = [] if fold is None else [fold, RESERVED]
+        return np.flatnonzero(~np.isin(self.folds, held).any(axis=1))
 
 
 class CoupleDrawer(Protocol):
@@ -99,6 +103,7 @@ class Drawer:
         self.weights = [_balance([p.source for p in c], settings.balance) for c in self.classes]
         self.pair_weights = _balance([pair.source for pair in pairs], settings.balance)
         self.qualities = [p.quality for p in self.classes[0] if p.quality]
+        self.homes = {picture.source: picture.fold for picture in pictures}
         self.couples, self.side, self.cells = settings.couples, preprocess.side_pixels, 0
 
     @property
@@ -106,13 +111,17 @@ class Drawer:
         """What the couples depend on."""
         return {**asdict(self.settings), "side": self.side, "pairs": len(self.pairs)}
 
-    def draw(self, number: int) -> tuple[list[Pixels], tuple[str, str], tuple[int, int], bool]:
-        """Both crops, their sources, their folds, and whether they are aligned."""
+    def draw(self, number: int) -> tuple[list[Pixels], tuple[str, str], tuple[int, ...], bool]:
+        """Both crops, their sources, the folds that must not see them, and whether they are
+        aligned. Copies by a published autoencoder leave together with the files that it made.
+        """
         rng = np.random.default_rng([self.settings.seed, number])
         if self.pairs and rng.random() < self.settings.aligned:
             pair = self.pairs[int(rng.choice(len(self.pairs), p=self.pair_weights))]
             crops = self._crop([pair.photo, _vary(pair, rng)], rng, together=True)
-            return crops, (pair.source, pair.maker), (pair.fold, pair.fold), True
+            home = self.homes.get(MADE_BY.get(pair.maker, ""), pair.fold)
+            held = RESERVED if pair.reserved else pair.fold
+            return crops, (pair.source, pair.maker), (pair.fold, home, held), True
         photo, fake = (
             chosen[int(rng.choice(len(chosen), p=weights))]
             for chosen, weights in zip(self.classes, self.weights, strict=True)
@@ -124,7 +133,8 @@ class Drawer:
         if rng.random() < self.settings.captioned:
             genuine = add_caption(genuine, rng)
         crops = self._crop([genuine, synthetic], rng, together=False)
-        return crops, (photo.source, fake.source), (photo.fold, fake.fold), False
+        held = RESERVED if photo.reserved else photo.fold
+        return crops, (photo.source, fake.source), (photo.fold, fake.fold, held), False
 
     def _crop(
         self, pictures: list[Pixels], rng: np.random.Generator, *, together: bool

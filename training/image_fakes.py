@@ -31,6 +31,7 @@ class Pair:
     maker: str
     source: str
     fold: int
+    reserved: bool = False
 
 
 Maker = Callable[[Pixels], Pixels]
@@ -57,7 +58,9 @@ def reconstruct(
             partial.replace(path)
         with np.load(path, allow_pickle=False) as stored:
             crop, fake, quality = stored["photo"], stored["fake"], int(stored["quality"])
-        pairs.append(Pair(crop, fake, quality, maker, photo.source, photo.fold))
+        pairs.append(
+            Pair(crop, fake, quality, maker, photo.source, photo.fold, photo.reserved)
+        )
     return pairs
 
 
