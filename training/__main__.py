@@ -74,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--most-files", type=int, default=0, help="files that measure the loss; 0 for all"
     )
     graphics = commands.add_parser("graphics", help="fit what tells graphics from photographs")
-    graphics.add_argument("--most-files", type=int, default=60, help="files of every source")
-    graphics.add_argument("--drawn", type=int, default=40, help="drawn pictures of every kind")
+    graphics.add_argument("--most-files", type=int, default=30, help="files of every source")
+    graphics.add_argument("--drawn", type=int, default=14, help="drawn pictures of every kind")
     for command in (frames, sync, quantise, graphics):
         command.add_argument("--data", type=Path, required=True, help="folder with the material")
     for command in (bundle, evaluate, compare):
