@@ -10,7 +10,6 @@ import jsonschema
 import numpy as np
 import pytest
 
-from deepfake.analyzers.image import flat_share
 from deepfake.detector import Detector
 from deepfake.errors import DeepfakeError, MediaError
 from deepfake.schema import REPORT_SCHEMA
@@ -26,7 +25,7 @@ def by_source(report: object) -> dict[str, Evidence]:
 
 def bright(width: int = 96, height: int = 64) -> np.ndarray:
     """A picture that the known bundle calls synthetic."""
-    return (scene(width, height) // 8 + 224).astype(np.uint8)
+    return (scene(width, height, noise=24.0) // 8 + 224).astype(np.uint8)
 
 
 def test_a_picture_from_every_kind_of_source(known_detector: Detector, tmp_path: Path) -> None:
@@ -53,7 +52,7 @@ def test_score_and_verdict_follow_the_bundle(known_detector: Detector) -> None:
     assert image.score > 0.9
     assert report.verdict is Verdict.SYNTHETIC
     assert report.reasons[0].code == "image_synthetic"
-    dark = known_detector.detect(image_bytes((scene() // 8).astype(np.uint8)))
+    dark = known_detector.detect(image_bytes((scene(noise=24.0) // 8).astype(np.uint8)))
     assert dark.verdict is Verdict.AUTHENTIC
     assert dark.probability is not None
     assert dark.probability < 0.2
@@ -78,11 +77,28 @@ def test_tiny_picture_is_inconclusive_with_its_reason(known_detector: Detector) 
 def test_graphic_is_recognised(known_detector: Detector) -> None:
     graphic = np.full((200, 200, 3), 240, np.uint8)
     graphic[50:100, 50:150] = (20, 90, 160)
-    assert flat_share(graphic) > 0.8
-    assert flat_share(scene(200, 200)) < 0.05
     report = known_detector.detect(image_bytes(graphic))
     assert by_source(report)["image"].reason == "graphic_not_photo"
     assert report.verdict is not Verdict.SYNTHETIC
+
+
+def test_of_a_screenshot_the_photo_is_judged(known_detector: Detector) -> None:
+    shot = np.full((480, 640, 3), 8, np.uint8)
+    shot[:40] = (30, 60, 90)
+    for line in range(60, 470, 12):
+        shot[line : line + 2, 10:130] = 180
+    shot[120:400, 160:520] = bright(360, 280)
+    report = known_detector.detect(image_bytes(shot), DetectOptions(heatmap=True))
+    image = by_source(report)["image"]
+    assert image.reason == "graphic_not_photo"
+    left, top, width, height = image.details["panel"]
+    assert 160 <= left < left + width <= 520
+    assert 120 <= top < top + height <= 400
+    assert image.heatmaps[0].box == (left, top, left + width, top + height)
+    assert image.score is not None
+    assert image.score > 0.9, "the dark interface is not judged"
+    assert report.verdict is Verdict.SUSPICIOUS
+    jsonschema.validate(report.to_dict(), REPORT_SCHEMA)
 
 
 def test_speech_has_a_timeline(known_detector: Detector) -> None:

@@ -49,8 +49,8 @@ class Page(HTMLParser):
 def media(tmp_path: Path) -> Path:
     root = tmp_path / "media"
     root.mkdir()
-    (root / "dark.png").write_bytes(image_bytes(scene() // 8))
-    (root / "bright.png").write_bytes(image_bytes(255 - scene() // 8))
+    (root / "dark.png").write_bytes(image_bytes(scene(noise=24.0) // 8))
+    (root / "bright.png").write_bytes(image_bytes(255 - scene(noise=24.0) // 8))
     (root / EVIL).write_bytes(b"not media <script>alert(1)</script>")
     (root / "clip.mp4").write_bytes(video_bytes([quadrants()] * 6))
     (root / "speech.wav").write_bytes(wav_bytes(speech(2.0)))

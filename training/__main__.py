@@ -38,6 +38,9 @@ examples:
   python -m training frames --data DATA
       fits how the image bundle reads the frames of videos, and prints the accuracy on
       each source of clips with a fit that did not see it
+  python -m training graphics --data DATA
+      fits what tells drawings and screenshots from photographs, and prints how many of
+      each source are caught by a fit that did not see it, and the weights for the code
 """
 
 
@@ -70,8 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
     quantise.add_argument(
         "--most-files", type=int, default=0, help="files that measure the loss; 0 for all"
     )
-    for command in (frames, sync, quantise):
-        command.add_argument("--data", type=Path, required=True, help="folder with video/")
+    graphics = commands.add_parser("graphics", help="fit what tells graphics from photographs")
+    graphics.add_argument("--most-files", type=int, default=30, help="files of every source")
+    graphics.add_argument("--drawn", type=int, default=14, help="drawn pictures of every kind")
+    for command in (frames, sync, quantise, graphics):
+        command.add_argument("--data", type=Path, required=True, help="folder with the material")
     for command in (bundle, evaluate, compare):
         command.add_argument("config", type=Path, help="a file of training/configs")
     for command in (bundle, evaluate, compare, frames, video, sync):
@@ -97,6 +103,10 @@ def _run(options: argparse.Namespace) -> None:
         from .quantise import quantise_bundle
 
         quantise_bundle(options.bundle, data=options.data, most_files=options.most_files)
+    elif options.command == "graphics":
+        from . import graphics
+
+        graphics.run(options.data, most_files=options.most_files, drawn=options.drawn)
     elif options.command == "sync":
         from . import sync
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import explain
+from ..graphics import find_photo, is_graphic
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
@@ -16,16 +18,16 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..settings import DetectOptions
 
-GRAPHIC_FLAT_SHARE = 0.7
 STABILITY_QUALITY = 75
 STABILITY_WINDOWS = 4
 UNIT = 16
-FLAT_PIXELS = 500_000
-"""Of larger pictures every second, third … row of blocks is looked at."""
 
 
 class Image:
-    """One score for the picture, its interval under a recompression, and a heat map on request."""
+    """One score for the picture, its interval under a recompression, and a heat map on request.
+
+    Of a screenshot only the photo in it is judged, where one is found.
+    """
 
     name = "image"
     kinds = frozenset({Kind.IMAGE})
@@ -39,6 +41,13 @@ class Image:
         reason = bundle.why_not(width=width, height=height)
         if reason:
             return [skip(self.name, reason)]
+        caution = "graphic_not_photo" if is_graphic(pixels) else None
+        panel = find_photo(pixels) if caution else None
+        if panel and bundle.why_not(width=panel.width, height=panel.height):
+            panel = None
+        if panel:
+            right, bottom = panel.left + panel.width, panel.top + panel.height
+            pixels = np.ascontiguousarray(pixels[panel.top : bottom, panel.left : right])
         batch, boxes = preprocess(pixels)
         chosen = spread_over(len(boxes), most=STABILITY_WINDOWS) if options.stability else []
         if chosen:  # in the same batch, which a runtime does quicker than two
@@ -57,7 +66,13 @@ class Image:
             again = scored.shifted(before, after, calibration)
             low, high = min(low, again), max(high, again)
             details["recompressed_score"] = round(again, 6)
-        caution = "graphic_not_photo" if flat_share(pixels) > GRAPHIC_FLAT_SHARE else None
+        if panel:
+            details["panel"] = list(panel)
+        heatmaps = []
+        if options.heatmap:
+            heatmap = explain.heatmap(engine, bundle, pixels)
+            box = (panel.left, panel.top, right, bottom) if panel else None
+            heatmaps.append(replace(heatmap, box=box))
         points = bundle.calibration.points
         return [
             Evidence(
@@ -68,7 +83,7 @@ class Image:
                 score=scored.score,
                 interval=(low, high),
                 points=points,
-                heatmaps=(explain.heatmap(engine, bundle, pixels),) if options.heatmap else (),
+                heatmaps=tuple(heatmaps),
                 details=details,
             )
         ]
@@ -98,23 +113,3 @@ def recompress(pixels: Pixels, box: Box, *, quality: int = STABILITY_QUALITY) ->
     decoded = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB), np.uint8)
     down, across = box.top - top, box.left - left
     return decoded[down : down + box.height, across : across + box.width]
-
-
-def flat_share(pixels: Pixels) -> float:
-    """Share of 8×8 blocks whose brightness spans at most one step: large in graphics and
-    screenshots, small in photographs even after strong compression.
-    """
-    import cv2
-
-    height, width = (side - side % 8 for side in pixels.shape[:2])
-    if not height or not width:
-        return 0.0
-    every = -(-height * width // FLAT_PIXELS)
-    bands = pixels[:height, :width].reshape(height // 8, 8, width, 3)[::every]
-    green = np.asarray(cv2.extractChannel(bands.reshape(-1, width, 3), 1))
-    rows = green.reshape(-1, 8, width)
-    highest = rows.max(axis=1).reshape(-1, width // 8, 8).max(axis=2)
-    lowest = rows.min(axis=1).reshape(-1, width // 8, 8).min(axis=2)
-    clipped = (highest == 0) | (lowest == 255)
-    flat = highest - lowest <= 1
-    return float((flat & ~clipped).mean()) if clipped.mean() < 0.5 else float(flat.mean())

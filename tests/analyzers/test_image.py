@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.analyzers.image import STABILITY_QUALITY, flat_share, recompress, spread_over
+from deepfake.analyzers.image import STABILITY_QUALITY, recompress, spread_over
 from deepfake.preprocess import Box
 
 from ..media_files import scene
@@ -29,13 +29,3 @@ def test_indexes_are_spread_evenly() -> None:
     assert spread_over(12, most=4) == [0, 4, 7, 11]
     assert spread_over(3, most=4) == [0, 1, 2]
     assert spread_over(1, most=4) == [0]
-
-
-def test_flat_share_is_that_of_whole_blocks() -> None:
-    pixels = scene(75, 80).copy()
-    pixels[:40, :72] = (90, 120, 30)
-    blocks = pixels[:80, :72, 1].reshape(10, 8, 9, 8).astype(int)
-    flat = blocks.max(axis=(1, 3)) - blocks.min(axis=(1, 3)) <= 1
-    assert flat_share(pixels) == pytest.approx(flat.mean(), abs=1e-9)
-    assert flat_share(pixels) >= 0.5
-    assert flat_share(pixels[:7]) == 0.0
