@@ -21,6 +21,7 @@ _PLACES = {
     "sinc_graph": ("speech_networks", "SincGraph"),
     "speech_pair": ("speech_networks", "SpeechPair"),
     "picture_net": ("picture_networks", "PictureNet"),
+    "statistics_net": ("picture_networks", "StatisticsNet"),
     "face_finder": ("finder_networks", "FaceFinder"),
     "face_net": ("face_networks", "FaceNet"),
     "clip_net": ("clip_networks", "ClipNet"),

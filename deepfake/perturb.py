@@ -472,19 +472,21 @@ def draw_picture_chain(
     largest: float = 1.3,
     resized: float = 0.6,
     compressed: float = 0.75,
+    retouched: bool = True,
 ) -> PictureChain:
     """A random history of a picture: resizing by ``smallest`` … ``largest``, retouching, one or two
     rounds of compression.
 
-    ``resized`` and ``compressed`` are the shares that meet each at all; a screenshot saved as PNG
-    meets no compression.
+    ``resized`` and ``compressed`` are the shares that meet each at all (a screenshot saved as PNG
+    meets no compression); without ``retouched`` no colours, sharpness or noise are changed.
     """
     steps: list[PictureStep] = []
     factor = 1.0
     if rng.random() < resized:
         factor = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         steps.append(_draw_rescale(rng, factor))
-    steps += _draw_retouch(rng)
+    if retouched:
+        steps += _draw_retouch(rng)
     if rng.random() < compressed:
         steps.append(_draw_compression(rng))
         if rng.random() < 0.3:

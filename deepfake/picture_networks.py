@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -88,46 +89,70 @@ class PictureNet(nn.Module):
 
 
 class ResidualStatistics(nn.Module):
-    """How strong the residuals of a picture are, and how they are distributed: 144 numbers a crop.
+    """How strong the finest detail of a picture is, and how it is distributed.
 
-    Six linear filters (first and second differences, a Laplacian, and the square kernel of 5×5 of
-    Fridrich and Kodovsky 2012) of brightness and both colour differences. Of each residual the
-    logarithms of its mean size and of its root mean square, and its mean size when cut off at 0.5,
-    1, 2 … 16 grey levels, which together tell its distribution.
+    Residuals of brightness after a Laplacian and after the square kernel of 5×5 of Fridrich and
+    Kodovsky (2012); with ``coarser`` also first and second differences, with ``colours`` also the
+    residuals of both colour differences. Of each residual the logarithms of its mean size and of
+    its root mean square, and its mean size when cut off at 0.5, 1, 2 … 16 grey levels, which
+    together tell its distribution. No statistic depends on a place, so none on a block grid.
     """
 
-    features = 144
     kernels: torch.Tensor
-    colours: torch.Tensor
+    planes: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, coarser: bool = False, colours: bool = False) -> None:
         super().__init__()
-        across = torch.zeros(5, 5)
-        across[2, 2:4] = torch.tensor([1.0, -1.0])
-        second = torch.zeros(5, 5)
-        second[2, 1:4] = torch.tensor([0.5, -1.0, 0.5])
         laplacian = torch.zeros(5, 5)
         laplacian[1:4, 1:4] = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
-        square = [[-1.0, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2]]
-        square = torch.tensor([*square, square[1], square[0]]) / 12
-        bank = torch.stack([across, across.T, second, second.T, laplacian, square]) * 127.5
-        self.register_buffer("kernels", bank.repeat(3, 1, 1)[:, None], persistent=False)
+        rows = [[-1.0, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2]]
+        bank = [laplacian, torch.tensor([*rows, rows[1], rows[0]]) / 12]
+        if coarser:
+            first, second = torch.zeros(5, 5), torch.zeros(5, 5)
+            first[2, 2:4] = torch.tensor([1.0, -1.0])
+            second[2, 1:4] = torch.tensor([0.5, -1.0, 0.5])
+            bank += [first, first.T, second, second.T]
         matrix = [[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]]
-        colours = torch.tensor(matrix)[:, :, None, None]
-        self.register_buffer("colours", colours, persistent=False)
+        planes = torch.tensor(matrix[: 3 if colours else 1])
+        kernels = (127.5 * torch.stack(bank)).repeat(len(planes), 1, 1)[:, None]
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.register_buffer("planes", planes[:, :, None, None], persistent=False)
+        self.features = 8 * len(kernels)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        planes = nn.functional.conv2d(pictures, self.colours)
-        sizes = nn.functional.conv2d(planes, self.kernels, groups=3).abs()
+        planes = nn.functional.conv2d(pictures, self.planes)
+        sizes = nn.functional.conv2d(planes, self.kernels, groups=len(self.planes)).abs()
         mean = torch.log(sizes.mean(dim=(2, 3)) + 0.02)
         energy = 0.5 * torch.log(sizes.square().mean(dim=(2, 3)) + 0.02)
         cut = [sizes.clamp(max=2.0**k).mean(dim=(2, 3)) / 2.0**k for k in range(-1, 5)]
         return torch.cat([mean, energy, *cut], dim=1)
 
 
+class SpectrumStatistics(nn.Module):
+    """The logarithm of the mean size of each coefficient of an 8×8 cosine transform of brightness,
+    over blocks at every third place (Frank et al. 2020): 63 numbers, without the constant one.
+    """
+
+    bases: torch.Tensor
+    features = 63
+
+    def __init__(self) -> None:
+        super().__init__()
+        places = torch.arange(8)
+        waves = torch.cos(torch.pi * places[:, None] * (2 * places[None] + 1) / 16) / 2
+        waves[0] /= 2**0.5
+        bases = torch.einsum("ux,vy->uvxy", waves, waves).reshape(64, 8, 8)[1:]
+        brightness = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
+        self.register_buffer("bases", 127.5 * bases[:, None] * brightness, persistent=False)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        sizes = nn.functional.conv2d(pictures, self.bases, stride=3).abs()
+        return torch.log(sizes.mean(dim=(2, 3)) + 0.1)
+
+
 class TrunkStatistics(nn.Module):
     """Mean and deviation of every channel after each of the first ``stages`` stages of MobileNetV2
-    (Sandler et al. 2018): textures, whatever their place.
+    (Sandler et al. 2018): textures and what they belong to, whatever their place.
 
     ``early_shrinking`` says whether the first convolution halves the picture, as it was trained to.
     """
@@ -147,8 +172,75 @@ class TrunkStatistics(nn.Module):
         hidden, found = self.stem(pictures), []
         for stage in self.stages:
             hidden = stage(hidden)
-            plane = hidden.float()
-            mean = plane.mean(dim=(2, 3))
-            spread = (plane - mean[:, :, None, None]).square().mean(dim=(2, 3))
+            mean = hidden.mean(dim=(2, 3))
+            spread = (hidden - mean[:, :, None, None]).square().mean(dim=(2, 3))
             found += [mean, torch.sqrt(spread + 1e-5)]
         return torch.cat(found, dim=1)
+
+
+class StatisticsHead(nn.Module):
+    """Standardised statistics (n, features), cut off at five deviations, through one hidden layer
+    to logits (n,), which ``share`` scales.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    share: torch.Tensor
+
+    def __init__(self, features: int, *, hidden: int, dropped: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        self.register_buffer("share", torch.ones(()))
+        self.layers = nn.Sequential(
+            *(nn.Dropout(dropped), nn.Linear(features, hidden), nn.GELU()),
+            *(nn.Dropout(0.4), nn.Linear(hidden, 1)),
+        )
+
+    def forward(self, statistics: torch.Tensor) -> torch.Tensor:
+        standard = ((statistics - self.mean) / self.deviation).clamp(-5, 5)
+        logits: torch.Tensor = self.share * self.layers(standard)[:, 0]
+        return logits
+
+
+PARTS: dict[str, Callable[..., nn.Module]] = {
+    "trunk": TrunkStatistics,
+    "residual": ResidualStatistics,
+    "spectrum": SpectrumStatistics,
+}
+
+
+class StatisticsNet(nn.Module):
+    """Crops (n, 3, side, side) in -1…1 to logits (n,): statistics that are not trained, each kind
+    judged by a small head of its own, whose logits are added.
+
+    ``parts`` names the kinds of :data:`PARTS` with their options, and the ``hidden`` width and the
+    ``dropped`` share of inputs of their heads.
+    """
+
+    def __init__(self, *, parts: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.parts, self.heads = nn.ModuleDict(), nn.ModuleDict()
+        for name, options in parts.items():
+            own = {k: v for k, v in options.items() if k not in ("hidden", "dropped")}
+            self.parts[name] = PARTS[name](**own)
+            self.heads[name] = StatisticsHead(
+                int(self.parts[name].features),  # type: ignore[arg-type]
+                hidden=int(options["hidden"]),
+                dropped=float(options.get("dropped", 0.2)),
+            )
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return self.judge(self.describe(crops))
+
+    def describe(self, crops: torch.Tensor) -> torch.Tensor:
+        """The statistics of all parts side by side (n, features)."""
+        return torch.cat([part(crops) for part in self.parts.values()], dim=1)
+
+    def judge(self, statistics: torch.Tensor) -> torch.Tensor:
+        """Logits from the statistics."""
+        sizes = [int(part.features) for part in self.parts.values()]  # type: ignore[arg-type]
+        some = torch.split(statistics, sizes, dim=1)
+        return torch.stack(
+            [head(own) for head, own in zip(self.heads.values(), some, strict=True)]
+        ).sum(dim=0)

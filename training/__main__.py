@@ -167,12 +167,23 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
 
 def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> None:
     """Print the accuracy of every candidate on the fold that they leave out."""
-    from .card import candidate_table
-    from .compare import compare_candidates
-
     path = options.config.with_name(config["base"])
     base = tomllib.loads(path.read_text(encoding="utf-8"))
     output = options.runs / base["name"]
+    if base["slot"] == "image":
+        from .card import design_table
+        from .image_compare import compare_designs
+
+        designs = compare_designs(
+            config, base, data=options.data, weights=options.weights, output=output
+        )
+        table = design_table(designs)
+        (output / "compare.md").write_text(table, encoding="utf-8")
+        print(table)
+        return
+    from .card import candidate_table
+    from .compare import compare_candidates
+
     rows = compare_candidates(
         config, base, data=options.data, weights=options.weights, output=output
     )

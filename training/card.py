@@ -18,6 +18,7 @@ from .records import FileLogits
 if TYPE_CHECKING:
     from .audio_inserts import InsertRow
     from .compare import CandidateRow
+    from .image_compare import DesignRow
 
 
 def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
@@ -72,6 +73,22 @@ def candidate_table(rows: Sequence[CandidateRow]) -> str:
     """Markdown: one line for each candidate and view."""
     head = ["candidate", "view", "mean AUC, corpora out too", "mean AUC, system out"]
     return markdown(head, [[r.candidate, r.view, r.auc, r.system_auc] for r in rows])
+
+
+def design_table(rows: Sequence[DesignRow]) -> str:
+    """Markdown: one line for each candidate, its views side by side."""
+    views = list(dict.fromkeys(row.view for row in rows))
+    head = ["candidate"]
+    for view in views:
+        head += [f"{view}: mean AUC", "worst", "known sources", "TPR at 1 % FPR", "worst FPR"]
+    by_place = {(row.candidate, row.view): row for row in rows}
+    cells: list[list[Any]] = []
+    for name in dict.fromkeys(row.candidate for row in rows):
+        cells.append([name])
+        for row in (by_place[name, view] for view in views):
+            cells[-1] += [row.mean_auc, row.worst_auc, row.system_auc, row.tpr_at_1]
+            cells[-1].append(row.worst_false_positives)
+    return markdown(head, cells)
 
 
 def write_card(

@@ -1,7 +1,8 @@
 """The recipe of the ``image`` slot: was this whole picture made by a generative model?
 
-Decoded files → aligned fakes → a bank of perturbed couples → one network for every fold and one on
-everything → out-of-fold logits of every file in every view.
+Decoded files → a bank of perturbed couples (aligned fakes among them on request) → statistics of
+all crops and of all files in all views → small heads, for every fold and on everything →
+out-of-fold logits of every file in every view.
 """
 
 from __future__ import annotations
@@ -12,120 +13,115 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 
-from deepfake.backends import import_openvino
 from deepfake.bundle import Applicability
 from deepfake.perturb import PICTURE_VIEWS
-from deepfake.picture_networks import PictureNet
+from deepfake.picture_networks import StatisticsNet
 from deepfake.preprocess import ImagePreprocess
 
 from .autoencoder import load_autoencoder
-from .export import Trained, export_onnx
+from .export import Trained
 from .image_bank import Bank, BankSettings, Drawer, build_bank
 from .image_data import Picture, read_pictures
 from .image_decoders import UPSAMPLERS, train_adversarial, train_decoders
 from .image_fakes import Pair, reconstruct
-from .image_fit import FitSettings, fit, low_features, new_network, separate, store_network
+from .image_heads import HeadSettings, fit_heads
+from .image_statistics import (
+    Described,
+    Statistics,
+    describe_bank,
+    describe_pictures,
+    new_network,
+)
 from .manifests import data_sha256
-from .records import FileLogits, read_records, write_records
+from .records import FileLogits
 
-NETWORK = "picture_net"
+NETWORK = "statistics_net"
 
 
 def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(int(config["threads"]))
-    cv2.setNumThreads(int(config["threads"]))
+    prepare_process(config)
     preprocess = ImagePreprocess(**config["preprocess"])
+    settings, workers = HeadSettings(**config["heads"]), int(config["workers"])
     with timed("data", output):
         pictures = read_pictures(data / "image", folds=config["folds"])
-        pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
-        drawer = Drawer(
-            pictures, pairs, preprocess=preprocess, settings=BankSettings(**config["bank"])
+        bank = make_bank(config, pictures, weights=weights, output=output, folder=output / "bank")
+    network = new_network(config["network"], weights=weights)
+    with timed("statistics", output):
+        crops = describe_bank(
+            network, bank, preprocess=preprocess, cache=output / "statistics", workers=workers
         )
-        bank = build_bank(drawer, folder=output / "bank")
-    records: list[FileLogits] = []
-    folds = range(len(config["folds"]))
-    trainer = Trainer(config, bank, preprocess=preprocess, weights=weights, output=output)
-    for fold in folds:
-        network = trainer.network(fold)
-        path = output / f"fold-{fold}.jsonl"
-        if not path.exists():
-            held_out = [picture for picture in pictures if picture.fold == fold]
-            with timed(f"scores {fold}", output):
-                write_records(path, score(network, held_out, preprocess=preprocess, output=output))
-        records += read_records(path)
+        files = describe_pictures(
+            network,
+            pictures,
+            views=list(PICTURE_VIEWS),
+            preprocess=preprocess,
+            cache=output / "statistics",
+            workers=workers,
+        )
+    with timed("heads", output):
+        records: list[FileLogits] = []
+        for fold in tqdm(range(len(config["folds"])), desc="folds"):
+            fit_heads(network, bank, crops, fold=fold, settings=settings)
+            records += to_records(judge(network, files), files, pictures, fold=fold)
+        fit_heads(network, bank, crops, fold=None, settings=settings)
     return Trained(
-        network=trainer.network(None).to(memory_format=torch.contiguous_format),
+        network=network,
         network_name=NETWORK,
-        network_options=dict(config["network"]),
+        network_options={"parts": config["network"]},
         preprocess=preprocess,
         records=records,
         limits=Applicability(**config["limits"]),
         facts={
-            "seed": trainer.settings.seed,
+            "seed": settings.seed,
             "data_sha256": data_sha256(picture.item for picture in pictures),
             "files": len(pictures),
             "couples": len(bank.crops),
             "aligned_couples": int(bank.aligned.sum()),
-            "epochs": trainer.settings.epochs,
+            "epochs": settings.epochs,
             "wall_seconds": round(sum(read_times(output).values())),
-            "machine": f"{platform.machine()} CPU, {config['threads']} thread",
+            "machine": f"{platform.machine()} CPU, {workers} processes of one thread",
             "folds": ["+".join(sources) for sources in config["folds"]],
-            "tried": config.get("tried", []),
         },
     )
 
 
-class Trainer:
-    """Networks by the fold that they never saw (None: all data), fitted once and then read."""
+def prepare_process(config: dict[str, Any]) -> None:
+    """One thread a process, and no crawling through denormal numbers."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(int(config["threads"]))
+    cv2.setNumThreads(int(config["threads"]))
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        bank: Bank,
-        *,
-        preprocess: ImagePreprocess,
-        weights: Path,
-        output: Path,
-    ) -> None:
-        self.options: dict[str, int | bool] = config["network"]
-        self.settings = FitSettings(**config["fit"])
-        self.bank, self.preprocess = bank, preprocess
-        self.weights, self.output = weights, output
-        self._features: torch.Tensor | None = None
 
-    def network(self, fold: int | None) -> PictureNet:
-        name = "all" if fold is None else str(fold)
-        stored = self.output / f"network-{name}.safetensors"
-        network = new_network(self.options, weights=self.weights, seed=self.settings.seed)
-        if stored.exists():
-            network.load_state_dict(load_file(stored))
-            return network.eval()
-        with timed(f"network {name}", self.output):
-            if self._features is None:
-                self._features = low_features(network, self.bank, preprocess=self.preprocess)
-            network = fit(
-                network,
-                self.bank,
-                self._features,
-                fold=fold,
-                preprocess=self.preprocess,
-                settings=self.settings,
-                checkpoint=stored.with_suffix(".checkpoint"),
-                objective=separate,
-            )
-        store_network(network, stored)
-        return network
+def make_bank(
+    config: dict[str, Any],
+    pictures: Sequence[Picture],
+    *,
+    weights: Path,
+    output: Path,
+    folder: Path,
+) -> Bank:
+    """The couples of the configuration in ``folder``; copies of photos, which they need where it
+    asks for aligned ones, in ``output``.
+    """
+    settings = BankSettings(**config["bank"])
+    pairs: list[Pair] = []
+    if settings.aligned:
+        pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
+        makers = config["fakes"].get("makers")
+        pairs = [pair for pair in pairs if not makers or pair.maker in makers]
+    preprocess = ImagePreprocess(**config["preprocess"])
+    drawer = Drawer(pictures, pairs, preprocess=preprocess, settings=settings)
+    return build_bank(drawer, folder=folder)
 
 
 @contextmanager
@@ -184,30 +180,34 @@ def make_pairs(
     return pairs
 
 
-def score(
-    network: PictureNet, pictures: Sequence[Picture], *, preprocess: ImagePreprocess, output: Path
+def judge(network: StatisticsNet, files: Described) -> Statistics:
+    """Logits of all windows (windows,)."""
+    with torch.inference_mode():
+        return np.asarray(network.judge(torch.from_numpy(files.statistics)).numpy())
+
+
+def to_records(
+    logits: Statistics, files: Described, pictures: Sequence[Picture], *, fold: int
 ) -> list[FileLogits]:
-    """Window logits of every picture in every view, through the exported float32 graph."""
-    path = output / "fold.onnx"
-    network = network.to(memory_format=torch.contiguous_format)
-    side = preprocess.side_pixels
-    export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
-    runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
+    """Window logits, in every view, of the pictures that fold's network never saw: those of its own
+    sources and the reserved ones of the others.
+    """
+    first = np.flatnonzero(np.diff(files.files * len(files.names) + files.views, prepend=-1))
     records = []
-    for picture in tqdm(pictures, desc="scoring", unit="file", mininterval=5):
-        for view, perturb in PICTURE_VIEWS.items():
-            crops = preprocess(perturb(picture.pixels)).batch
-            logits = compiled(preprocess.scale(crops))["logits"]
-            records.append(
-                FileLogits(
-                    path=picture.item.facts["path"],
-                    label=picture.label,
-                    source=picture.source,
-                    group=picture.group,
-                    fold=picture.fold,
-                    view=view,
-                    logits=tuple(round(float(logit), 5) for logit in logits),
-                )
+    for start, end in pairwise([*first, len(logits)]):
+        picture = pictures[files.files[start]]
+        if picture.fold != fold and not picture.reserved:
+            continue
+        records.append(
+            FileLogits(
+                path=picture.item.facts["path"],
+                label=picture.label,
+                source=picture.source,
+                group=picture.group,
+                fold=fold,
+                view=files.names[files.views[start]],
+                logits=tuple(round(float(logit), 5) for logit in logits[start:end]),
+                heard=picture.fold != fold,
             )
+        )
     return records

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,8 +34,10 @@ WORDS = tuple("the light of a new day over old stones and quiet water – 2024 S
 class BankSettings:
     """``aligned`` is the share of aligned couples, ``captioned`` that of genuine crops with panels
     and text drawn over them, ``resized`` (by ``smallest`` … ``largest``) and ``compressed`` those
-    of couples whose history has such a step. A source's size to the power of ``balance`` weights it
-    (0: all sources alike, 1: all files alike).
+    of couples whose history has such a step, ``retouched`` whether it may have steps of retouching
+    and noise, ``matched`` the share of synthetic files that are first compressed like a genuine
+    one. A source's size to the power of ``balance`` weighs it (0: all sources alike, 1: all files
+    alike).
     """
 
     couples: int
@@ -47,13 +49,16 @@ class BankSettings:
     largest: float = 1.5
     resized: float = 0.6
     compressed: float = 0.75
+    retouched: bool = True
+    matched: float = 0.7
 
 
 @dataclass(frozen=True)
 class Bank:
     """``crops`` (couples, 2, side, side, 3), genuine first; ``folds`` (couples, any) and
     ``sources`` (couples, 2) say where each came from (``sources`` indexes ``names``), ``aligned``
-    (couples,) which kind; ``masks`` (couples, cells, cells) where they differ, in 0…255.
+    (couples,) which kind; ``masks`` (couples, cells, cells) where they differ, in 0…255; ``key``
+    what all this depends on.
     """
 
     crops: npt.NDArray[np.uint8]
@@ -62,6 +67,7 @@ class Bank:
     aligned: npt.NDArray[np.bool_]
     names: tuple[str, ...]
     masks: npt.NDArray[np.uint8] | None = None
+    key: dict[str, Any] = field(default_factory=dict)
 
     def without(self, fold: int | None) -> npt.NDArray[np.int64]:
         """Couples of which nothing belongs to ``fold`` nor is reserved (None: all couples)."""
@@ -127,7 +133,7 @@ class Drawer:
             for chosen, weights in zip(self.classes, self.weights, strict=True)
         )
         genuine, synthetic = photo.pixels, fake.pixels
-        if rng.random() < 0.7:
+        if rng.random() < self.settings.matched:
             quality = int(rng.choice(self.qualities))
             synthetic = jpeg(synthetic, quality=quality, subsampling="4:2:0")
         if rng.random() < self.settings.captioned:
@@ -147,6 +153,7 @@ class Drawer:
             largest=self.settings.largest,
             resized=self.settings.resized,
             compressed=self.settings.compressed,
+            retouched=self.settings.retouched,
         )
         side = self.preprocess.side_pixels
         region = int(np.ceil((side + 8) / chain.factor / 0.95))
@@ -192,6 +199,7 @@ def build_bank(drawer: CoupleDrawer, *, folder: Path) -> Bank:
         aligned=np.array([row[-1] for row in rows]),
         names=names,
         masks=masks,
+        key=key,
     )
 
 

@@ -166,7 +166,8 @@ def train_adversarial(
         if step > 0.35 * steps:
             opponent.zero_grad(set_to_none=True)
             genuine, synthetic = judge(batch), judge(copy.detach())
-            (torch.relu(1 - genuine).mean() + torch.relu(1 + synthetic).mean()).backward()
+            hinge = torch.relu(1 - genuine).mean() + torch.relu(1 + synthetic).mean()
+            hinge.backward()  # type: ignore[no-untyped-call]
             opponent.step()
     unfinished = path.with_suffix(".partial")
     save_file(network.state_dict(), unfinished)

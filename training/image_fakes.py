@@ -58,9 +58,7 @@ def reconstruct(
             partial.replace(path)
         with np.load(path, allow_pickle=False) as stored:
             crop, fake, quality = stored["photo"], stored["fake"], int(stored["quality"])
-        pairs.append(
-            Pair(crop, fake, quality, maker, photo.source, photo.fold, photo.reserved)
-        )
+        pairs.append(Pair(crop, fake, quality, maker, photo.source, photo.fold, photo.reserved))
     return pairs
 
 

@@ -26,7 +26,7 @@ from deepfake.bundle import Bundle, scale_batch
 from deepfake.engine import Engine
 from deepfake.errors import MediaError
 from deepfake.export import Agreement
-from deepfake.export_quantise import quantise_network
+from deepfake.export_quantise import quantise_network, statistics_nodes
 from deepfake.export_samples import Labelled, SampleReader
 from deepfake.media import open_media
 from deepfake.perturb import PICTURE_VIEWS
@@ -148,7 +148,9 @@ def quantise_graph(network: onnx.ModelProto, bundle: Bundle, batches: Sequence[B
         quant_pre_process(source, ready, skip_symbolic_shape=True)
         folded = onnx.load(ready)
     convolutions = [node.name for node in folded.graph.node if node.op_type == "Conv"]
-    kept = set(convolutions[:KEPT_CONVOLUTIONS])
+    fixed = statistics_nodes(folded) if bundle.slot == "image" else set()
+    learnt = [name for name in convolutions if name not in fixed]
+    kept = fixed | set(learnt[:KEPT_CONVOLUTIONS])
     model = quantise_network(folded, arrays, kept=kept, operators=OPERATORS)
     _shift(model, _mean_gap(network, model, arrays))
     return bytes(model.SerializeToString())

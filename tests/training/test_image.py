@@ -12,14 +12,17 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from deepfake.errors import ModelError
-from deepfake.picture_networks import PictureNet
+from deepfake.picture_networks import PictureNet, StatisticsNet
 from deepfake.preprocess import ImagePreprocess
 from training import image, image_bank, image_data, image_fakes
 from training.autoencoder import Autoencoder, load_autoencoder
+from training.card import design_table
+from training.image_compare import compare_designs
 from training.image_fit import FitSettings, fit, low_features, new_network, separate
+from training.image_heads import HeadSettings, fit_heads
 from training.imagenet import FILE
 
 SOURCES = {"camera-a": 0, "camera-b": 0, "maker-a": 1, "maker-b": 1}
@@ -68,12 +71,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config() -> dict[str, Any]:
     return {
         "threads": 1,
+        "workers": 1,
         "folds": FOLDS,
         "preprocess": {"side_pixels": 64, "max_windows": 2},
-        "fakes": {"seed": 1, "decoder_steps": 2},
-        "bank": {"couples": 12, "seed": 1},
-        "network": {"stages": 0, "residual": True},
-        "fit": {"epochs": 1, "couples_in_batch": 3},
+        "fakes": {"seed": 1, "decoder_steps": 2, "adversarial_steps": 4},
+        "bank": {"couples": 24, "seed": 1, "aligned": 0.3},
+        "network": {"trunk": {"stages": 2, "hidden": 4}, "residual": {"hidden": 4}},
+        "heads": {"epochs": 2, "couples_in_batch": 4, "shares": {"trunk": 1.0, "residual": 0.5}},
         "limits": {"min_side_pixels": 64},
     }
 
@@ -82,15 +86,21 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
     material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
     trained = image.train(config, data=material, weights=weights, output=tmp_path)
-    keys = [(record.path, record.view) for record in trained.records]
+    unseen = [record for record in trained.records if not record.heard]
+    keys = [(record.path, record.view) for record in unseen]
     assert len(keys) == len(set(keys)) == 12 * 4
-    for record in trained.records:
+    for record in unseen:
         assert record.source in FOLDS[record.fold]
         assert record.label == SOURCES[record.source]
         assert record.group == "+".join(FOLDS[record.fold])
-    assert trained.network_options == config["network"]
+    for record in trained.records:
+        if record.heard:
+            assert record.source not in FOLDS[record.fold]
+            assert not record.label
+    assert trained.network_options == {"parts": config["network"]}
     assert not trained.network.training
-    assert trained.facts["couples"] == 12
+    assert trained.facts["couples"] == 24
+    assert trained.facts["aligned_couples"] > 0
     stamps = {
         path: path.stat().st_mtime_ns
         for path in tmp_path.rglob("*")
@@ -102,13 +112,99 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
         assert path.stat().st_mtime_ns == stamp, f"{path.name} was made again"
 
 
+def test_candidates_are_compared_on_the_same_files(
+    material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
+) -> None:
+    config["bank"]["aligned"] = 0.0
+    comparison: dict[str, Any] = {
+        "views": ["clean"],
+        "all": {"bank": {"couples": 40}},
+        "candidates": [
+            {"name": "both"},
+            {"name": "residual", "network": {"residual": {"hidden": 4, "colours": True}}},
+            {"name": "random", "network": {"trunk": config["network"]["trunk"]}, "random_trunk": 1},
+            {
+                "name": "tuned",
+                "network": {"stages": 0, "residual": True},
+                "tuned": {"epochs": 1, "couples_in_batch": 2},
+                "tuned_name": "tuned",
+            },
+            {"name": "other couples", "bank": {"seed": 5}},
+        ],
+    }
+    rows = compare_designs(comparison, config, data=material, weights=weights, output=tmp_path)
+    assert [row.candidate for row in rows] == [c["name"] for c in comparison["candidates"]]
+    assert all(0 <= row.worst_auc <= row.mean_auc <= 1 for row in rows)
+    files = list((tmp_path / "compare").glob("records-*.jsonl"))
+    assert len(files) == len(rows)
+    assert len(list((tmp_path / "compare").glob("bank-*"))) == 2
+    table = design_table(rows)
+    assert table.count("\n") == len(rows) + 2
+    for path in files:
+        path.write_text(path.read_text())  # newer, and still what is read
+    again = compare_designs(comparison, config, data=material, weights=weights, output=tmp_path)
+    assert again == rows
+
+
+def test_heads_find_what_sets_the_classes_apart() -> None:
+    rng = np.random.default_rng(1)
+    network = StatisticsNet(parts={"residual": {"hidden": 8}, "spectrum": {"hidden": 8}})
+    count = 16 + 63
+    statistics = rng.normal(3, 2, (400, 2, count)).astype(np.float32)
+    statistics[:, 1, 4] += 5
+    statistics[:, :, 5] = 7.0
+    bank = image_bank.Bank(
+        crops=np.zeros((400, 2, 1, 1, 3), np.uint8),
+        folds=np.repeat([[0, 0], [1, 1], [1, image_bank.RESERVED], [2, 2]], 100, axis=0),
+        sources=np.zeros((400, 2), np.int64),
+        aligned=np.zeros(400, bool),
+        names=("a",),
+    )
+    assert len(bank.without(0)) == 200
+    assert len(bank.without(None)) == 400
+    settings = HeadSettings(epochs=20, couples_in_batch=16, shares={"residual": 2.0, "spectrum": 0.5})
+    fit_heads(network, bank, statistics, fold=0, settings=settings)
+    with torch.inference_mode():
+        logits = network.judge(torch.from_numpy(statistics[:100].reshape(200, count))).numpy()
+        parts = [
+            head(torch.from_numpy(statistics[100:, :, start:end].reshape(600, -1))).std()
+            for head, start, end in zip(network.heads.values(), (0, 16), (16, count), strict=True)
+        ]
+    logits = logits.reshape(100, 2)
+    assert (logits[:, 1] > logits[:, 0]).mean() > 0.85
+    assert float(parts[0]) == pytest.approx(2.0, rel=0.2)
+    assert float(parts[1]) == pytest.approx(0.5, rel=0.2)
+
+
+def test_copies_by_a_published_autoencoder_leave_with_its_files(tmp_path: Path) -> None:
+    photo = scene(1, size=(128, 128))
+    pictures = [
+        image_data.Picture(
+            item=image_data.Item(Path("a"), label, source, {"sha256": "1" * 64}),
+            pixels=photo,
+            quality=0,
+            group="",
+            fold=fold,
+        )
+        for fold, (source, label) in enumerate([("camera-a", 0), ("taef2_recon", 1)])
+    ]
+    pair = image_fakes.Pair(photo, photo, 0, "taef2", "camera-a", 0, reserved=True)
+    drawer = image_bank.Drawer(
+        pictures,
+        [pair],
+        preprocess=ImagePreprocess(side_pixels=48),
+        settings=image_bank.BankSettings(couples=2, seed=1, aligned=1.0),
+    )
+    assert drawer.draw(0)[2] == (0, 1, image_bank.RESERVED)
+
+
 def test_bank_never_shows_a_fold_its_own_pictures(
     material: Path, weights: Path, tmp_path: Path
 ) -> None:
     pictures = image_data.read_pictures(material / "image", folds=FOLDS)
-    settings = {"seed": 1, "decoder_steps": 1}
+    settings = {"seed": 1, "decoder_steps": 1, "adversarial_steps": 4}
     pairs = image.make_pairs(pictures, settings, weights=weights, output=tmp_path)
-    assert {pair.maker for pair in pairs} == {"taef2", *image.UPSAMPLERS}
+    assert {pair.maker for pair in pairs} == {"taef2", "adversarial", *image.UPSAMPLERS}
     drawer = image_bank.Drawer(
         pictures,
         pairs,
@@ -199,7 +295,7 @@ def test_imagenet_weights_reach_the_network(weights: Path, tmp_path: Path) -> No
     network = new_network({"stages": 2, "residual": False}, weights=weights)
     trunk = timm.create_model("mobilenetv2_100", pad_type="same")
     path = weights / "mobilenetv2_100_imagenet1k.safetensors"
-    trunk.load_state_dict(image.load_file(path))
+    trunk.load_state_dict(load_file(path))
     batch = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         hidden = trunk.eval().blocks[:5](trunk.bn1(trunk.conv_stem(batch)))
