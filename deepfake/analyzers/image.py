@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import explain
+from .. import localise
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
@@ -68,7 +68,7 @@ class Image:
                 score=scored.score,
                 interval=(low, high),
                 points=points,
-                heatmaps=(explain.heatmap(engine, bundle, pixels),) if options.heatmap else (),
+                heatmaps=(localise.heatmap(engine, bundle, pixels),) if options.heatmap else (),
                 details=details,
             )
         ]
