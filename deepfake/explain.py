@@ -1,91 +1,26 @@
-"""Where in a picture or a sound the evidence lies, from window scores, so for every backend."""
+"""Heat maps drawn over pictures and spectrograms, and those of sounds."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import SettingsError
-from .preprocess import Box, ImagePreprocess, Pixels, Samples
+from .preprocess import Pixels, Samples
 from .types import Heatmap, Kind, Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .bundle import Bundle
-    from .engine import Engine
     from .media import Media
     from .types import Report
 
-MOST_WINDOWS = 96
-MOST_CELLS = 32
 SOUND_RATE = 16000
 MOST_DRAWN_PIXELS = 2400
 MOST_BOX_SHARE = 16
 """Heat maps that span more than so many pictures are nonsense and are not drawn."""
-
-
-def heatmap(
-    engine: Engine, bundle: Bundle, pixels: Pixels, *, second: float | None = None
-) -> Heatmap:
-    """Scores over RGB ``pixels`` (height, width, 3) from half-overlapping windows.
-
-    Each cell is the mean score of the windows over it, weighted towards their centres. Resolution
-    is limited by the window: a region much smaller than it shows as a soft spot.
-    """
-    preprocess = bundle.preprocess
-    if not isinstance(preprocess, ImagePreprocess):
-        raise TypeError(f"bundle {bundle.name} does not take pictures")
-    height, width = pixels.shape[:2]
-    boxes = dense_boxes(width, height, side=preprocess.side_pixels)
-    scores: list[float] = []
-    for start in range(0, len(boxes), engine.settings.max_batch):
-        some = boxes[start : start + engine.settings.max_batch]
-        crops = np.stack([preprocess.crop(pixels, box) for box in some])
-        scores += engine.score(bundle, crops).windows
-    return Heatmap(name=bundle.slot, values=spread(boxes, scores, width, height), second=second)
-
-
-def dense_boxes(width: int, height: int, *, side: int) -> list[Box]:
-    """Windows with half a side between them, or more where that would be over 96 windows."""
-    step = side / 2
-    while True:
-        columns = max(1, round(max(0, width - side) / step) + 1)
-        rows = max(1, round(max(0, height - side) / step) + 1)
-        if columns * rows <= MOST_WINDOWS:
-            break
-        step *= 1.1
-    across = np.linspace(0, max(0, width - side), columns).round().astype(int)
-    down = np.linspace(0, max(0, height - side), rows).round().astype(int)
-    return [Box(int(x), int(y), min(side, width), min(side, height)) for y in down for x in across]
-
-
-def spread(
-    boxes: list[Box], scores: list[float], width: int, height: int
-) -> tuple[tuple[float, ...], ...]:
-    """A grid of at most 32 × 32 cells with the weighted mean score of the windows over each."""
-    longest = max(width, height)
-    cells = (max(1, MOST_CELLS * height // longest), max(1, MOST_CELLS * width // longest))
-    down = (np.arange(cells[0]) + 0.5) * height / cells[0]
-    across = (np.arange(cells[1]) + 0.5) * width / cells[1]
-    rows, columns = _widest_gap([box.top for box in boxes]), _widest_gap([b.left for b in boxes])
-    total, weight = np.zeros(cells), np.full(cells, 1e-9)
-    for box, score in zip(boxes, scores, strict=True):
-        off_down = np.abs(down - box.top - box.height / 2) / max(0.75 * box.height, rows)
-        off_across = np.abs(across - box.left - box.width / 2) / max(0.75 * box.width, columns)
-        near = np.outer(np.clip(1 - off_down, 0, 1), np.clip(1 - off_across, 0, 1))
-        total += near * score
-        weight += near
-    grid = total / weight
-    return tuple(tuple(float(value) for value in row) for row in grid)
-
-
-def _widest_gap(starts: list[int]) -> int:
-    ordered = sorted(set(starts))
-    return max((after - before for before, after in pairwise(ordered)), default=0)
 
 
 def overlay(pixels: Pixels, *heatmaps: Heatmap) -> Pixels:

@@ -135,6 +135,47 @@ def make_bundle(
     return bundle
 
 
+def residual_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
+    """Second differences of each colour, a convolution of them, and the mean of what is positive:
+    rough pictures have a high logit.
+    """
+    rng = np.random.default_rng(1)
+    filters = np.zeros((3, 1, 3, 3), np.float32)
+    filters[:, 0, 1] = (-1, 2, -1)
+    values = {
+        "filters": filters,
+        "low": np.array(-3, np.float32),
+        "high": np.array(3, np.float32),
+        "mix": np.concatenate([np.eye(3), -np.eye(3), rng.normal(0, 0.01, (2, 3))])
+        .astype(np.float32)
+        .reshape(8, 3, 1, 1),
+        "axes": np.array([1, 2, 3], np.int64),
+        "gain": np.array(40 * gain, np.float32),
+        "offset": np.array(offset - 4, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["batch", "filters"], ["residuals"], name="first", group=3),
+        helper.make_node("Clip", ["residuals", "low", "high"], ["clipped"], name="clip"),
+        helper.make_node("Conv", ["clipped", "mix"], ["mixed"], name="second"),
+        helper.make_node("Relu", ["mixed"], ["positive"], name="relu"),
+        helper.make_node("ReduceMean", ["positive", "axes"], ["mean"], name="mean", keepdims=0),
+        helper.make_node("Mul", ["mean", "gain"], ["scaled"], name="scale"),
+        helper.make_node("Add", ["scaled", "offset"], ["logits"], name="shift"),
+    ]
+    assert isinstance(preprocess, ImagePreprocess)
+    side = preprocess.side_pixels
+    graph = helper.make_graph(
+        nodes,
+        "residuals",
+        [helper.make_tensor_value_info("batch", TensorProto.FLOAT, ["windows", 3, side, side])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["windows"])],
+        [numpy_helper.from_array(array, name) for name, array in values.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 def _mean_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
     sound = isinstance(preprocess, AudioPreprocess)
     shape: list[str | int] = ["windows"]

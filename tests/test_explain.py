@@ -1,42 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from deepfake import explain
-from deepfake.engine import Engine
-from deepfake.settings import Settings
 from deepfake.types import Heatmap, Timeline
-
-
-@pytest.mark.parametrize(("width", "height"), [(32, 32), (20, 500), (900, 700), (8000, 6000)])
-def test_dense_windows_are_bounded_and_inside(width: int, height: int) -> None:
-    boxes = explain.dense_boxes(width, height, side=32)
-    assert 1 <= len(boxes) <= explain.MOST_WINDOWS
-    assert all(box.left + box.width <= width and box.top + box.height <= height for box in boxes)
-
-
-def test_the_bright_part_is_found_where_it_is(known_models: Path) -> None:
-    pixels = np.zeros((200, 300, 3), np.uint8)
-    pixels[100:, 200:] = 255
-    engine = Engine(Settings(models_folder=known_models))
-    shown = explain.heatmap(engine, engine.bundle("image"), pixels)
-    engine.close()
-    grid = np.array(shown.values)
-    rows, columns = grid.shape
-    truth = np.zeros_like(grid, bool)
-    truth[rows // 2 :, 2 * columns // 3 :] = True
-    seen = grid > 0.5
-    assert (truth & seen).sum() / (truth | seen).sum() > 0.7
-
-
-@pytest.mark.parametrize(("width", "height"), [(900, 600), (4000, 3000), (500, 33)])
-def test_windows_that_lie_apart_leave_no_gaps(width: int, height: int) -> None:
-    boxes = explain.dense_boxes(width, height, side=32)
-    grid = np.array(explain.spread(boxes, [0.8] * len(boxes), width, height))
-    np.testing.assert_allclose(grid, 0.8, atol=1e-3)
 
 
 def test_overlay_leaves_clean_parts_alone() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import explain
+from .. import localise
 from ..graphics import find_photo, is_graphic
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
@@ -70,7 +70,7 @@ class Image:
             details["panel"] = list(panel)
         heatmaps = []
         if options.heatmap:
-            heatmap = explain.heatmap(engine, bundle, pixels)
+            heatmap = localise.heatmap(engine, bundle, pixels)
             box = (panel.left, panel.top, right, bottom) if panel else None
             heatmaps.append(replace(heatmap, box=box))
         points = bundle.calibration.points

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import explain
+from .. import localise
 from ..engine import Scored
 from ..errors import Cancelled, DeepfakeError
 from ..faces import open_finder
@@ -102,7 +102,7 @@ class _Show:
         if pixels is None:
             return ()
         bundle = self._engine.bundle("image")
-        return (explain.heatmap(self._engine, bundle, pixels, second=second),)
+        return (localise.heatmap(self._engine, bundle, pixels, second=second),)
 
     def face(self, second: float, face: Face, *, name: str) -> tuple[Heatmap, ...]:
         pixels = self.frame(second)

@@ -162,7 +162,9 @@ def test_heads_find_what_sets_the_classes_apart() -> None:
     )
     assert len(bank.without(0)) == 200
     assert len(bank.without(None)) == 400
-    settings = HeadSettings(epochs=20, couples_in_batch=16, shares={"residual": 2.0, "spectrum": 0.5})
+    settings = HeadSettings(
+        epochs=20, couples_in_batch=16, shares={"residual": 2.0, "spectrum": 0.5}
+    )
     fit_heads(network, bank, statistics, fold=0, settings=settings)
     with torch.inference_mode():
         logits = network.judge(torch.from_numpy(statistics[:100].reshape(200, count))).numpy()
