@@ -64,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--weights", type=Path, required=True, help="initial weights")
     bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
+    evaluate.add_argument(
+        "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
+    )
     frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
     video = commands.add_parser("video", help="print what a user is told about left-out clips")
     video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
@@ -153,7 +156,7 @@ def _run(options: argparse.Namespace) -> None:
         elif options.command == "bundle":
             make_bundle(config, options=options, output=options.runs / config["name"])
         else:
-            evaluate_run(config, output=options.runs / config["name"])
+            evaluate_run(config, output=options.runs / config["name"], data=options.data)
 
 
 def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
@@ -180,7 +183,10 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     )
     write_records(output / "out_of_fold.jsonl", trained.records)
     write_long(output / "long.jsonl", trained.recordings)
-    calibration, sources, views, inserts = assess(trained.records, trained.recordings)
+    each_source = bool(config.get("calibration", {}).get("each_source"))
+    calibration, sources, views, inserts = assess(
+        trained.records, trained.recordings, each_source=each_source
+    )
     bundle = write_bundle(
         trained,
         name=config["name"],
@@ -196,7 +202,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         text=config["card"],
         command=f"python -m training evaluate training/configs/{config['name']}.toml",
     )
-    evaluate_run(config, output=output)
+    evaluate_run(config, output=output, data=options.data)
     print(f"wrote {bundle.folder}")
 
 
@@ -270,8 +276,10 @@ def run_video(options: argparse.Namespace) -> None:
     print(tables)
 
 
-def evaluate_run(config: dict[str, Any], *, output: Path) -> None:
-    """Print and store the accuracy of the run in ``output``."""
+def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = None) -> None:
+    """Print and store the accuracy of the run in ``output``; of pictures also how to pool windows,
+    and with ``data`` a sheet of those that are judged worst.
+    """
     if config["slot"] == "face-finder":
         from . import finder
 
@@ -287,7 +295,8 @@ def evaluate_run(config: dict[str, Any], *, output: Path) -> None:
     records = read_records(output / "out_of_fold.jsonl")
     long = output / "long.jsonl"
     recordings = read_long(long) if long.exists() else []
-    calibration, sources, views, inserts = assess(records, recordings)
+    each_source = bool(config.get("calibration", {}).get("each_source"))
+    calibration, sources, views, inserts = assess(records, recordings, each_source=each_source)
     print(view_table(views))
     print(source_table(sources, label=1))
     print(source_table(sources, label=0))
@@ -296,6 +305,17 @@ def evaluate_run(config: dict[str, Any], *, output: Path) -> None:
     text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
     plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
+    if config["slot"] == "image":
+        from .card import pooling_table
+        from .failures import choose_failures, draw_failures
+        from .pooling import compare_poolings
+
+        print(pooling_table(compare_poolings(records)))
+        if data:
+            failures = choose_failures(
+                records, top_fraction=calibration.top_fraction, each_source=each_source
+            )
+            draw_failures(failures, folder=data / "image", path=output / "failures.png")
 
 
 if __name__ == "__main__":

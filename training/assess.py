@@ -13,7 +13,10 @@ from .records import FileLogits, unheard
 
 
 def assess(
-    records: Sequence[FileLogits], recordings: Sequence[LongLogits] = ()
+    records: Sequence[FileLogits],
+    recordings: Sequence[LongLogits] = (),
+    *,
+    each_source: bool = False,
 ) -> tuple[Calibration, list[SourceRow], list[ViewRow], list[InsertRow]]:
     """Calibrate on the sources that no model heard; rows by source, by view and of inserts.
 
@@ -22,8 +25,8 @@ def assess(
     """
     unseen = unheard(records)
     top_fraction = 1.0 if recordings else choose_pooling(unseen)
-    calibration = fit_calibration(unseen, top_fraction=top_fraction)
-    sources, views = tabulate(records, calibration)
+    calibration = fit_calibration(unseen, top_fraction=top_fraction, each_source=each_source)
+    sources, views = tabulate(records, calibration, each_source=each_source)
     if not recordings:
         return calibration, sources, views, []
     inserts = tabulate_inserts(recordings, calibration)

@@ -37,8 +37,14 @@ class Scored:
     points: OperatingPoints
 
 
-def fit_calibration(records: Sequence[FileLogits], *, top_fraction: float = 1.0) -> Calibration:
-    """Fit slope, intercept, spread and operating points on all views together."""
+def fit_calibration(
+    records: Sequence[FileLogits], *, top_fraction: float = 1.0, each_source: bool = False
+) -> Calibration:
+    """Fit slope, intercept, spread and operating points on all views together.
+
+    With ``each_source`` the upper operating points hold their false-positive rates on every bona
+    fide source by itself, which is dearer than on the average of them, and safer for a new one.
+    """
     neutral = Calibration(
         slope=1.0,
         intercept=0.0,
@@ -53,10 +59,14 @@ def fit_calibration(records: Sequence[FileLogits], *, top_fraction: float = 1.0)
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
     odds = slope * pooled + intercept
     floor = 1.0 / (len({record.path for record in records}) + 2)
+    bona_fide = [labels == 0]
+    if each_source:
+        sources = np.array([record.source for record in records])
+        bona_fide = [(labels == 0) & (sources == one) for one in np.unique(sources[labels == 0])]
     points = OperatingPoints(
         authentic=0.0,
-        suspicious=_upper(odds, labels == 0, weights, SUSPICIOUS_FPR),
-        synthetic=_upper(odds, labels == 0, weights, SYNTHETIC_FPR),
+        suspicious=max(_upper(odds, some, weights, SUSPICIOUS_FPR) for some in bona_fide),
+        synthetic=max(_upper(odds, some, weights, SYNTHETIC_FPR) for some in bona_fide),
     )
     missed = -_upper(-odds, labels == 1, weights, AUTHENTIC_MISS_RATE)
     squash = cast(Array, 1 / (1 + np.exp(-np.array([missed, points.suspicious, points.synthetic]))))
@@ -92,6 +102,7 @@ def cross_calibrate(
     *,
     top_fraction: float,
     known: Sequence[FileLogits] | None = None,
+    each_source: bool = False,
 ) -> list[Scored]:
     """Score every record with a calibration fitted on the *other* groups only, of ``known`` records
     where those differ.
@@ -99,7 +110,7 @@ def cross_calibrate(
     scored = []
     for group in sorted({record.group for record in records}):
         others = [record for record in known or records if record.group != group]
-        calibration = fit_calibration(others, top_fraction=top_fraction)
+        calibration = fit_calibration(others, top_fraction=top_fraction, each_source=each_source)
         for record in (record for record in records if record.group == group):
             pooled = pool_logits(record, top_fraction=top_fraction)
             score = calibration.probability(pooled)

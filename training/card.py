@@ -19,15 +19,20 @@ if TYPE_CHECKING:
     from .audio_inserts import InsertRow
     from .compare import CandidateRow
     from .image_compare import DesignRow
+    from .pooling import PoolingRow
 
 
 def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
     """Markdown: one line for each source and view; synthetic sources or bona fide ones."""
     chosen = [row for row in rows if row.label == label]
     if label:
-        head = ["view", "system", "files", "AUC", "EER", "TPR at 1 % FPR", "called synthetic"]
+        head = ["view", "system", "files", "AUC", "EER", "TPR at 1 % FPR", "TPR at 5 % FPR"]
+        head += ["balanced accuracy", "calibration error", "called synthetic"]
         cells = [
-            [r.view, r.source, r.files, r.auc, r.eer, r.tpr_at_1, r.flagged_synthetic]
+            [
+                *(r.view, r.source, r.files, r.auc, r.eer, r.tpr_at_1, r.tpr_at_5),
+                *(r.balanced_accuracy, r.calibration_error, r.flagged_synthetic),
+            ]
             for r in chosen
         ]
         if not all(math.isnan(r.system_auc) for r in chosen):
@@ -89,6 +94,15 @@ def design_table(rows: Sequence[DesignRow]) -> str:
             cells[-1] += [row.mean_auc, row.worst_auc, row.system_auc, row.tpr_at_1]
             cells[-1].append(row.worst_false_positives)
     return markdown(head, cells)
+
+
+def pooling_table(rows: Sequence[PoolingRow]) -> str:
+    """Markdown: the mean AUC of each way to pool the windows of a picture, by view."""
+    views = list(rows[0].auc)
+    return markdown(
+        ["pooling of windows", *(f"{view}: mean AUC" for view in views)],
+        [[row.pooling, *(row.auc[view] for view in views)] for row in rows],
+    )
 
 
 def write_card(

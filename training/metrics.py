@@ -55,10 +55,11 @@ def calibration_error(labels: Array, scores: Array, *, bins: int = 10) -> float:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One source in one view. AUC, EER and TPR compare a synthetic source with bona fide sources
-    that the same fold's model never saw either; a bona fide source has its false-positive rates
-    instead. ``system_*`` compare the synthetic source with unheard files of the bona fide sources
-    that the model did see (leave one system out), NaN where a recipe keeps none.
+    """One source in one view. AUC, EER, TPR, balanced accuracy (at "suspicious or more") and
+    calibration error compare a synthetic source with bona fide sources that the same fold's model
+    never saw either; a bona fide source has its false-positive rates instead. ``system_*`` compare
+    the synthetic source with unheard files of the bona fide sources that the model did see (leave
+    one system out), NaN where a recipe keeps none.
     """
 
     view: str
@@ -68,6 +69,9 @@ class SourceRow:
     auc: float
     eer: float
     tpr_at_1: float
+    tpr_at_5: float
+    balanced_accuracy: float
+    calibration_error: float
     flagged_synthetic: float
     flagged_suspicious: float
     mean_score: float
@@ -96,13 +100,19 @@ class ViewRow:
 
 
 def tabulate(
-    records: Sequence[FileLogits], calibration: Calibration, *, within_fold: bool = True
+    records: Sequence[FileLogits],
+    calibration: Calibration,
+    *,
+    within_fold: bool = True,
+    each_source: bool = False,
 ) -> tuple[list[SourceRow], list[ViewRow]]:
     """Per-source and per-view rows, every number from models *and calibrations* fitted without the
     source that it is about. ``within_fold`` compares a source with the other class of its own fold,
-    as it must where each fold has its own model.
+    as it must where each fold has its own model; ``each_source`` is that of the calibration.
     """
-    scored = cross_calibrate(unheard(records), top_fraction=calibration.top_fraction)
+    scored = cross_calibrate(
+        unheard(records), top_fraction=calibration.top_fraction, each_source=each_source
+    )
     sources: list[SourceRow] = []
     views: list[ViewRow] = []
     for view in dict.fromkeys(record.view for record in records):
@@ -166,6 +176,8 @@ def _source_row(
         against = [s for s in against if s.record.fold in folds]
     unseen = _separation(mine, [s.pooled for s in against], label=label)
     system = _separation(mine, [v for fold in folds for v in heard.get(fold, [])], label=label)
+    both = [*mine, *against] if label else []
+    flagged = {one: _share_flagged(both, one) for one in (0, 1)}
     return SourceRow(
         view=view,
         source=name,
@@ -174,6 +186,9 @@ def _source_row(
         auc=unseen[0],
         eer=unseen[1],
         tpr_at_1=unseen[2],
+        tpr_at_5=unseen[3],
+        balanced_accuracy=(flagged[1] + 1 - flagged[0]) / 2,
+        calibration_error=_balanced_calibration_error(both),
         flagged_synthetic=float(np.mean([s.score >= s.points.synthetic for s in mine])),
         flagged_suspicious=float(np.mean([s.score >= s.points.suspicious for s in mine])),
         mean_score=float(np.mean([s.score for s in mine])),
@@ -185,13 +200,32 @@ def _source_row(
 
 def _separation(
     mine: Sequence[Scored], others: Sequence[float], *, label: int
-) -> tuple[float, float, float]:
-    """AUC, EER and TPR at 1 % FPR of a synthetic source against the logits of bona fide files."""
+) -> tuple[float, float, float, float]:
+    """AUC, EER and TPR at 1 % and 5 % FPR of a synthetic source against bona fide files' logits."""
     if not label or not others:
-        return float("nan"), float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan"), float("nan")
     labels = np.array([1.0] * len(mine) + [0.0] * len(others))
     logits = np.array([*(s.pooled for s in mine), *others])
-    return auc(labels, logits), eer(labels, logits), tpr_at_fpr(labels, logits, fpr=0.01)
+    first, second = (tpr_at_fpr(labels, logits, fpr=fpr) for fpr in (0.01, 0.05))
+    return auc(labels, logits), eer(labels, logits), first, second
+
+
+def _share_flagged(scored: Sequence[Scored], label: int) -> float:
+    """The share of one class called suspicious or more."""
+    own = [s.score >= s.points.suspicious for s in scored if s.record.label == label]
+    return float(np.mean(own)) if own else float("nan")
+
+
+def _balanced_calibration_error(scored: Sequence[Scored]) -> float:
+    """With both classes counting alike, as in the calibration itself."""
+    labels = np.array([s.record.label for s in scored], dtype=np.float64)
+    if len(set(labels)) < 2:
+        return float("nan")
+    scores = np.array([s.score for s in scored])
+    weights = np.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
+    index = np.minimum((scores * 10).astype(int), 9)
+    gaps = [weights[index == n] @ (labels - scores)[index == n] for n in range(10)]
+    return float(np.abs(gaps).sum())
 
 
 def _mean(values: Sequence[float]) -> float:
