@@ -177,11 +177,13 @@ def export_bundle(
         import onnx
     except ImportError as error:
         raise MissingDependency("onnx", extra="edge") from error
-    from .export_graph import surround
+    from .export_graph import surround, widen_weights
     from .export_quantise import quantise
 
     bundle.verify()
     network = onnx.load_from_string(bundle.file_bytes("model.onnx"))
+    if bundle.slot != "face-finder":
+        network = widen_weights(network)
     seen: set[str] = set()
     if options.format == "onnx-int8":
         assert options.calibrate is not None

@@ -51,6 +51,29 @@ class Port(NamedTuple):
     text: str
 
 
+def widen_weights(network: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with the weights that it stores in fp16 as plain fp32 ones: the same numbers,
+    without a node that widens each.
+    """
+    halves = {
+        one.name: one for one in network.graph.initializer if one.data_type == TensorProto.FLOAT16
+    }
+    widened = onnx.ModelProto()
+    widened.CopyFrom(network)
+    nodes = []
+    for node in network.graph.node:
+        if node.op_type == "Cast" and node.input[0] in halves:
+            values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+            widened.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            nodes.append(node)
+    plain = [one for one in widened.graph.initializer if one.name not in halves]
+    del widened.graph.node[:], widened.graph.initializer[:]
+    widened.graph.node.extend(nodes)
+    widened.graph.initializer.extend(plain)
+    return widened
+
+
 def port_of(bundle: Bundle, *, single: bool = False) -> Port:
     """What a graph of ``bundle`` takes; ``single``: one window, of one fixed shape."""
     many: int | str = 1 if single else "windows"

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class HighPass(nn.Module):
@@ -154,10 +155,11 @@ class TrunkStatistics(nn.Module):
     """Mean and deviation of every channel after each of the first ``stages`` stages of MobileNetV2
     (Sandler et al. 2018): textures and what they belong to, whatever their place.
 
-    ``early_shrinking`` says whether the first convolution halves the picture, as it was trained to.
+    ``early_shrinking`` says whether the first convolution halves the picture, as it was trained to;
+    ``folded`` that batch normalisation is part of the convolutions, as :meth:`fold` makes it.
     """
 
-    def __init__(self, *, stages: int, early_shrinking: bool = True) -> None:
+    def __init__(self, *, stages: int, early_shrinking: bool = True, folded: bool = False) -> None:
         import timm
 
         super().__init__()
@@ -167,6 +169,25 @@ class TrunkStatistics(nn.Module):
         self.stem = nn.Sequential(trunk.conv_stem, trunk.bn1)
         self.stages = nn.ModuleList(trunk.blocks[:stages])
         self.features = 2 * sum((16, 24, 32, 64, 96, 160, 320)[:stages])
+        if folded:
+            self.fold()
+
+    def fold(self) -> None:
+        """Put every batch normalisation into the convolution before it, in place."""
+        places: list[tuple[nn.Module, str, str]] = [(self.stem, "0", "1")]
+        for block in (block for stage in self.stages for block in stage.children()):
+            names: tuple[str, ...] = ("conv_pw", "conv_dw", "conv_pwl")
+            if not hasattr(block, "conv_pwl"):
+                names = ("conv_dw", "conv_pw")
+            places += [(block, name, f"bn{number}") for number, name in enumerate(names, 1)]
+        for owner, name, normalisation in places:
+            conv, norm = owner.get_submodule(name), owner.get_submodule(normalisation)
+            weight, bias = fuse_conv_bn_weights(
+                *(conv.weight, conv.bias, norm.running_mean, norm.running_var),  # type: ignore[arg-type]
+                *(norm.eps, norm.weight, norm.bias),  # type: ignore[arg-type]
+            )
+            conv.weight, conv.bias = weight, bias
+            setattr(owner, normalisation, norm.act)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         hidden, found = self.stem(pictures), []

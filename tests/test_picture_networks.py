@@ -80,6 +80,20 @@ def test_statistics_do_not_depend_on_the_place_of_things() -> None:
     assert not torch.allclose(describe(fine, pixels), here, atol=1e-3)
 
 
+def test_folded_normalisation_changes_nothing() -> None:
+    torch.manual_seed(0)
+    trunk = TrunkStatistics(stages=3)
+    for _ in range(3):
+        describe(trunk, scene(64, 64, seed=1), scene(64, 64, seed=2))
+    before = describe(trunk.eval(), scene(64, 64, seed=3))
+    trunk.fold()
+    torch.testing.assert_close(describe(trunk, scene(64, 64, seed=3)), before)
+    again = TrunkStatistics(stages=3, folded=True).eval()
+    again.load_state_dict(trunk.state_dict())
+    torch.testing.assert_close(describe(again, scene(64, 64, seed=3)), before)
+    assert not any("running" in name for name in again.state_dict())
+
+
 @torch.inference_mode()
 def test_network_adds_the_logits_of_its_parts() -> None:
     parts = {"residual": {"hidden": 4}, "spectrum": {"hidden": 4}}

@@ -79,8 +79,7 @@ def write_bundle(
     batch = scale_batch(golden_batch(trained.preprocess, golden), trained.preprocess)
     any_size = isinstance(trained.preprocess, FinderPreprocess)
     export_onnx(network, batch, partial / "model.onnx", any_size=any_size)
-    if any_size:
-        halve_graph(partial / "model.onnx")
+    halve_graph(partial / "model.onnx")
     with torch.inference_mode():
         logits = network(torch.from_numpy(batch)).numpy()
     np.savez_compressed(partial / "golden.npz", input=golden, logits=logits)
@@ -95,7 +94,7 @@ def write_bundle(
         files={
             path.name: {"sha256": _sha256(path), "precision": precision}
             for path, precision in (
-                (partial / "model.onnx", "fp16" if any_size else "fp32"),
+                (partial / "model.onnx", "fp32 from weights stored in fp16"),
                 (partial / "model.safetensors", "fp16"),
                 (partial / "golden.npz", "fp32"),
             )

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from deepfake.bundle import Applicability
 from deepfake.perturb import PICTURE_VIEWS
-from deepfake.picture_networks import StatisticsNet
+from deepfake.picture_networks import StatisticsNet, TrunkStatistics
 from deepfake.preprocess import ImagePreprocess
 
 from .autoencoder import load_autoencoder
@@ -74,10 +74,15 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             fit_heads(network, bank, crops, fold=fold, settings=settings)
             records += to_records(judge(network, files), files, pictures, fold=fold)
         fit_heads(network, bank, crops, fold=None, settings=settings)
+    parts = {name: dict(options) for name, options in config["network"].items()}
+    trunk = network.parts["trunk"] if "trunk" in parts else None
+    if isinstance(trunk, TrunkStatistics):
+        trunk.fold()
+        parts["trunk"]["folded"] = True
     return Trained(
         network=network,
         network_name=NETWORK,
-        network_options={"parts": config["network"]},
+        network_options={"parts": parts},
         preprocess=preprocess,
         records=records,
         limits=Applicability(**config["limits"]),

@@ -26,6 +26,7 @@ from deepfake.bundle import Bundle, scale_batch
 from deepfake.engine import Engine
 from deepfake.errors import MediaError
 from deepfake.export import Agreement
+from deepfake.export_graph import widen_weights
 from deepfake.export_quantise import quantise_network, statistics_nodes
 from deepfake.export_samples import Labelled, SampleReader
 from deepfake.media import open_media
@@ -87,7 +88,8 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
             read_samples(bundle, engine, calibration, views=VIEWS[:2]), desc="calibrating"
         )
     ]
-    graph = quantise_graph(onnx.load(folder / "model.onnx"), bundle, batches)
+    network = widen_weights(onnx.load(folder / "model.onnx"))
+    graph = quantise_graph(network, bundle, batches)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / INT8_GRAPH
         path.write_bytes(graph)

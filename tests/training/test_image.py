@@ -97,7 +97,9 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
         if record.heard:
             assert record.source not in FOLDS[record.fold]
             assert not record.label
-    assert trained.network_options == {"parts": config["network"]}
+    parts = trained.network_options["parts"]
+    assert parts["residual"] == config["network"]["residual"]
+    assert parts["trunk"] == {**config["network"]["trunk"], "folded": True}
     assert not trained.network.training
     assert trained.facts["couples"] == 24
     assert trained.facts["aligned_couples"] > 0
