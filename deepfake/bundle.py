@@ -2,7 +2,7 @@
 
 ::
 
-    models/image-1/
+    models/image-2/
     ├── bundle.json         what it is, how to feed it, how to read it, and a sha256 of every file
     ├── model.onnx          for OpenVINO and ONNX Runtime
     ├── model.safetensors   the same weights for torch
@@ -290,6 +290,6 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
     if not newest:
         raise ModelError(
             f"models folder {folder}: holds no bundle",
-            hint="set Settings.models_folder (or --models) to a folder with image-1, audio-1, …",
+            hint="set Settings.models_folder (or --models) to a folder with image-2, audio-1, …",
         )
     return {slot: bundle for slot, (_, bundle) in sorted(newest.items())}

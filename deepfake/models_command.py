@@ -24,8 +24,8 @@ export  write one bundle for an edge device: a single graph that takes bytes of 
         and gives the calibrated score, kept only when it agrees with the bundle on files
 
 examples:
-  deepfake models export image-1 --format onnx --output edge
-  deepfake models export image-1 --format openvino --half --check photos/
+  deepfake models export image-2 --format onnx --output edge
+  deepfake models export image-2 --format openvino --half --check photos/
   deepfake models export audio-2 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
   deepfake models export face-1 --format tflite-ready
 
@@ -121,7 +121,7 @@ def _export(
     if options.name is None or options.format is None:
         raise SettingsError(
             "models export: needs a bundle and a format",
-            hint="for example: deepfake models export image-1 --format onnx",
+            hint="for example: deepfake models export image-2 --format onnx",
         )
     wanted = ExportOptions(
         format=options.format,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from deepfake.errors import DeepfakeError
 
 if TYPE_CHECKING:
+    from deepfake.bundle import Bundle
+
     from .export import Trained
 
 _RECIPES = {"image": "image", "audio": "audio", "face": "face", "video": "clips"}
@@ -62,7 +65,6 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (bundle, compare):
         command.add_argument("--data", type=Path, required=True, help="folder with the material")
         command.add_argument("--weights", type=Path, required=True, help="initial weights")
-    bundle.add_argument("--models", type=Path, default=Path("models"), help="where bundles go")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
     evaluate.add_argument(
         "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
@@ -70,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
     video = commands.add_parser("video", help="print what a user is told about left-out clips")
     video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
-    for command in (frames, video):
+    for command in (bundle, compare, frames, video):
         command.add_argument(
             "--models", type=Path, default=Path("models"), help="where bundles are"
         )
@@ -203,7 +205,42 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         command=f"python -m training evaluate training/configs/{config['name']}.toml",
     )
     evaluate_run(config, output=output, data=options.data)
+    if config["slot"] == "image":
+        illustrate(bundle, output=output)
     print(f"wrote {bundle.folder}")
+
+
+def illustrate(bundle: Bundle, *, output: Path) -> None:
+    """Add the figures of the run in ``output``, ways of pooling, and drawings to an image card."""
+    from .card import add_part, drawing_table, pooling_table
+    from .failures import judge_drawings
+    from .pooling import compare_poolings
+    from .records import read_records
+
+    for name in ("roc.png", "reliability.png"):
+        shutil.copyfile(output / name, bundle.folder / name)
+    poolings = compare_poolings(read_records(output / "out_of_fold.jsonl"))
+    drawings = judge_drawings(bundle, path=bundle.folder / "drawings.jpg")
+    add_part(
+        bundle,
+        title="Figures",
+        text="ROC curves and reliability of the out-of-fold scores, all left-out files together:",
+        tables="![ROC curves](roc.png) ![Reliability](reliability.png)\n",
+    )
+    add_part(
+        bundle,
+        title="Pooling of windows",
+        text="Mean AUC over left-out systems; the calibration takes the best share of the highest "
+        "windows over all views.",
+        tables=pooling_table(poolings),
+    )
+    add_part(
+        bundle,
+        title="Drawings",
+        text="What no camera made and no generative model either: seeded drawings of our own, with "
+        "the scores that they get. The last of every kind:\n\n![Drawings](drawings.jpg)",
+        tables=drawing_table(drawings),
+    )
 
 
 def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> None:
@@ -212,14 +249,25 @@ def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> No
     base = tomllib.loads(path.read_text(encoding="utf-8"))
     output = options.runs / base["name"]
     if base["slot"] == "image":
-        from .card import design_table
+        from deepfake.bundle import Bundle
+
+        from .card import add_part, design_table
         from .image_compare import compare_designs
 
         designs = compare_designs(
             config, base, data=options.data, weights=options.weights, output=output
         )
         table = design_table(designs)
-        (output / "compare.md").write_text(table, encoding="utf-8")
+        bundle = Bundle.read(options.models / base["name"])
+        add_part(
+            bundle,
+            title="What was tried",
+            text="Every candidate on the same left-out folds, with fewer couples and windows than "
+            "the bundle (`python -m training compare training/configs/image-compare.toml --data "
+            'DATA --weights WEIGHTS` prints this). "Known sources" is the mean AUC of left-out '
+            "systems against unseen files of genuine sources that the model knows.",
+            tables=table,
+        )
         print(table)
         return
     from .card import candidate_table

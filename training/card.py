@@ -18,6 +18,7 @@ from .records import FileLogits
 if TYPE_CHECKING:
     from .audio_inserts import InsertRow
     from .compare import CandidateRow
+    from .failures import DrawingRow
     from .image_compare import DesignRow
     from .pooling import PoolingRow
 
@@ -94,6 +95,14 @@ def design_table(rows: Sequence[DesignRow]) -> str:
             cells[-1] += [row.mean_auc, row.worst_auc, row.system_auc, row.tpr_at_1]
             cells[-1].append(row.worst_false_positives)
     return markdown(head, cells)
+
+
+def drawing_table(rows: Sequence[DrawingRow]) -> str:
+    """Markdown: one line for each kind of drawing."""
+    return markdown(
+        ["drawing", "drawings", "mean score", "suspicious or more", "caught by the gate"],
+        [[r.kind, r.drawings, r.mean_score, r.flagged_suspicious, r.caught] for r in rows],
+    )
 
 
 def pooling_table(rows: Sequence[PoolingRow]) -> str:
@@ -218,10 +227,13 @@ this). There are few clips and few sources, so read the numbers with care."""
 
 
 def add_part(bundle: Bundle, *, title: str, text: str, tables: str) -> None:
-    """Add (or replace) a last part of the bundle's card."""
+    """Add a last part to the bundle's card, or replace the part with that title in its place."""
     path = bundle.folder / "README.md"
-    before = path.read_text(encoding="utf-8").split(f"\n## {title}")[0].rstrip("\n")
-    path.write_text(f"{before}\n\n## {title}\n\n{text}\n\n{tables}", encoding="utf-8")
+    parts = path.read_text(encoding="utf-8").rstrip("\n").split("\n## ")
+    names = [part.split("\n", 1)[0] for part in parts]
+    place = names.index(title) if title in names else len(parts)
+    parts[place : place + 1] = [f"{title}\n\n{text}\n\n{tables}".rstrip("\n") + "\n"]
+    path.write_text("\n## ".join(part.rstrip("\n") + "\n" for part in parts), encoding="utf-8")
 
 
 def plot_evaluation(records: Sequence[FileLogits], *, top_fraction: float, folder: Path) -> None:

@@ -34,7 +34,8 @@ from deepfake.perturb import PICTURE_VIEWS
 from deepfake.preprocess import Batch
 from deepfake.settings import Settings
 
-from .card import markdown
+from .card import add_part, markdown
+from .image_data import FACE_SOURCES as MANIPULATED_FACES
 from .manifests import Item, read_manifest
 
 MOST_AUC_LOSS = 0.002
@@ -43,7 +44,7 @@ CALIBRATION_WINDOWS = 4
 OPERATORS = ("Conv", "Add", "Clip", "Relu")
 KEPT_CONVOLUTIONS = 3
 """The first ones stay in fp32: the widest ranges are there."""
-VIEWS = ("clean", "web", "hard")
+VIEWS = ("clean", "web", "hard", "thumbnail")
 FACE_SOURCES = ("ciplab_faces_real", "ciplab_faces_photoshop", "lfw_faces", "lfw_faceswap")
 SLOTS = ("image", "face", "video")
 SEED = 1
@@ -96,7 +97,7 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
         trial = _with_graph(bundle, path)
         rows = compare(bundle, trial, read_samples(bundle, engine, check, views=VIEWS))
     engine.close()
-    print(table(bundle, rows, most_files=most_files))
+    print("\n\n".join(describe(bundle, rows, most_files=most_files)))
     if any(row.before - row.after > MOST_AUC_LOSS for row in rows):
         raise RuntimeError(f"bundle {bundle.name}: int8 costs too much; nothing was changed")
     (folder / INT8_GRAPH).write_bytes(graph)
@@ -112,6 +113,8 @@ def draw_files(bundle: Bundle, data: Path, *, most_files: int) -> tuple[list[Ite
         items = read_manifest(data / "image", source_column="source")
     if bundle.slot == "face":
         items = [item for item in items if item.source in FACE_SOURCES]
+    if bundle.slot == "image":
+        items = [item for item in items if item.source not in MANIPULATED_FACES]
     random.Random(SEED).shuffle(items)
     count = min(CALIBRATION_FILES, len(items) // 4)
     check = items[count:]
@@ -257,15 +260,12 @@ def _record(bundle: Bundle, folder: Path, rows: Sequence[Int8Row], *, most_files
     ]
     files = {**bundle.files, INT8_GRAPH: facts}
     replace(bundle, files=files, metrics={**bundle.metrics, "int8": values}).write(folder)
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8").split("\n## int8\n")[0].rstrip("\n")
-    card.write_text(
-        f"{text}\n\n## int8\n\n{table(bundle, rows, most_files=most_files)}\n", encoding="utf-8"
-    )
+    note, rows_table = describe(bundle, rows, most_files=most_files)
+    add_part(bundle, title="int8", text=note, tables=rows_table)
 
 
-def table(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> str:
-    """Markdown: what the int8 graph costs."""
+def describe(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> tuple[str, str]:
+    """What the int8 graph costs: how that was measured, and a table in Markdown."""
     head = ["AUC in fp32", "AUC in int8", "on another side of an operating point"]
     cells = [
         [row.view, row.samples, f"{row.before:.4f}", f"{row.after:.4f}", f"{row.crossed:.3f}"]
@@ -277,6 +277,6 @@ def table(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> str:
         f"`{INT8_GRAPH}`, "
         "which OpenVINO runs with `--precision auto` on processors with instructions for it. "
         "The files that measure it are those that the bundle was trained on, so the areas only "
-        "tell what int8 changes.\n\n"
+        "tell what int8 changes."
     )
-    return note + markdown(["view", "samples", *head], cells)
+    return note, markdown(["view", "samples", *head], cells)
