@@ -163,5 +163,5 @@ def test_models_commands(known_models: Path, capsys: pytest.CaptureFixture[str])
 def test_doctor_says_what_runs_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    for words in ("image-1", "audio-2", "openvino", "onnxruntime", "match within", "auto chooses"):
+    for words in ("image-2", "audio-2", "openvino", "onnxruntime", "match within", "auto chooses"):
         assert words in text

@@ -22,10 +22,10 @@ _RECIPES = {"image": "image", "audio": "audio", "face": "face", "video": "clips"
 
 EXAMPLES = """\
 examples:
-  python -m training bundle training/configs/image-1.toml --data DATA --weights WEIGHTS
-      trains, calibrates, exports and writes models/image-1 with its model card;
+  python -m training bundle training/configs/image-2.toml --data DATA --weights WEIGHTS
+      trains, calibrates, exports and writes models/image-2 with its model card;
       an interrupted run goes on where it stopped
-  python -m training evaluate training/configs/image-1.toml
+  python -m training evaluate training/configs/image-2.toml
       prints the accuracy of every left-out source in every view, from the out-of-fold
       logits of that run, and writes metrics.json, roc.png and reliability.png
   python -m training compare training/configs/audio-compare.toml --data DATA --weights WEIGHTS
@@ -36,9 +36,9 @@ examples:
       video-1 and frames
   python -m training sync --data DATA
       prints how well lip motion and speech tell genuine clips from shifted sound
-  python -m training quantise models/image-1 --data DATA
+  python -m training quantise models/image-2 --data DATA
       adds model.int8.onnx to a bundle where that costs no accuracy, and says so in its card
-  python -m training localise models/image-1 --data DATA
+  python -m training localise models/image-2 --data DATA
       pastes generated regions into real photos and prints how well the heat map shows where they
       are (IoU, pixel AUC, pointing game), beside maps that know nothing; writes localise.json and
       the picture sheet localise.png to runs/localise
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     sync = commands.add_parser("sync", help="print the power of lip motion against speech")
     quantise = commands.add_parser("quantise", help="add an int8 graph to a bundle")
-    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-1")
+    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
     quantise.add_argument(
         "--most-files", type=int, default=0, help="files that measure the loss; 0 for all"
     )
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         "the control: there an AUC of 0.5 is right. In the sheet: composite, true region, heat map "
         "with the marked region outlined in green.",
     )
-    localise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-1")
+    localise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
     localise.add_argument(
         "--composites",
         type=int,
