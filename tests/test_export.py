@@ -282,7 +282,10 @@ def test_int8_that_tells_no_more_apart_is_refused(known: Engine, tmp_path: Path)
 
 
 def test_what_is_sensitive_stays_in_fp32(shipped: Engine) -> None:
-    for slot, kinds in (("audio", {"Conv", "Log", "Split"}), ("image", {"Conv", "Log", "Sqrt", "Erf"})):
+    for slot, kinds in (
+        ("audio", {"Conv", "Log", "Split"}),
+        ("image", {"Conv", "Log", "Sqrt", "Erf"}),
+    ):
         bundle = shipped.bundle(slot)
         network = widen_weights(onnx.load_from_string(bundle.file_bytes("model.onnx")))
         kept = kept_nodes(bundle, network)
