@@ -38,7 +38,7 @@ from .preprocess import (
 from .types import Kind, OperatingPoints
 
 SCHEMA = "deepfake-bundle/1"
-SLOTS = ("image", "face", "audio", "video", "face-finder", "fusion")
+SLOTS = ("image", "frame", "face", "audio", "video", "face-finder", "fusion")
 LEAST_SPANS = 6
 """A file of fewer spans than this is judged as a whole: a span is no short part of it."""
 Logits = npt.NDArray[np.float32]
@@ -130,7 +130,7 @@ class Bundle:
     """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``.
 
     For a ``face-finder`` a score is P(face), and all points are the least score of a face that is
-    kept. ``frames_calibration`` reads, of the ``image`` bundle, the pooled log-odds of a
+    kept. ``frames_calibration`` reads, of the ``frame`` bundle, the pooled log-odds of a
     video's frames, and of the ``video`` bundle the sum of its own log-odds and theirs (see
     ``deepfake.analyzers.video``).
     """

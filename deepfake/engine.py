@@ -32,7 +32,7 @@ _Answer = TypeVar("_Answer")
 SLOTS_OF_KIND = {
     Kind.IMAGE: ("image", "face-finder"),
     Kind.AUDIO: ("audio",),
-    Kind.VIDEO: ("image", "face-finder", "video", "face", "audio"),
+    Kind.VIDEO: ("frame", "face-finder", "video", "face", "audio"),
 }
 """What every file of a kind is judged by, the first needed first; pictures may have no face."""
 

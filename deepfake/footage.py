@@ -140,7 +140,7 @@ class Watcher:
         return self.footage
 
     def _still(self, pixels: Pixels) -> Future[Scored] | None:
-        bundle = self._bundle("image")
+        bundle = self._bundle("frame")
         if bundle is None or bundle.why_not(width=pixels.shape[1], height=pixels.shape[0]):
             return None
         preprocess = bundle.preprocess
@@ -226,7 +226,7 @@ def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) 
 def unclear_spans(footage: Footage, engine: Engine) -> list[tuple[float, float]]:
     """The gaps between bursts of which one is not clear of traces, unless both show clear ones."""
     seconds = [burst.second for burst in footage.bursts]
-    concern = [_concern(burst.still, engine, "image") for burst in footage.bursts]
+    concern = [_concern(burst.still, engine, "frame") for burst in footage.bursts]
     concern = [
         max(level, _concern(burst.motion, engine, "video"))
         for level, burst in zip(concern, footage.bursts, strict=True)

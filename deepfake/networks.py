@@ -20,6 +20,7 @@ _PLACES = {
     "cepstrum_lcnn": ("speech_networks", "cepstrum_lcnn"),
     "sinc_graph": ("speech_networks", "SincGraph"),
     "speech_pair": ("speech_networks", "SpeechPair"),
+    "picture_net": ("picture_networks", "PictureNet"),
     "statistics_net": ("picture_networks", "StatisticsNet"),
     "face_finder": ("finder_networks", "FaceFinder"),
     "face_net": ("face_networks", "FaceNet"),

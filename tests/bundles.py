@@ -42,6 +42,7 @@ def make_models(folder: Path, *, gain: float = 4.0, points: OperatingPoints = PO
     """A models folder with a bundle for every slot of the detectors."""
     bundles: dict[str, Preprocess] = {
         "image-1": ImagePreprocess(side_pixels=32, max_windows=4),
+        "frame-1": ImagePreprocess(side_pixels=32, max_windows=4),
         "audio-1": AudioPreprocess(window_seconds=1.0, hop_seconds=0.5),
         "face-1": FacePreprocess(side_pixels=32),
         "video-1": ClipPreprocess(side_pixels=16),

@@ -75,6 +75,7 @@ def test_shipped_bundles_were_found() -> None:
         "audio-2",
         "face-1",
         "face-finder-1",
+        "frame-1",
         "image-2",
         "video-1",
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .export import Trained
 
-_RECIPES = {"image": "image", "audio": "audio", "face": "face", "video": "clips"}
+_RECIPES = {"image": "image", "frame": "frame", "audio": "audio", "face": "face", "video": "clips"}
 
 EXAMPLES = """\
 examples:
@@ -43,7 +43,7 @@ examples:
       are (IoU, pixel AUC, pointing game), beside maps that know nothing; writes localise.json and
       the picture sheet localise.png to runs/localise
   python -m training frames --data DATA
-      fits how the image bundle reads the frames of videos, and prints the accuracy on
+      fits how the frame bundle reads the frames of videos, and prints the accuracy on
       each source of clips with a fit that did not see it
   python -m training graphics --data DATA
       fits what tells drawings and screenshots from photographs, and prints how many of
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument(
         "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
     )
-    frames = commands.add_parser("frames", help="calibrate the image bundle for video frames")
+    frames = commands.add_parser("frames", help="calibrate the frame bundle for video frames")
     video = commands.add_parser("video", help="print what a user is told about left-out clips")
     video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
     for command in (bundle, compare, frames, video):

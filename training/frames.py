@@ -1,4 +1,4 @@
-"""Calibration of the ``image`` bundle for the frames of videos.
+"""Calibration of the ``frame`` bundle for the frames of videos.
 
 The network saw no video in training, so every clip is new to it; only the reading of its scores is
 fitted here, and each source is judged by a fit without it.
@@ -45,7 +45,7 @@ def calibrate_frames(
     """
     settings = Settings(models_folder=models)
     engine = Engine(settings)
-    bundle = engine.bundle("image")
+    bundle = engine.bundle("frame")
     items = read_manifest(data / "video", source_column="system")
     records = []
     for item in tqdm(items, desc="clips", unit="clip"):

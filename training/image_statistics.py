@@ -173,9 +173,8 @@ def _export(network: StatisticsNet, preprocess: ImagePreprocess, cache: Path) ->
             return network.describe(crops)
 
     digest = hashlib.sha256(repr(preprocess.side_pixels).encode())
-    for name, value in network.parts.state_dict(keep_vars=False).items():
-        digest.update(name.encode() + value.numpy().tobytes())
-    digest.update(repr([part.extra_repr() for part in network.parts.values()]).encode())
+    for name, value in [*network.parts.named_parameters(), *network.parts.named_buffers()]:
+        digest.update(name.encode() + value.detach().numpy().tobytes())
     digest.update(repr(network.parts).encode())
     path = cache / f"{digest.hexdigest()[:12]}.onnx"
     if not path.exists():

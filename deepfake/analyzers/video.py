@@ -101,7 +101,7 @@ class _Show:
         pixels = self.frame(second)
         if pixels is None:
             return ()
-        bundle = self._engine.bundle("image")
+        bundle = self._engine.bundle("frame")
         return (localise.heatmap(self._engine, bundle, pixels, second=second),)
 
     def face(self, second: float, face: Face, *, name: str) -> tuple[Heatmap, ...]:
@@ -197,8 +197,8 @@ def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: floa
 
 
 def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
-    """The ``image`` slot on the first frame of every burst."""
-    bundle = engine.bundle("image")
+    """The ``frame`` slot on the first frame of every burst."""
+    bundle = engine.bundle("frame")
     scored = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
     if not scored:
         return skip("video", "image_too_small")

@@ -51,9 +51,9 @@ def test_command_calibrates_the_bundle_and_tells_so_in_the_card(
     records = (tmp_path / "runs" / "frames" / "frames.jsonl").read_text().splitlines()
     assert len(records) == 8 * 3
     assert {json.loads(line)["view"] for line in records} == {"clean", "crf_32", "crf_40_360p"}
-    calibration = Bundle.read(models / "image-1").frames_calibration
+    calibration = Bundle.read(models / "frame-1").frames_calibration
     assert calibration is not None
     assert calibration.slope > 0
-    card = (models / "image-1" / "README.md").read_text()
+    card = (models / "frame-1" / "README.md").read_text()
     assert card.count("## Video frames") == 1
-    assert card.startswith("# image-1")
+    assert card.startswith("# frame-1")

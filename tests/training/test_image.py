@@ -123,7 +123,8 @@ def test_candidates_are_compared_on_the_same_files(
         "all": {"bank": {"couples": 40}},
         "candidates": [
             {"name": "both"},
-            {"name": "residual", "network": {"residual": {"hidden": 4, "colours": True}}},
+            {"name": "residual", "network": {"residual": {"hidden": 4}}},
+            {"name": "colours", "network": {"residual": {"hidden": 4, "colours": True}}},
             {"name": "random", "network": {"trunk": config["network"]["trunk"]}, "random_trunk": 1},
             {
                 "name": "tuned",
