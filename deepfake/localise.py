@@ -25,7 +25,7 @@ MOST_WINDOWS = 96
 MOST_CELLS = 32
 STEPS_PER_SIDE = 2
 SMOOTHNESS = 0.3
-LEAST_CONTRAST = 0.5
+LEAST_CONTRAST = 1.0
 """Log-odds by which a region must exceed its picture."""
 REGION_LEVEL = 1 / 3
 """Where between the picture's median and its maximum a region ends."""

@@ -203,6 +203,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         inserts=inserts,
         text=config["card"],
         command=f"python -m training evaluate training/configs/{config['name']}.toml",
+        each_source=each_source,
     )
     evaluate_run(config, output=output, data=options.data)
     if config["slot"] == "image":

@@ -122,6 +122,7 @@ def write_card(
     inserts: Sequence[InsertRow] = (),
     text: dict[str, str],
     command: str,
+    each_source: bool = False,
 ) -> None:
     """Write ``README.md`` into the bundle's folder.
 
@@ -153,7 +154,7 @@ Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
 
 ## Calibration
 
-{_calibration_part(bundle.calibration)}
+{_calibration_part(bundle.calibration, each_source=each_source)}
 ## Accuracy
 
 Every number is about sources that neither the model nor its calibration had seen
@@ -177,8 +178,9 @@ Every number is about sources that neither the model nor its calibration had see
     (bundle.folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _calibration_part(calibration: Calibration) -> str:
+def _calibration_part(calibration: Calibration, *, each_source: bool) -> str:
     points, spans = calibration.points, ""
+    whose = "of every bona fide source" if each_source else "of the bona fide sources"
     if calibration.span_windows:
         spans = f"""
 In a recording of more than {calibration.span_windows} windows the highest mean of so many adjacent
@@ -195,8 +197,8 @@ the reported interval.
 {spans}
 | score | word |
 |---|---|
-| at least {points.synthetic:.3f} | synthetic (1 % of bona fide files of the calibration sources) |
-| at least {points.suspicious:.3f} | suspicious (5 %) |
+| at least {points.synthetic:.3f} | synthetic (at most 1 % of the files {whose}) |
+| at least {points.suspicious:.3f} | suspicious (at most 5 %) |
 | below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
 | between | inconclusive |
 """

@@ -19,7 +19,9 @@ LEAST_DEVIATION = 1e-3
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """``shares`` weighs the standardised logits of each part of the network in the sum."""
+    """``shares`` weighs the standardised logits of each part of the network in the sum; those that it
+    does not name count in full.
+    """
 
     epochs: int
     shares: dict[str, float]
@@ -49,7 +51,7 @@ def fit_heads(
         assert isinstance(head, StatisticsHead)
         own = torch.from_numpy(chosen[..., start : start + len(head.mean)].copy())
         start += len(head.mean)
-        fit_head(head, own, share=settings.shares[name], settings=settings)
+        fit_head(head, own, share=settings.shares.get(name, 1.0), settings=settings)
     return network.eval()
 
 
