@@ -19,8 +19,8 @@ LEAST_DEVIATION = 1e-3
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """``shares`` weighs the standardised logits of each part of the network in the sum; those that it
-    does not name count in full.
+    """``shares`` weighs the standardised logits of each part of the network in the sum; parts that
+    it does not name count in full.
     """
 
     epochs: int
