@@ -46,7 +46,7 @@ KEPT_CONVOLUTIONS = 3
 """The first ones stay in fp32: the widest ranges are there."""
 VIEWS = ("clean", "web", "hard", "thumbnail")
 FACE_SOURCES = ("ciplab_faces_real", "ciplab_faces_photoshop", "lfw_faces", "lfw_faceswap")
-SLOTS = ("image", "face", "video")
+SLOTS = ("image", "frame", "face", "video")
 SEED = 1
 
 
@@ -113,7 +113,7 @@ def draw_files(bundle: Bundle, data: Path, *, most_files: int) -> tuple[list[Ite
         items = read_manifest(data / "image", source_column="source")
     if bundle.slot == "face":
         items = [item for item in items if item.source in FACE_SOURCES]
-    if bundle.slot == "image":
+    if bundle.slot in ("image", "frame"):
         items = [item for item in items if item.source not in MANIPULATED_FACES]
     random.Random(SEED).shuffle(items)
     count = min(CALIBRATION_FILES, len(items) // 4)
