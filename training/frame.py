@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from tqdm import tqdm
 
-from deepfake.backends import import_openvino
 from deepfake.bundle import Applicability
 from deepfake.perturb import PICTURE_VIEWS
 from deepfake.picture_networks import PictureNet
 from deepfake.preprocess import ImagePreprocess
 
 from .export import Trained, export_onnx
-from .image import make_bank, prepare_process, read_times, timed
+from .image import make_bank, prepare_process, read_times, timed, to_records
 from .image_bank import Bank
 from .image_data import Picture, read_pictures
 from .image_fit import FitSettings, fit, low_features, new_network, separate, store_network
+from .image_statistics import run_pictures
 from .manifests import data_sha256
 from .records import FileLogits, read_records, write_records
 
@@ -47,9 +46,16 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         network = trainer.network(fold)
         path = output / f"fold-{fold}.jsonl"
         if not path.exists():
-            held_out = [picture for picture in pictures if picture.fold == fold]
             with timed(f"scores {fold}", output):
-                write_records(path, score(network, held_out, preprocess=preprocess, output=output))
+                scored = score(
+                    network,
+                    pictures,
+                    fold=fold,
+                    views=list(PICTURE_VIEWS),
+                    preprocess=preprocess,
+                    graph=output / "fold.onnx",
+                )
+            write_records(path, scored)
         records += read_records(path)
     return Trained(
         network=trainer.network(None).to(memory_format=torch.contiguous_format),
@@ -116,29 +122,21 @@ class Trainer:
 
 
 def score(
-    network: PictureNet, pictures: Sequence[Picture], *, preprocess: ImagePreprocess, output: Path
+    network: PictureNet,
+    pictures: Sequence[Picture],
+    *,
+    fold: int,
+    views: Sequence[str],
+    preprocess: ImagePreprocess,
+    graph: Path,
+    workers: int = 1,
 ) -> list[FileLogits]:
-    """Window logits of every picture in every view, through the exported float32 graph."""
-    path = output / "fold.onnx"
-    network = network.to(memory_format=torch.contiguous_format)
+    """Window logits, in every view, of the pictures that fold's network never saw, through the
+    float32 graph that it is exported to.
+    """
     side = preprocess.side_pixels
-    export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
-    runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
-    records = []
-    for picture in tqdm(pictures, desc="scoring", unit="file", mininterval=5):
-        for view, perturb in PICTURE_VIEWS.items():
-            crops = preprocess(perturb(picture.pixels)).batch
-            logits = compiled(preprocess.scale(crops))["logits"]
-            records.append(
-                FileLogits(
-                    path=picture.item.facts["path"],
-                    label=picture.label,
-                    source=picture.source,
-                    group=picture.group,
-                    fold=picture.fold,
-                    view=view,
-                    logits=tuple(round(float(logit), 5) for logit in logits),
-                )
-            )
-    return records
+    network = network.to(memory_format=torch.contiguous_format)
+    export_onnx(network, np.zeros((2, 3, side, side), np.float32), graph)
+    held = [picture for picture in pictures if picture.fold == fold or picture.reserved]
+    files = run_pictures(graph, held, views=views, preprocess=preprocess, workers=workers)
+    return to_records(files.statistics, files, held, fold=fold)

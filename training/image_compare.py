@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from deepfake.preprocess import ImagePreprocess
 
 from .calibrate import choose_pooling, fit_calibration
-from .export import export_onnx
+from .frame import score
 from .image import judge, make_bank, prepare_process, to_records
 from .image_bank import Bank
 from .image_data import Picture, read_pictures
 from .image_fit import FitSettings, fit, low_features, separate
 from .image_fit import new_network as new_tuned_network
 from .image_heads import HeadSettings, fit_heads
-from .image_statistics import describe_bank, describe_pictures, new_network, run_pictures
+from .image_statistics import describe_bank, describe_pictures, new_network
 from .metrics import tabulate
 from .records import FileLogits, read_records, unheard, write_records
 
@@ -142,8 +141,8 @@ def run_tuned(
 ) -> list[FileLogits]:
     """The same of a network that is trained as a whole, which keeps checkpoints in ``folder``."""
     settings = FitSettings(**config["tuned"])
-    features, records = None, []
-    side = preprocess.side_pixels
+    features: torch.Tensor | None = None
+    records: list[FileLogits] = []
     for fold in range(len(config["folds"])):
         network = new_tuned_network(config["network"], weights=weights, seed=settings.seed)
         if features is None:
@@ -158,14 +157,15 @@ def run_tuned(
             checkpoint=folder / f"{config['tuned_name']}-{fold}.checkpoint",
             objective=separate,
         )
-        graph = folder / f"{config['tuned_name']}-{fold}.onnx"
-        network = network.to(memory_format=torch.contiguous_format)
-        export_onnx(network, np.zeros((2, 3, side, side), np.float32), graph)
-        held = [picture for picture in pictures if picture.fold == fold or picture.reserved]
-        files = run_pictures(
-            graph, held, views=views, preprocess=preprocess, workers=int(config["workers"])
+        records += score(
+            network,
+            pictures,
+            fold=fold,
+            views=views,
+            preprocess=preprocess,
+            graph=folder / f"{config['tuned_name']}-{fold}.onnx",
+            workers=int(config["workers"]),
         )
-        records += to_records(files.statistics, files, held, fold=fold)
     return records
 
 

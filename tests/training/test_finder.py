@@ -269,7 +269,7 @@ def test_a_few_steps_find_drawn_faces_and_a_bundle_ships_them(tmp_path: Path) ->
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     settings = FitSettings(
-        steps=130, canvases=((128, 128, 8),), rate=8e-3, average=0.9, seed=1, landmarks=2.0
+        steps=200, canvases=((128, 128, 8),), rate=8e-3, average=0.9, seed=1, landmarks=2.0
     )
     calm = SceneSettings(**{**vars(CALM), "smallest": 40.0})
     drawer = SceneDrawer(scenes, calm)
@@ -299,7 +299,7 @@ def test_a_few_steps_find_drawn_faces_and_a_bundle_ships_them(tmp_path: Path) ->
     row = measure(found, least=0.15)["views"][0]
     assert row["faces"] == 6
     assert row["recall"] >= 0.8
-    assert row["landmark_error"] < 0.6  # processors round differently, and a few steps amplify that
+    assert row["landmark_error"] < 0.4
     assert bundle.size_bytes < 400_000
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from deepfake.errors import ModelError
 from deepfake.picture_networks import PictureNet, StatisticsNet
 from deepfake.preprocess import ImagePreprocess
-from training import image, image_bank, image_data, image_fakes
+from training import frame, image, image_bank, image_data, image_fakes
 from training.autoencoder import Autoencoder, load_autoencoder
 from training.card import design_table
 from training.image_compare import compare_designs
@@ -112,6 +112,26 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
     assert list(again.records) == list(trained.records)
     for path, stamp in stamps.items():
         assert path.stat().st_mtime_ns == stamp, f"{path.name} was made again"
+
+
+def test_the_recipe_for_frames_trains_a_whole_network_and_goes_on(
+    material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
+) -> None:
+    config |= {
+        "network": {"stages": 0, "residual": True},
+        "fit": {"epochs": 1, "couples_in_batch": 2},
+        "bank": {"couples": 40, "seed": 1, "aligned": 0.0},
+    }
+    trained = frame.train(config, data=material, weights=weights, output=tmp_path)
+    unseen = [record for record in trained.records if not record.heard]
+    assert len({(record.path, record.view) for record in unseen}) == len(unseen) == 12 * 4
+    assert all(record.source in FOLDS[record.fold] for record in unseen)
+    assert isinstance(trained.network, PictureNet)
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.glob("network-*.safetensors")}
+    assert len(stored) == 3
+    again = frame.train(config, data=material, weights=weights, output=tmp_path)
+    assert list(again.records) == list(trained.records)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stored.items())
 
 
 def test_candidates_are_compared_on_the_same_files(
