@@ -4,7 +4,7 @@
 
 ``DATA/video/manifest.tsv`` needs the columns ``path`` and ``label`` (real or fake) and one that
 names the source (``source`` or ``system``). Pictures and sounds of the training material were seen
-in training: their honest numbers are those of ``python -m training evaluate``. Videos were not.
+in training: their honest numbers are those of ``python -m deepfake_training evaluate``. Videos were not.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+from deepfake_training.manifests import Item, read_manifest
 from rich.console import Console
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 
 from deepfake import DeepfakeError, Detector, Report, Verdict
-from deepfake.console import print_table
-from training.manifests import Item, read_manifest
+from deepfake.show.console import print_table
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 
 from deepfake import DetectOptions, Detector, Settings
+from deepfake.content.speech import find_speech
 from deepfake.preprocess import AudioPreprocess
-from deepfake.speech import find_speech
 from examples.samples import speech, wav
 
 from .timing import (

@@ -27,9 +27,9 @@ import av
 import numpy as np
 from rich.console import Console
 
-from deepfake.console import print_table
-from deepfake.executors import Job, LocalExecutor, Task
+from deepfake.scan.executors import Job, LocalExecutor, Task
 from deepfake.settings import DetectOptions, Settings
+from deepfake.show.console import print_table
 from examples.samples import speech, wav
 
 from .cluster import write_photographs

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from deepfake.cluster import RayExecutor, local_cluster
-from deepfake.console import print_table
-from deepfake.executors import Executor, Job, Line, LocalExecutor, Task, Worker
+from deepfake.scan.cluster import RayExecutor, local_cluster
+from deepfake.scan.executors import Executor, Job, Line, LocalExecutor, Task, Worker
 from deepfake.settings import DetectOptions, Settings
+from deepfake.show.console import print_table
 
 IDLE_LINES = 5000
 Answers = Iterator[tuple[str, Line]]

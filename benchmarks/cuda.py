@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from deepfake import DeepfakeError, Settings
-from deepfake.backends import open_backend, torch_devices
 from deepfake.bundle import Bundle, scale_batch
-from deepfake.engine import Engine, Scored
+from deepfake.engine.backends import open_backend, torch_devices
+from deepfake.engine.engine import Engine, Scored
 from deepfake.preprocess import Batch, ImagePreprocess
 
 from .media import photograph

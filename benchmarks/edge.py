@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from rich.console import Console
 
-    from deepfake.console import print_table
+    from deepfake.show.console import print_table
 
     write_exports(options.folder)
     rows = []
@@ -72,8 +72,8 @@ def write_exports(folder: Path) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from deepfake.engine import Engine
-    from deepfake.export import ExportOptions, export_bundle
+    from deepfake.engine.engine import Engine
+    from deepfake.export.bundles import ExportOptions, export_bundle
     from deepfake.settings import Settings
 
     ends = {"onnx": ".onnx", "openvino": ".xml", "tflite-ready": "-tflite.onnx"}

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 
-from deepfake.console import print_table
+from deepfake.show.console import print_table
 
 from .processes import count_processor_seconds
 

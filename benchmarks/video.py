@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepfake.console import print_table
+from deepfake.show.console import print_table
 
 from .media import LOOP_SECONDS, clip_frames, encode_clip, moving_frames, repeat_clip
 from .processes import run_watched

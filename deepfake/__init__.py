@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .detector import Detector
     from .errors import DeepfakeError
-    from .media import open_media
+    from .media.opening import open_media
     from .settings import DetectOptions, Limits, Settings
     from .shared import detect
     from .types import Evidence, Kind, Report, Verdict

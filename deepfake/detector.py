@@ -14,13 +14,13 @@ from types import TracebackType
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
 from .bundle import Bundle
-from .decode import POOL
-from .engine import Engine
+from .engine.engine import Engine
 from .errors import Cancelled, DeepfakeError
-from .media import Media, Source, open_media
+from .media.opening import Media, Source, open_media
+from .media.process import POOL
+from .media.sniff import promises_picture
 from .progress import Progress, Watch
 from .settings import DetectOptions, Settings
-from .sniff import promises_picture
 from .types import Evidence, Kind, Report, Status
 from .version import VERSION
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from .decode import POOL
+from .media.process import POOL
 from .settings import Limits
 
 if TYPE_CHECKING:
     from .detector import Detector
-    from .media import Source
+    from .media.opening import Source
     from .settings import DetectOptions
     from .types import Report
 

@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from deepfake.executors import Job, Line, Task, Worker
-from deepfake.scan import Selection, Summary, scan
+from deepfake.scan.executors import Job, Line, Task, Worker
+from deepfake.scan.scan import Selection, Summary, scan
 from deepfake.settings import DetectOptions, Settings
 
 FAST = DetectOptions(stability=False)

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from deepfake.decode import POOL
 from deepfake.errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
+from deepfake.media.process import POOL
+from deepfake.media.sniff import sniff
 from deepfake.settings import Limits
-from deepfake.sniff import sniff
 from deepfake.types import Kind
 
 from . import media_files as make

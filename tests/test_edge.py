@@ -14,9 +14,9 @@ import pytest
 
 from deepfake import DetectOptions, Settings
 from deepfake.analyzers.image import Image
-from deepfake.engine import Engine
-from deepfake.export import ExportOptions, export_bundle
-from deepfake.media import open_media
+from deepfake.engine.engine import Engine
+from deepfake.export.bundles import ExportOptions, export_bundle
+from deepfake.media.opening import open_media
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess
 from examples import edge
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from deepfake import console as console_module
-from deepfake.console import FileProgress
-from deepfake.decode import POOL
 from deepfake.detector import Detector
 from deepfake.errors import Cancelled, DeepfakeError
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
+from deepfake.media.process import POOL
 from deepfake.progress import Watch
 from deepfake.settings import Settings
+from deepfake.show import console as console_module
+from deepfake.show.console import FileProgress
 from deepfake.types import Evidence, Kind
 
 from .media_files import image_bytes, scene, speech, video_bytes, wav_bytes

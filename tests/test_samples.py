@@ -10,7 +10,7 @@ import pytest
 from deepfake.analyzers.metadata import Metadata
 from deepfake.analyzers.provenance import Provenance
 from deepfake.analyzers.watermark import Watermark
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
 from deepfake.types import Evidence, Kind
 from examples import samples

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from ..types import Evidence, Kind
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..settings import DetectOptions, Settings
 
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import Scored
-from ..explain import over_time
+from ..content.soundscape import Soundscape, survey
+from ..content.speech import CHUNK_SECONDS, find_speech, speech_share
+from ..content.timelines import Segment, WindowScores, find_segments, name_segments, score_seconds
+from ..engine.engine import Scored
 from ..preprocess import AudioPreprocess, Samples
-from ..soundscape import Soundscape, survey
-from ..speech import CHUNK_SECONDS, find_speech, speech_share
-from ..timeline import Segment, WindowScores, find_segments, name_segments, score_seconds
+from ..show.heatmaps import over_time
 from ..types import Evidence, Kind, Status
 from .claims import ONLY_MUSIC, skip, word_score
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..progress import Watch
     from ..settings import DetectOptions
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..engine import Scored
-from ..faces import MOST_FACES, Face, open_finder, why_not_face
-from ..occlusion import face_heatmap
+from ..content.faces import MOST_FACES, Face, open_finder, why_not_face
+from ..content.occlusion import face_heatmap
+from ..engine.engine import Scored
 from ..preprocess import FacePreprocess
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..settings import DetectOptions
 
 TRACES = "of a replaced or re-enacted face"

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import localise
-from ..graphics import find_photo, is_graphic
+from ..content import localisation as localise
+from ..content.drawings import find_photo, is_graphic
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..settings import DetectOptions
 
 STABILITY_QUALITY = 75

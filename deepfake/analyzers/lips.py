@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import lipsync
-from ..faces import Face, Finder, overlaps
-from ..lipsync import LipTrack
+from ..content import lips as lipsync
+from ..content.faces import Face, Finder, overlaps
+from ..content.lips import LipTrack
+from ..content.soundscape import survey
+from ..content.speech import find_speech, speech_share
+from ..content.tracks import Tracker
 from ..preprocess import FacePreprocess
-from ..soundscape import survey
-from ..speech import find_speech, speech_share
-from ..tracks import Tracker
 from ..types import Evidence
 from .claims import skip
 
 if TYPE_CHECKING:
-    from ..footage import Footage
-    from ..media import BurstFrame, Media
+    from ..content.footage import Footage
+    from ..media.opening import BurstFrame, Media
 
 SEARCHED_SECONDS = 120.0
 """The stretch that is compared is looked for in this much of the beginning."""

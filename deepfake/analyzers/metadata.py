@@ -20,14 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import generators
-from ..container import printable
-from ..encoding import Encoding, describe_encoding
+from ..traces import generators
+from ..traces.containers import printable
+from ..traces.encoders import Encoding, describe_encoding
 from ..types import Evidence, Kind, Status
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..settings import DetectOptions
 
 PROOF_SCORE = 0.999

@@ -26,15 +26,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..container import printable
-from ..credentials import MISMATCHES
 from ..errors import SettingsError
-from ..generators import SOURCE_TYPES, source_type
+from ..traces.containers import printable
+from ..traces.generators import SOURCE_TYPES, source_type
+from ..traces.manifests import MISMATCHES
 from ..types import Evidence, Kind, Status
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..settings import DetectOptions
 
 SCORE = 0.999

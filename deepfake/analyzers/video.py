@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import localise
-from ..engine import Scored
+from ..content import localisation as localise
+from ..content.faces import open_finder
+from ..content.footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, watch
+from ..content.occlusion import face_heatmap
+from ..content.timelines import WindowScores, clock, find_segments, name_segments
+from ..engine.engine import Scored
 from ..errors import Cancelled, DeepfakeError
-from ..faces import open_finder
-from ..footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, watch
-from ..occlusion import face_heatmap
-from ..timeline import WindowScores, clock, find_segments, name_segments
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
 from .claims import skip, word_score
 from .face import MOST_HEATMAPS, TRACES, highest
@@ -23,9 +23,9 @@ from .lips import judge_lips
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..engine import Engine
-    from ..faces import Face
-    from ..media import Media
+    from ..content.faces import Face
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..preprocess import Pixels
     from ..settings import DetectOptions
 

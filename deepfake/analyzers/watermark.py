@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 from ..types import Evidence, Kind, Status
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..media import Media
+    from ..engine.engine import Engine
+    from ..media.opening import Media
     from ..settings import DetectOptions
 
 Bytes = NDArray[np.uint8]

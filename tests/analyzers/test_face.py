@@ -7,7 +7,7 @@ from deepfake import DetectOptions
 from deepfake.analyzers.face import highest
 from deepfake.bundle import Calibration
 from deepfake.detector import Detector
-from deepfake.engine import Scored
+from deepfake.engine.engine import Scored
 from deepfake.types import Evidence, Status
 
 from ..bundles import POINTS, paint_face

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from deepfake.analyzers.metadata import HINT_SCORE, PROOF_SCORE, Metadata, judge
-from deepfake.container import read_metadata
-from deepfake.generators import aigc_label, comfyui_nodes, name_of, source_type
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
+from deepfake.traces.containers import read_metadata
+from deepfake.traces.generators import aigc_label, comfyui_nodes, name_of, source_type
 from deepfake.types import Evidence, Kind, Status
 from examples import samples
 from tests import evidence_files as files

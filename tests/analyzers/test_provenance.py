@@ -8,7 +8,7 @@ import pytest
 
 from deepfake.analyzers.provenance import Provenance, declaration, judge, read_trust_anchors
 from deepfake.errors import SettingsError
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
 from deepfake.types import Evidence, Kind, Status
 from examples import samples

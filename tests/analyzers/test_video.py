@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from deepfake import DetectOptions
+from deepfake.content.footage import BURST_SECONDS
 from deepfake.detector import Detector
-from deepfake.footage import BURST_SECONDS
 from deepfake.settings import Settings
 from deepfake.types import Evidence, Status, Verdict
 

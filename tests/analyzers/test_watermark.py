@@ -10,7 +10,7 @@ from PIL import Image
 
 from deepfake.analyzers import watermark
 from deepfake.analyzers.watermark import PAYLOADS, Payload, Watermark, find_watermarks
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
 from deepfake.types import Evidence, Kind, Status
 from examples import samples

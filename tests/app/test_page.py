@@ -16,10 +16,11 @@ import pytest
 
 pytest.importorskip("gradio")
 
+from deepfake_app.page import api_handler, page_handler, stop_handler
+from deepfake_app.stops import Stops
+
 import app
-from app.page import api_handler, page_handler, stop_handler
-from app.stops import Stops
-from deepfake.cli import main
+from deepfake.commands.cli import main
 from deepfake.detector import Detector
 from deepfake.errors import MissingDependency
 from deepfake.settings import DetectOptions

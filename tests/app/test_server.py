@@ -18,8 +18,8 @@ import pytest
 pytest.importorskip("gradio")
 
 import httpx
+from deepfake_app.server import running
 
-from app.server import running
 from deepfake.detector import Detector
 from deepfake.errors import SettingsError
 
@@ -121,9 +121,9 @@ def test_pages_that_nobody_needs_are_closed(address: str, path: str) -> None:
 def test_uploads_are_limited_and_abandoned_ones_deleted(
     known_detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.server.MOST_UPLOAD_BYTES", 1000)
-    monkeypatch.setattr("app.page.CACHE_CHECK_SECONDS", 1)
-    monkeypatch.setattr("app.page.CACHE_AGE_SECONDS", 1)
+    monkeypatch.setattr("deepfake_app.server.MOST_UPLOAD_BYTES", 1000)
+    monkeypatch.setattr("deepfake_app.page.CACHE_CHECK_SECONDS", 1)
+    monkeypatch.setattr("deepfake_app.page.CACHE_AGE_SECONDS", 1)
     manager = running(known_detector, host="127.0.0.1", port=0)
     address = start(manager)
     try:

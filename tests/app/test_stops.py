@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.stops import Stops
+from deepfake_app.stops import Stops
 
 
 def test_a_stop_reaches_all_work_of_a_session_and_no_other() -> None:

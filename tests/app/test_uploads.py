@@ -4,8 +4,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from deepfake_app.uploads import claimed, read_options
 
-from app.uploads import claimed, read_options
 from deepfake.errors import MediaError, SettingsError
 from deepfake.settings import DetectOptions
 

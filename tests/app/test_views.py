@@ -7,10 +7,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from deepfake_app.charts import MOST_POINTS, percent, score_bar, timeline_chart
+from deepfake_app.pictures import Pictures
+from deepfake_app.views import render_error, render_report
 
-from app.charts import MOST_POINTS, percent, score_bar, timeline_chart
-from app.pictures import Pictures
-from app.views import render_error, render_report
 from deepfake.errors import Corrupt
 from deepfake.types import (
     Evidence,

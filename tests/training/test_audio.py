@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deepfake_training import perturb
+from deepfake_training.audio import data as audio_data
+from deepfake_training.audio import recipe as audio
+from deepfake_training.audio import vocoder as audio_vocoder
+from deepfake_training.audio.compare import compare_candidates, rate
+from deepfake_training.audio.fit import Fit, Sampler
+from deepfake_training.audio.vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
+from deepfake_training.export import export_onnx
+from deepfake_training.imagenet import FILE, load_mobilenet
+from deepfake_training.records import FileLogits, unheard
 from safetensors.torch import save_file
 from scipy.io import wavfile
 
-from deepfake import perturb
 from deepfake.errors import ModelError, SettingsError
 from deepfake.networks import create
-from training import audio, audio_data, audio_vocoder
-from training.audio_fit import Fit, Sampler
-from training.audio_vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
-from training.compare import compare_candidates, rate
-from training.export import export_onnx
-from training.imagenet import FILE, load_mobilenet
-from training.records import FileLogits, unheard
 
 RATE = 16000
 FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
@@ -136,7 +138,7 @@ def test_a_second_run_reads_everything_back(
         raise AssertionError("done again")
 
     monkeypatch.setattr(audio_data, "make_round", fail)
-    monkeypatch.setattr("training.audio_fit._loss", fail)
+    monkeypatch.setattr("deepfake_training.audio.fit._loss", fail)
     again = audio.train(settings(), data=material, weights=output, output=output)
     assert again.records == trained.records
     for one, two in zip(again.network.parameters(), trained.network.parameters(), strict=True):
@@ -245,7 +247,7 @@ def test_a_folder_without_a_fold_is_an_error(material: Path) -> None:
     "network", [MelVocoder(width=8, layers=1), MelGenerator(width=16), WaveCodec(width=4)]
 )
 def test_resynthesisers_learn(network: torch.nn.Module, tmp_path: Path) -> None:
-    from training.audio_vocoder import resynthesis_loss
+    from deepfake_training.audio.vocoder import resynthesis_loss
 
     sounds = [voice(1, seconds=1.0).astype(np.float32)]
     target = torch.from_numpy(sounds[0])[None]

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepfake_training.audio import corpora as audio_corpora
+from deepfake_training.audio import engines as audio_engines
+from deepfake_training.audio.collect import collect_speech
+from deepfake_training.audio.corpora import Corpus
+from deepfake_training.audio.data import read_clips
+from deepfake_training.audio.engines import Engine
 from scipy.io import wavfile
 
 from deepfake.errors import SettingsError
-from training import audio_corpora, audio_engines
-from training.audio_collect import collect_speech
-from training.audio_corpora import Corpus
-from training.audio_data import read_clips
-from training.audio_engines import Engine
 
 RATE = 16000
 

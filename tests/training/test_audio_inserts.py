@@ -6,12 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from deepfake.bundle import Calibration
-from deepfake.preprocess import AudioPreprocess
-from deepfake.types import OperatingPoints
-from training.audio_data import Clip
-from training.audio_inserts import (
+from deepfake_training.audio.data import Clip
+from deepfake_training.audio.inserts import (
     LongLogits,
     chain,
     read_long,
@@ -19,7 +15,11 @@ from training.audio_inserts import (
     with_spans,
     write_long,
 )
-from training.manifests import Item
+from deepfake_training.manifests import Item
+
+from deepfake.bundle import Calibration
+from deepfake.preprocess import AudioPreprocess
+from deepfake.types import OperatingPoints
 
 CALIBRATION = Calibration(
     slope=1.0,

@@ -14,17 +14,14 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
-from safetensors.torch import save_file
-
-from deepfake.faces import Face
-from deepfake.preprocess import ClipPreprocess, Pixels
-from tests.media_files import gif_bytes, scene, video_bytes
-from training import clips, clips_material
-from training.autoencoder import Autoencoder
-from training.clips_bank import Bank, Take, draw_moments, weigh
-from training.clips_camera import move_camera
-from training.clips_fakes import (
+from deepfake_training.image.autoencoder import Autoencoder
+from deepfake_training.image.decoders import DecoderFamily
+from deepfake_training.manifests import Item
+from deepfake_training.video import material as clips_material
+from deepfake_training.video import recipe as clips
+from deepfake_training.video.bank import Bank, Take, draw_moments, weigh
+from deepfake_training.video.camera import move_camera
+from deepfake_training.video.fakes import (
     animate,
     flicker,
     freeze,
@@ -34,8 +31,8 @@ from training.clips_fakes import (
     splice,
     wobble,
 )
-from training.clips_fit import FitSettings, fit, new_network
-from training.clips_footage import (
+from deepfake_training.video.fit import FitSettings, fit, new_network
+from deepfake_training.video.footage import (
     TAKE_FRAMES,
     TAKE_SIDE,
     Clip,
@@ -45,10 +42,14 @@ from training.clips_footage import (
     read_moments,
     starts,
 )
-from training.clips_history import History, code_burst
-from training.clips_test import ClipLogits, join_minutes, pseudo_auc, to_record
-from training.image_decoders import DecoderFamily
-from training.manifests import Item
+from deepfake_training.video.held_out import ClipLogits, join_minutes, pseudo_auc, to_record
+from deepfake_training.video.history import History, code_burst
+from PIL import Image
+from safetensors.torch import save_file
+
+from deepfake.content.faces import Face
+from deepfake.preprocess import ClipPreprocess, Pixels
+from tests.media_files import gif_bytes, scene, video_bytes
 
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]
 SIDE = 64

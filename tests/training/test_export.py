@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from deepfake_training.calibrate import fit_calibration
+from deepfake_training.card import plot_evaluation, write_card
+from deepfake_training.export import Trained, check_parity, metrics_to_dict, write_bundle
+from deepfake_training.metrics import tabulate
 from torch import nn
 
 from deepfake import networks
 from deepfake.bundle import Applicability, Bundle
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess, Preprocess
-from training.calibrate import fit_calibration
-from training.card import plot_evaluation, write_card
-from training.export import Trained, check_parity, metrics_to_dict, write_bundle
-from training.metrics import tabulate
 
 from .test_metrics import make_records
 

@@ -12,18 +12,23 @@ import numpy as np
 import pytest
 import timm
 import torch
+from deepfake_training.face import bank as face_bank
+from deepfake_training.face import data as face_data
+from deepfake_training.face import fakes as face_fakes
+from deepfake_training.face import masks as face_masks
+from deepfake_training.face import recipe as face
+from deepfake_training.face import views as face_views
+from deepfake_training.face.fakes import Forger, Region
+from deepfake_training.image.autoencoder import Autoencoder
+from deepfake_training.image.bank import Bank, build_bank
+from deepfake_training.imagenet import FILE
+from deepfake_training.manifests import Item
 from PIL import Image
 from safetensors.torch import save_file
 
-from deepfake.face_networks import FaceNet
-from deepfake.faces import Face
+from deepfake.content.faces import Face
+from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess, Pixels
-from training import face, face_bank, face_data, face_fakes, face_masks, face_views
-from training.autoencoder import Autoencoder
-from training.face_fakes import Forger, Region
-from training.image_bank import Bank, build_bank
-from training.imagenet import FILE
-from training.manifests import Item
 
 LANDMARKS = ((70.0, 80.0), (110.0, 80.0), (90.0, 102.0), (74.0, 126.0), (106.0, 126.0))
 FACE = Face((50.0, 40.0, 130.0, 160.0), LANDMARKS, 0.9)

@@ -10,13 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from deepfake.bundle import Applicability
-from deepfake.faces import map_places, overlaps, read_map
-from deepfake.preprocess import FinderPreprocess
-from training import finder
-from training.export import Trained, halve_graph, write_bundle
-from training.finder_evaluate import (
+from deepfake_training.export import Trained, halve_graph, write_bundle
+from deepfake_training.finder import recipe as finder
+from deepfake_training.finder.evaluate import (
     Detections,
     choose_least,
     detect_all,
@@ -26,10 +22,21 @@ from training.finder_evaluate import (
     read_detections,
     write_detections,
 )
-from training.finder_fit import Fit, FitSettings
-from training.finder_labels import Labels, Scene, drop_parts, merge, read_frames, read_scenes
-from training.finder_scenes import SceneDrawer, SceneSettings, carry, placement
-from training.finder_targets import MapLoss, make_targets
+from deepfake_training.finder.fit import Fit, FitSettings
+from deepfake_training.finder.labels import (
+    Labels,
+    Scene,
+    drop_parts,
+    merge,
+    read_frames,
+    read_scenes,
+)
+from deepfake_training.finder.scenes import SceneDrawer, SceneSettings, carry, placement
+from deepfake_training.finder.targets import MapLoss, make_targets
+
+from deepfake.bundle import Applicability
+from deepfake.content.faces import map_places, overlaps, read_map
+from deepfake.preprocess import FinderPreprocess
 
 SMALL = {"stem": 8, "channels": [8, 16, 16, 16], "width": 16}
 UPRIGHT = np.array([[-0.22, -0.12], [0.22, -0.12], [0.0, 0.08], [-0.17, 0.25], [0.17, 0.25]])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepfake_training.__main__ import main
+from deepfake_training.video.frame_calibration import recompress_video
 
 from deepfake.bundle import Bundle
-from deepfake.media import open_media
+from deepfake.media.opening import open_media
 from tests.media_files import scene, video_bytes
-from training.__main__ import main
-from training.frames import recompress_video
 
 
 def clip(seed: int, *, bright: bool) -> bytes:

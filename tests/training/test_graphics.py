@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from deepfake_training.image import drawings as graphics
+from deepfake_training.image.drawings import Row, fit
+from deepfake_training.image.drawn import GRAPHICS, draw_screenshot
 
-from deepfake.graphics import Measures
-from training import graphics
-from training.graphics import Row, fit
-from training.graphics_drawn import GRAPHICS, draw_screenshot
+from deepfake.content.drawings import Measures
 
 from ..media_files import image_bytes, scene
 

@@ -11,19 +11,23 @@ import numpy as np
 import pytest
 import timm
 import torch
+from deepfake_training.card import design_table
+from deepfake_training.image import bank as image_bank
+from deepfake_training.image import data as image_data
+from deepfake_training.image import fakes as image_fakes
+from deepfake_training.image import recipe as image
+from deepfake_training.image.autoencoder import Autoencoder, load_autoencoder
+from deepfake_training.image.compare import compare_designs
+from deepfake_training.image.fit import FitSettings, fit, low_features, new_network, separate
+from deepfake_training.image.heads import HeadSettings, fit_heads
+from deepfake_training.imagenet import FILE
+from deepfake_training.video import frame
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from deepfake.errors import ModelError
-from deepfake.picture_networks import PictureNet, StatisticsNet
+from deepfake.networks.pictures import PictureNet, StatisticsNet
 from deepfake.preprocess import ImagePreprocess
-from training import frame, image, image_bank, image_data, image_fakes
-from training.autoencoder import Autoencoder, load_autoencoder
-from training.card import design_table
-from training.image_compare import compare_designs
-from training.image_fit import FitSettings, fit, low_features, new_network, separate
-from training.image_heads import HeadSettings, fit_heads
-from training.imagenet import FILE
 
 SOURCES = {"camera-a": 0, "camera-b": 0, "maker-a": 1, "maker-b": 1}
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]

@@ -6,12 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from deepfake_training import __main__ as command
+from deepfake_training.image import composites
+from deepfake_training.image import localisation as localise
+from deepfake_training.manifests import Item
 
 from deepfake.preprocess import ImagePreprocess
 from deepfake.types import Heatmap
-from training import __main__ as command
-from training import composites, localise
-from training.manifests import Item
 
 from ..bundles import make_bundle, residual_graph
 from ..media_files import image_bytes, scene

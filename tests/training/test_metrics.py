@@ -4,12 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepfake_training.calibrate import (
+    choose_pooling,
+    cross_calibrate,
+    fit_calibration,
+    source_weights,
+)
+from deepfake_training.manifests import data_sha256, read_manifest
+from deepfake_training.metrics import auc, calibration_error, eer, tabulate, tpr_at_fpr
+from deepfake_training.records import FileLogits, read_records, write_records
 
 from deepfake.bundle import Calibration
-from training.calibrate import choose_pooling, cross_calibrate, fit_calibration, source_weights
-from training.manifests import data_sha256, read_manifest
-from training.metrics import auc, calibration_error, eer, tabulate, tpr_at_fpr
-from training.records import FileLogits, read_records, write_records
 
 
 def make_records(*, files: int = 120, gap: float = 3.0) -> list[FileLogits]:

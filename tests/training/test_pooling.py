@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from deepfake_training.calibrate import fit_calibration, pool_logits
+from deepfake_training.card import pooling_table
+from deepfake_training.image.failures import EACH, choose_failures, draw_failures
+from deepfake_training.image.pooling import LEARNED, POOLINGS, compare_poolings
+from deepfake_training.records import FileLogits
 from PIL import Image
-
-from training.calibrate import fit_calibration, pool_logits
-from training.card import pooling_table
-from training.failures import EACH, choose_failures, draw_failures
-from training.pooling import LEARNED, POOLINGS, compare_poolings
-from training.records import FileLogits
 
 
 def records(*, spots: bool) -> list[FileLogits]:

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from deepfake_training import quantise
 from onnx import numpy_helper
 
-from deepfake.backends import INT8_GRAPH, has_int8, open_backend
 from deepfake.bundle import Bundle
+from deepfake.engine.backends import INT8_GRAPH, has_int8, open_backend
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
-from training import quantise
 
 from ..bundles import make_bundle, residual_graph
 from ..media_files import image_bytes, scene

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from deepfake_training.video import sync
+from deepfake_training.video.sync import Clip, Fit, Trial
 
-from deepfake import lipsync
-from deepfake.faces import Face
+from deepfake.content import lips as lipsync
+from deepfake.content.faces import Face
 from deepfake.preprocess import FacePreprocess, Pixels
 from tests.media_files import scene, speech, video_bytes
 from tests.test_lipsync import face
-from training import sync
-from training.sync import Clip, Fit, Trial
 
 SIDE = 96
 

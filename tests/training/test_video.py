@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepfake_training.__main__ import main
+from deepfake_training.records import FileLogits, write_records
+from deepfake_training.video.verdicts import join_clips, tabulate_clips
 
 from deepfake.bundle import Bundle
 from deepfake.types import Verdict
-from training.__main__ import main
-from training.records import FileLogits, write_records
-from training.video import join_clips, tabulate_clips
 
 SYSTEMS = ("one", "two", "three")
 CAMERAS = ("phone", "studio", "street")

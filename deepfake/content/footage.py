@@ -1,0 +1,304 @@
+"""The pictures of a video, asked by every slot in one pass: frames, bursts of frames, and the faces
+of each person.
+
+The first pass looks at a burst of eight frames every two seconds, or at all of a short video. A
+second one looks between those bursts where the scores were not clear. Both are sequential, and
+memory does not grow with the length beyond the scores.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..engine.engine import Scored
+from ..preprocess import ClipPreprocess, FacePreprocess, ImagePreprocess, Pixels
+from .faces import Face, Finder, why_not_face
+from .tracks import Track, Tracker
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+    from ..engine.engine import Engine
+    from ..media.opening import BurstFrame, Media
+    from ..settings import DetectOptions
+
+_Thing = TypeVar("_Thing")
+
+WINDOWS_PER_FRAME = 6
+FRAMES_PER_BURST = 8
+STEP_SECONDS = 0.125
+BURST_SECONDS = FRAMES_PER_BURST * STEP_SECONDS
+FACE_EVERY = 2
+"""Faces are looked for in every second frame of a burst, a quarter of a second apart."""
+LEAST_BURSTS = 16
+"""Bursts that every video gets if it is long enough, so that short ones are seen whole."""
+SECOND_PASS_SHARE = 0.5
+LEAST_SIGHTINGS = 3
+MOST_UNANSWERED = 8
+"""Bursts whose answers may be outstanding; more would only fill the memory."""
+
+
+class FaceBurst(NamedTuple):
+    """One person in one burst: the scores of the faces and of their motion, and the face that was
+    judged with its moment; ``reason`` is why there are no scores.
+    """
+
+    second: float
+    face: Face
+    still: Scored | None
+    motion: Scored | None
+    reason: str | None
+
+
+class Burst(NamedTuple):
+    """Scores of the whole picture: of the first frame, and of the motion of all of them."""
+
+    second: float
+    still: Scored | None
+    motion: Scored | None
+
+
+@dataclass
+class Footage:
+    """What the slots say of a video, in the order of time.
+
+    ``people`` are the tracks that were seen often enough, each with its bursts: those that could be
+    judged first, the most prominent before others. ``frames`` counts the frames looked at;
+    ``crowded`` tells of more faces than are followed.
+    """
+
+    bursts: list[Burst] = field(default_factory=list)
+    people: list[tuple[Track, list[FaceBurst]]] = field(default_factory=list)
+    frames: int = 0
+    crowded: bool = False
+
+
+class _Waiting(NamedTuple):
+    second: float
+    still: Future[Scored] | None
+    motion: Future[Scored] | None
+
+
+class _WaitingFace(NamedTuple):
+    second: float
+    face: Face
+    still: Future[Scored] | None
+    motion: Future[Scored] | None
+    reason: str | None
+
+
+class Watcher:
+    """Looks at bursts as they are decoded and gathers what the slots answer."""
+
+    def __init__(self, engine: Engine, finder: Finder) -> None:
+        self._engine, self._finder = engine, finder
+        self._tracker = Tracker()
+        self._bursts: list[_Waiting] = []
+        self._faces: dict[int, list[_WaitingFace]] = {}
+        self.footage = Footage()
+
+    def look(self, burst: Sequence[BurstFrame]) -> None:
+        """Ask every slot that is there about one burst; waits where many are unanswered."""
+        if len(self._bursts) >= MOST_UNANSWERED:
+            oldest = self._bursts[-MOST_UNANSWERED]
+            for future in (oldest.still, oldest.motion):
+                _result(future)
+        pictures = [frame.pixels for frame in burst]
+        self._bursts.append(
+            _Waiting(burst[0].seconds, self._still(pictures[0]), self._motion(pictures))
+        )
+        self.footage.frames += len(burst)
+        self._look_at_faces(burst)
+
+    def finish(self) -> Footage:
+        """Wait for all answers and put them in the order of time."""
+        self.footage.bursts = sorted(
+            (Burst(w.second, _result(w.still), _result(w.motion)) for w in self._bursts),
+            key=lambda burst: burst.second,
+        )
+        people = []
+        for track in sorted(self._tracker.tracks, key=lambda track: -track.weight):
+            if len(track.sightings) < min(LEAST_SIGHTINGS, self.footage.frames):
+                continue
+            seen = sorted(self._faces.get(track.number, []), key=lambda waiting: waiting.second)
+            bursts = [
+                FaceBurst(w.second, w.face, _result(w.still), _result(w.motion), w.reason)
+                for w in seen
+            ]
+            people.append((track, bursts))
+        people.sort(key=lambda person: not any(burst.still for burst in person[1]))
+        self.footage.people = people
+        return self.footage
+
+    def _still(self, pixels: Pixels) -> Future[Scored] | None:
+        bundle = self._bundle("frame")
+        if bundle is None or bundle.why_not(width=pixels.shape[1], height=pixels.shape[0]):
+            return None
+        preprocess = bundle.preprocess
+        assert isinstance(preprocess, ImagePreprocess)
+        batch = preprocess(pixels, max_windows=WINDOWS_PER_FRAME).batch
+        return self._engine.submit(bundle, batch)
+
+    def _motion(self, pictures: Sequence[Pixels]) -> Future[Scored] | None:
+        bundle = self._bundle("video")
+        if bundle is None or len(pictures) < FRAMES_PER_BURST // 2:
+            return None
+        preprocess = bundle.preprocess
+        assert isinstance(preprocess, ClipPreprocess)
+        batch = preprocess([preprocess.square(pixels) for pixels in pictures])
+        return self._engine.submit(bundle, batch)
+
+    def _look_at_faces(self, burst: Sequence[BurstFrame]) -> None:
+        seen: dict[int, list[tuple[BurstFrame, Face]]] = {}
+        searched = burst[::FACE_EVERY]
+        found = self._finder.find_all([frame.pixels for frame in searched])
+        for frame, faces in zip(searched, found, strict=True):
+            tracks = self._tracker.add(frame.seconds, faces, frame.pixels)
+            self.footage.crowded |= len(faces) > len(tracks)
+            for track, face in zip(tracks, faces, strict=False):
+                seen.setdefault(track.number, []).append((frame, face))
+        for number, sightings in seen.items():
+            whole = len(sightings) == len(searched)
+            self._faces.setdefault(number, []).append(
+                self._judge(sightings, burst if whole else ())
+            )
+
+    def _judge(
+        self, sightings: Sequence[tuple[BurstFrame, Face]], burst: Sequence[BurstFrame]
+    ) -> _WaitingFace:
+        """Ask about one person in one burst, whose frames are given if the person is in all."""
+        second, face = sightings[0][0].seconds, sightings[0][1]
+        bundle = self._bundle("face")
+        if bundle is None:
+            return _WaitingFace(second, face, None, None, "no_bundle")
+        align = bundle.preprocess
+        assert isinstance(align, FacePreprocess)
+        crops = [(align.crop(frame.pixels, one.points), one) for frame, one in sightings]
+        least = bundle.limits.min_side_pixels
+        reasons = [why_not_face(one, crop, least_pixels=least) for crop, one in crops]
+        good = [crop for (crop, _), reason in zip(crops, reasons, strict=True) if reason is None]
+        if not good:
+            return _WaitingFace(second, face, None, None, reasons[0])
+        still = self._engine.submit(bundle, np.stack(good))
+        motion, clip = None, self._bundle("video")
+        unbroken = len(good) == len(sightings) and len(burst) >= FRAMES_PER_BURST // 2
+        if clip is not None and unbroken:
+            preprocess = clip.preprocess
+            assert isinstance(preprocess, ClipPreprocess)
+            points = np.stack([one.points for _, one in sightings])
+            squares = preprocess.faces([frame.pixels for frame in burst], points)
+            motion = self._engine.submit(clip, preprocess(squares))
+        return _WaitingFace(second, face, still, motion, None)
+
+    def _bundle(self, slot: str) -> Bundle | None:
+        return self._engine.active.get(slot)
+
+
+def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -> Footage:
+    """Both passes over ``media``; raises as :meth:`deepfake.media.opening.Media.bursts`."""
+    seconds = media.info.seconds or 0.0
+    most = max(LEAST_BURSTS, math.ceil(options.max_frames_per_minute * seconds / 60 / 8))
+    watcher = Watcher(engine, finder)
+    for burst in _bursts(media, most=most):
+        media.watch.step("pictures", min(0.75, 0.75 * burst[-1].seconds / max(seconds, 1e-3)))
+        watcher.look(burst)
+    footage = watcher.finish()
+    spans = unclear_spans(footage, engine)
+    if spans:
+        first, last = spans[0][0], spans[-1][1]
+        for burst in _bursts(media, most=max(1, int(most * SECOND_PASS_SHARE)), spans=spans):
+            done = (burst[-1].seconds - first) / max(last - first, 1e-3)
+            media.watch.step("unclear moments", 0.75 + 0.25 * min(1.0, max(0.0, done)))
+            watcher.look(burst)
+        footage = watcher.finish()
+    return footage
+
+
+def unclear_spans(footage: Footage, engine: Engine) -> list[tuple[float, float]]:
+    """The gaps between bursts of which one is not clear of traces, unless both show clear ones."""
+    seconds = [burst.second for burst in footage.bursts]
+    concern = [_concern(burst.still, engine, "frame") for burst in footage.bursts]
+    concern = [
+        max(level, _concern(burst.motion, engine, "video"))
+        for level, burst in zip(concern, footage.bursts, strict=True)
+    ]
+    for _, bursts in footage.people:
+        for face in bursts:
+            level = max(
+                _concern(face.still, engine, "face"), _concern(face.motion, engine, "video")
+            )
+            index = int(np.abs(np.array(seconds) - face.second).argmin())
+            concern[index] = max(concern[index], level)
+    spans: list[tuple[float, float]] = []
+    for index in range(len(seconds) - 1):
+        start, end = seconds[index] + BURST_SECONDS, seconds[index + 1]
+        pair = (concern[index], concern[index + 1])
+        if end - start < BURST_SECONDS / 2 or max(pair) < 1 or min(pair) == 2:
+            continue
+        spans.append((start, end))
+    return spans
+
+
+def _concern(scored: Scored | None, engine: Engine, slot: str) -> int:
+    """0: clearly no trace, 1: unclear, 2: clear traces."""
+    if scored is None:
+        return 0
+    points = engine.active[slot].calibration.points
+    return int(scored.score >= points.authentic) + int(scored.score >= points.synthetic)
+
+
+def _bursts(
+    media: Media, *, most: int, spans: Sequence[tuple[float, float]] = ()
+) -> Iterator[list[BurstFrame]]:
+    frames = media.bursts(
+        most=most, frames=FRAMES_PER_BURST, step_seconds=STEP_SECONDS, spans=spans
+    )
+    return read_ahead(list(group) for _, group in groupby(frames, key=lambda frame: frame.burst))
+
+
+def read_ahead(things: Iterator[_Thing]) -> Iterator[_Thing]:
+    """The same, with the next one made in a thread while the present one is used."""
+    ready: queue.Queue[tuple[_Thing | None, BaseException | None]] = queue.Queue(maxsize=1)
+    unwanted = threading.Event()
+
+    def make() -> None:
+        try:
+            for thing in things:
+                _put((thing, None))
+                if unwanted.is_set():
+                    return
+            _put((None, None))
+        except BaseException as error:  # noqa: BLE001 - handed over, whatever it is
+            _put((None, error))
+
+    def _put(item: tuple[_Thing | None, BaseException | None]) -> None:
+        while not unwanted.is_set():
+            with suppress(queue.Full):
+                return ready.put(item, timeout=0.05)
+
+    maker = threading.Thread(target=make, name="deepfake-ahead", daemon=True)
+    maker.start()
+    try:
+        while True:
+            thing, error = ready.get()
+            if error is not None:
+                raise error
+            if thing is None:
+                return
+            yield thing
+    finally:
+        unwanted.set()
+        maker.join()
+
+
+def _result(future: Future[Scored] | None) -> Scored | None:
+    return None if future is None else future.result()

@@ -1,0 +1,1 @@
+"""Bundles executed: queues of devices and the runtimes behind them."""

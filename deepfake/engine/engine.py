@@ -1,0 +1,195 @@
+"""The engine: one loaded backend per bundle and device, requests of many callers in shared batches.
+
+A request goes to the device with the shortest queue; see :mod:`deepfake.engine.queues`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from ..bundle import Bundle, Calibration, Logits, read_bundles
+from ..errors import BackendError, DeepfakeError, ModelError
+from ..preprocess import Batch
+from ..settings import Settings
+from ..types import Kind
+from .backends import Backend, choose_backend, load_runtime, torch_devices
+from .queues import Lane
+
+_Answer = TypeVar("_Answer")
+
+SLOTS_OF_KIND = {
+    Kind.IMAGE: ("image", "face-finder"),
+    Kind.AUDIO: ("audio",),
+    Kind.VIDEO: ("frame", "face-finder", "video", "face", "audio"),
+}
+"""What every file of a kind is judged by, the first needed first; pictures may have no face."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Calibrated P(synthetic): of the input as a whole, its interval, and of each window alone.
+
+    ``logits`` are there for :meth:`join` alone.
+    """
+
+    score: float
+    interval: tuple[float, float]
+    windows: tuple[float, ...]
+    logits: Logits = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, logits: Logits, calibration: Calibration) -> Scored:
+        """What the logits (windows,) of one input mean."""
+        return cls(
+            score=calibration.probability(calibration.pool(logits)),
+            interval=calibration.interval(logits),
+            windows=tuple(calibration.probability(float(logit)) for logit in logits),
+            logits=logits,
+        )
+
+    def shifted(self, before: Scored, after: Scored, calibration: Calibration) -> float:
+        """The score that the input would have if all of it changed as some windows did.
+
+        ``before`` and ``after`` are the same windows without and with the change.
+        """
+        change = calibration.pool(after.logits) - calibration.pool(before.logits)
+        return calibration.probability(calibration.pool(self.logits) + change)
+
+    def only(self, windows: Sequence[int], calibration: Calibration) -> Scored:
+        """The score of some of the windows alone."""
+        return Scored.read(self.logits[list(windows)], calibration)
+
+    @classmethod
+    def join(cls, parts: Sequence[Scored], calibration: Calibration) -> Scored:
+        """One input that was scored in several parts, in the order of time."""
+        return cls.read(np.concatenate([part.logits for part in parts]), calibration)
+
+
+class Engine:
+    """Scores batches with the active bundle of each slot; safe to share between threads.
+
+    ``active`` maps a slot to its bundle. Backends are opened at first use, or ahead of it by
+    :meth:`prepare` or :meth:`warm`, but one that cannot be had raises at once
+    (``MissingDependency``, ``SettingsError``). ``warnings`` are sentences about backends that
+    failed and what runs in their place.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        name = choose_backend(self.settings)
+        self.devices = torch_devices(self.settings) if name == "torch" else ("cpu",)
+        self.active: dict[str, Bundle] = read_bundles(self.settings.models_folder)
+        self.warnings: list[str] = []
+        self._lanes: dict[str, Future[list[Lane]]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        # Importing a runtime takes as long as opening and decoding a picture: both at once.
+        threading.Thread(target=self._load_runtime, daemon=True).start()
+
+    def bundle(self, slot: str) -> Bundle:
+        """The active bundle of a slot; raises ``ModelError`` when there is none."""
+        if slot not in self.active:
+            raise ModelError(
+                f"slot {slot}: no bundle in {self.settings.models_folder}",
+                code="no_bundle",
+                hint="deepfake models list shows what is there",
+            )
+        return self.active[slot]
+
+    def submit(self, bundle: Bundle, batch: Batch) -> Future[Scored]:
+        """Queue windows of one input (windows, …); the future gives its ``Scored``."""
+        return self._lane(bundle).submit(
+            batch, lambda logits: Scored.read(logits, bundle.calibration)
+        )
+
+    def raw(self, bundle: Bundle, batch: Batch) -> Logits:
+        """What the network gives for a batch (windows, …), for bundles without a score of their
+        own: the face finder's map (windows, places, values).
+        """
+        return self._lane(bundle).submit(batch, lambda logits: logits).result()
+
+    def score(self, bundle: Bundle, batch: Batch) -> Scored:
+        """Score the windows of one input (windows, …) and wait for the result."""
+        return self.submit(bundle, batch).result()
+
+    def backend(self, bundle: Bundle) -> Backend:
+        """The loaded backend of a bundle, on the first of the devices."""
+        return self._open(bundle).result()[0].backend
+
+    def describe(self, bundle: Bundle) -> str:
+        """What runs a bundle: backend, device and precision."""
+        backend = self.backend(bundle)
+        return f"{backend.name} {backend.device} {backend.precision}"
+
+    def prepare(self, kind: Kind) -> None:
+        """Begin to open, in the background, the bundles that a file of this kind surely needs."""
+        for slot in SLOTS_OF_KIND[kind]:
+            if slot in self.active:
+                with suppress(BackendError):  # a closed engine says so to those who score
+                    self._open(self.active[slot])
+
+    def warm(self) -> None:
+        """Open every bundle on every device and run it once, so that no file waits for that."""
+        for bundle in self.active.values():
+            self._open(bundle)
+        for bundle in self.active.values():
+            batch, _ = bundle.golden()
+            for lane in self._open(bundle).result():
+                lane.submit(batch, lambda logits: logits).result()
+
+    def close(self) -> None:
+        """Finish what is queued, then release every backend."""
+        with self._lock:
+            self._closed = True
+            opened, self._lanes = list(self._lanes.values()), {}
+        for future in opened:
+            with suppress(DeepfakeError):
+                for lane in future.result():
+                    lane.close()
+
+    def _lane(self, bundle: Bundle) -> Lane:
+        """The device with the shortest queue."""
+        return min(self._open(bundle).result(), key=lambda lane: lane.queued)
+
+    def _open(self, bundle: Bundle) -> Future[list[Lane]]:
+        with self._lock:
+            if self._closed:
+                raise BackendError("engine: already closed", hint="make a new Detector")
+            known = self._lanes.get(bundle.name)
+            if known is not None and not (known.done() and known.exception()):
+                return known
+            future: Future[list[Lane]] = Future()
+            self._lanes[bundle.name] = future
+        opener = threading.Thread(
+            target=_fulfil, args=(future, lambda: self._open_lanes(bundle)), daemon=True
+        )
+        opener.start()
+        return future
+
+    def _open_lanes(self, bundle: Bundle) -> list[Lane]:
+        return [
+            Lane(bundle, self.settings, device=device, warn=self._warn) for device in self.devices
+        ]
+
+    def _load_runtime(self) -> None:
+        with suppress(Exception):  # the lane that needs it says what is wrong, or does without
+            load_runtime(self.settings)
+
+    def _warn(self, text: str) -> None:
+        with self._lock:
+            if text not in self.warnings:
+                self.warnings.append(text)
+
+
+def _fulfil(future: Future[_Answer], make: Callable[[], _Answer]) -> None:
+    try:
+        future.set_result(make())
+    except Exception as error:  # noqa: BLE001 - handed to the callers that wait, whatever it is
+        future.set_exception(error)

@@ -1,0 +1,1 @@
+"""Opening a file and decoding it in a confined child process."""

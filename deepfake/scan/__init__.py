@@ -1,0 +1,1 @@
+"""Many files: listing, journal, executors, tables."""

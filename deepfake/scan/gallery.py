@@ -1,0 +1,212 @@
+"""The results of a scan as one page that opens offline, with thumbnails inside it.
+
+Nothing in the page is loaded from anywhere and its policy forbids that; what comes from files is
+escaped, and thumbnails are drawn from pixels that the confined decoder gave.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import heapq
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeepfakeError
+from ..media.opening import open_media
+from ..media.sources import display_name
+from ..preprocess import Pixels, shrink
+from ..progress import Watch
+from ..settings import Limits
+from ..types import Kind, Verdict
+from .executors import Line
+from .gallery_page import PAGE, SCRIPT, STYLE
+from .journal import outcome, read_results
+from .locations import open_location
+
+MOST_ROWS = 10_000
+MOST_THUMBNAILS = 500
+THUMBNAIL_SIDE_PIXELS = 128
+THUMBNAIL_SECONDS = 10.0
+_THREADS = 4
+
+ORDER = ("synthetic", "suspicious", "failed", "inconclusive", "authentic", "not_media")
+"""The worst first."""
+LABELS = {verdict.value: verdict.label for verdict in Verdict} | {
+    "failed": "not examined",
+    "not_media": "no media",
+}
+SIGNS = {
+    "synthetic": "●",
+    "suspicious": "◐",
+    "failed": "✕",
+    "inconclusive": "?",
+    "authentic": "○",
+    "not_media": "–",
+}
+
+
+def write_html(results: Path, output: Path, *, limits: Limits | None = None) -> None:
+    """Write the page: counts, and the 10,000 worst files in a table to sort, filter and search.
+
+    The first 500 pictures and videos get a thumbnail, if their content is still what was examined.
+    """
+    counts: Counter[str] = Counter()
+
+    def counted() -> Iterable[Line]:
+        for line in read_results(results):
+            counts[outcome(line)] += 1
+            yield line
+
+    lines = heapq.nsmallest(MOST_ROWS, counted(), key=badness)
+    pictured = [line for line in lines if line.get("kind") in (Kind.IMAGE, Kind.VIDEO)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        chosen = pictured[:MOST_THUMBNAILS]
+        drawn = pool.map(lambda line: thumbnail(line, limits or Limits()), chosen)
+        pictures = dict(zip((line["path"] for line in chosen), drawn, strict=True))
+    with output.open("w", encoding="utf-8") as page:
+        head, _, tail = _page(counts, shown=len(lines)).partition("ROWS")
+        page.write(head)
+        for line in lines:
+            page.write(_row(line, pictures.get(line["path"])))
+        page.write(tail)
+
+
+def badness(line: Line) -> tuple[int, float, str]:
+    """What the worst files are sorted by: verdict, probability, path."""
+    return (
+        ORDER.index(outcome(line)),
+        -(line.get("probability") or 0.0),
+        line["path"].encode("utf-8", "backslashreplace").decode(),
+    )
+
+
+def thumbnail(line: Line, limits: Limits) -> bytes | None:
+    """A small JPEG of a picture or of the first frame of a video, or nothing if there is none."""
+    watch = Watch(deadline=time.monotonic() + THUMBNAIL_SECONDS)
+    try:
+        file = open_location(line["path"], limits=limits, watch=watch)
+        with open_media(file, limits=limits, name=line["path"], watch=watch) as media:
+            if media.info.sha256 != line["sha256"]:
+                return None
+            if media.info.kind is Kind.IMAGE:
+                return _jpeg(media.image())
+            frame = next(iter(media.frames(most=1)), None)
+            return None if frame is None else _jpeg(frame.pixels)
+    except DeepfakeError:
+        return None
+
+
+def _jpeg(pixels: Pixels) -> bytes:
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = min(1.0, THUMBNAIL_SIDE_PIXELS / max(height, width))
+    small = shrink(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+    _, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 75]
+    )
+    content: bytes = encoded.tobytes()
+    return content
+
+
+def _page(counts: Counter[str], *, shown: int) -> str:
+    total = sum(counts.values())
+    boxes = "".join(
+        f'<li class="{name}"><b>{counts[name]:,}</b> <span aria-hidden="true">{SIGNS[name]}</span> '
+        f"{LABELS[name]}</li>"
+        for name in ORDER
+        if counts[name]
+    )
+    choices = "".join(
+        f'<option value="{name}">{LABELS[name]} ({counts[name]:,})</option>'
+        for name in ORDER
+        if counts[name]
+    )
+    note = "" if shown == total else f"<p>The {shown:,} worst of {total:,} files are shown.</p>"
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src '{_hash(STYLE)}'; script-src '{_hash(SCRIPT)}'"
+    )
+    page = PAGE
+    for mark, value in (
+        ("POLICY", policy),
+        ("STYLE", STYLE),
+        ("SCRIPT", SCRIPT),
+        ("TOTAL", f"{total:,}"),
+        ("COUNTS", boxes),
+        ("CHOICES", choices),
+        ("NOTE", note),
+    ):
+        page = page.replace(f"<!--{mark}-->", value)
+    return page.replace("<!--ROWS-->", "ROWS")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _row(line: Line, picture: bytes | None) -> str:
+    name = outcome(line)
+    path = escape(display_name(line["path"]))
+    cells = [
+        f'<td class="picture">{_picture(picture, line)}</td>',
+        f'<td data-key="{path}"><span class="path">{path}</span>{_about(line)}</td>',
+        f'<td data-key="{ORDER.index(name)}"><span class="verdict {name}">'
+        f'<span aria-hidden="true">{SIGNS[name]}</span> {LABELS[name]}</span></td>',
+        f'<td data-key="{_key(line.get("probability"))}" class="number">{_probability(line)}</td>',
+        f"<td>{_reason(line)}</td>",
+    ]
+    return f'<tr data-verdict="{name}">{"".join(cells)}</tr>\n'
+
+
+def _picture(picture: bytes | None, line: Line) -> str:
+    if picture is None:
+        kind = line.get("kind") or ""
+        return f'<span class="none">{escape(str(kind)) or "–"}</span>'
+    data = base64.b64encode(picture).decode()
+    return f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{data}">'
+
+
+def _about(line: Line) -> str:
+    media = line.get("media") or {}
+    parts = [str(line["kind"])] if line.get("kind") else []
+    if media.get("width") and media.get("height"):
+        parts.append(f"{media['width']}×{media['height']}")
+    if media.get("seconds") is not None:
+        parts.append(f"{media['seconds']:.1f} s")
+    text = f'<span class="about">{escape(", ".join(parts))}</span>' if parts else ""
+    if "duplicate_of" in line:
+        first = escape(display_name(line["duplicate_of"]))
+        text += f'<span class="about">same content as <span class="path">{first}</span></span>'
+    return text
+
+
+def _probability(line: Line) -> str:
+    probability = line.get("probability")
+    if probability is None:
+        return "–"
+    low, high = line.get("interval") or (probability, probability)
+    bar = (
+        '<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="range" width="100" height="8" rx="2"/>'
+        f'<rect class="interval" x="{100 * low:.1f}" width="{max(1, 100 * (high - low)):.1f}" '
+        'y="2" height="4"/>'
+        f'<rect class="point" x="{min(98.0, 100 * probability):.1f}" width="2" height="8"/></svg>'
+    )
+    return f"{probability:.3f} <small>{low:.3f}…{high:.3f}</small>{bar}"
+
+
+def _reason(line: Line) -> str:
+    if "error" in line:
+        return escape(display_name(line["error"]["message"]))
+    return escape(line["reasons"][0]["text"]) if line.get("reasons") else ""
+
+
+def _key(value: Any) -> str:
+    return "-1" if value is None else f"{value:.6f}"

@@ -1,0 +1,1 @@
+"""What travels in a file beside its pixels and samples."""

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake.content.faces import Face
+from deepfake.content.footage import Burst, FaceBurst, Footage, unclear_spans
+from deepfake.content.tracks import Track
+from deepfake.engine.engine import Engine, Scored
+from deepfake.settings import Settings
+
+FACE = Face((0, 0, 60, 60), ((20, 20), (40, 20), (30, 30), (22, 42), (38, 42)), 0.9)
+
+
+@pytest.fixture
+def engine(known_models: Path) -> Engine:
+    return Engine(Settings(models_folder=known_models, threads=1))
+
+
+def scored(engine: Engine, logit: float) -> Scored:
+    return Scored.read(np.array([logit], np.float32), engine.active["video"].calibration)
+
+
+def footage(engine: Engine, *logits: float, step: float = 3.0) -> Footage:
+    bursts = [Burst(step * i, None, scored(engine, logit)) for i, logit in enumerate(logits)]
+    return Footage(bursts=bursts)
+
+
+def test_clear_videos_are_not_looked_at_again(engine: Engine) -> None:
+    assert unclear_spans(footage(engine, -4, -4, -4), engine) == []
+    assert unclear_spans(footage(engine, 4, 4, 4), engine) == []
+
+
+def test_gaps_beside_an_unclear_or_lonely_burst_are(engine: Engine) -> None:
+    assert unclear_spans(footage(engine, -4, 0, -4, -4), engine) == [(1, 3), (4, 6)]
+    assert unclear_spans(footage(engine, -4, -4, 4, 4), engine) == [(4, 6)]
+
+
+def test_bursts_that_follow_each_other_leave_no_gap(engine: Engine) -> None:
+    assert unclear_spans(footage(engine, -4, 0, -4, step=1.0), engine) == []
+
+
+def test_an_unclear_face_counts_where_it_is_seen(engine: Engine) -> None:
+    seen = footage(engine, -4, -4, -4, -4)
+    seen.people = [(Track(0), [FaceBurst(9.0, FACE, scored(engine, 0.0), None, None)])]
+    assert unclear_spans(seen, engine) == [(7, 9)]

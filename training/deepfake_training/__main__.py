@@ -1,0 +1,371 @@
+"""Command line of the training module: ``python -m deepfake_training COMMAND …``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfake.errors import DeepfakeError
+
+if TYPE_CHECKING:
+    from deepfake.bundle import Bundle
+
+    from .export import Trained
+
+_RECIPES = {"image": "image", "frame": "frame", "audio": "audio", "face": "face", "video": "clips"}
+
+EXAMPLES = """\
+examples:
+  python -m deepfake_training bundle training/configs/image-2.toml --data DATA --weights WEIGHTS
+      trains, calibrates, exports and writes models/image-2 with its model card;
+      an interrupted run goes on where it stopped
+  python -m deepfake_training evaluate training/configs/image-2.toml
+      prints the accuracy of every left-out source in every view, from the out-of-fold
+      logits of that run, and writes metrics.json, roc.png and reliability.png
+  python -m deepfake_training compare training/configs/audio-compare.toml --data DATA --weights WEIGHTS
+      trains other networks on one fold of a bundle's run and prints their accuracy on it
+  python -m deepfake_training video
+      fits how the motion and the frames of a clip are read together and prints what a user is
+      told about clips whose system and genuine source no model saw, from the runs of face-1,
+      video-1 and frames
+  python -m deepfake_training sync --data DATA
+      prints how well lip motion and speech tell genuine clips from shifted sound
+  python -m deepfake_training quantise models/image-2 --data DATA
+      adds model.int8.onnx to a bundle where that costs no accuracy, and says so in its card
+  python -m deepfake_training localise models/image-2 --data DATA
+      pastes generated regions into real photos and prints how well the heat map shows where they
+      are (IoU, pixel AUC, pointing game), beside maps that know nothing; writes localise.json and
+      the picture sheet localise.png to runs/localise
+  python -m deepfake_training frames --data DATA
+      fits how the frame bundle reads the frames of videos, and prints the accuracy on
+      each source of clips with a fit that did not see it
+  python -m deepfake_training graphics --data DATA
+      fits what tells drawings and screenshots from photographs, and prints how many of
+      each source are caught by a fit that did not see it, and the weights for the code
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 1 on a problem that is told, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deepfake_training",
+        description="Train, evaluate and export the detectors.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    bundle = commands.add_parser("bundle", help="train and write one bundle")
+    compare = commands.add_parser("compare", help="train other networks on one fold")
+    for command in (bundle, compare):
+        command.add_argument("--data", type=Path, required=True, help="folder with the material")
+        command.add_argument("--weights", type=Path, required=True, help="initial weights")
+    evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
+    evaluate.add_argument(
+        "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
+    )
+    frames = commands.add_parser("frames", help="calibrate the frame bundle for video frames")
+    video = commands.add_parser("video", help="print what a user is told about left-out clips")
+    video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
+    for command in (bundle, compare, frames, video):
+        command.add_argument(
+            "--models", type=Path, default=Path("models"), help="where bundles are"
+        )
+    sync = commands.add_parser("sync", help="print the power of lip motion against speech")
+    quantise = commands.add_parser("quantise", help="add an int8 graph to a bundle")
+    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    quantise.add_argument(
+        "--most-files", type=int, default=0, help="files that measure the loss; 0 for all"
+    )
+    graphics = commands.add_parser("graphics", help="fit what tells graphics from photographs")
+    graphics.add_argument("--most-files", type=int, default=30, help="files of every source")
+    graphics.add_argument("--drawn", type=int, default=14, help="drawn pictures of every kind")
+    localise = commands.add_parser(
+        "localise",
+        help="print how well heat maps show a pasted region",
+        description="Paste regions of generated pictures into real photos, after one JPEG round "
+        "of both on one grid, and compare the heat map of the image slot with where they are. A "
+        "bundle knows the files that it was trained on, so expect less on other pictures.",
+        epilog="columns: IoU of the marked region with the true one, AUC of the heat map's pixels, "
+        "share of maxima inside the region (pointing), share of pictures with a marked region; "
+        "each beside the same photo before pasting (before), a spot in the middle of the picture "
+        "(middle) and the whole picture marked (everything). Regions of other genuine photos are "
+        "the control: there an AUC of 0.5 is right. In the sheet: composite, true region, heat map "
+        "with the marked region outlined in green.",
+    )
+    localise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    localise.add_argument(
+        "--composites",
+        type=int,
+        default=182,
+        help="how many with generated regions, and half as many with genuine ones (default: 182)",
+    )
+    localise.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
+    for command in (frames, sync, quantise, graphics, localise):
+        command.add_argument("--data", type=Path, required=True, help="folder with the material")
+    for command in (bundle, evaluate, compare):
+        command.add_argument("config", type=Path, help="a file of training/configs")
+    for command in (bundle, evaluate, compare, frames, video, sync, localise):
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints, logits")
+    options = parser.parse_args(arguments)
+    try:
+        _run(options)
+    except (DeepfakeError, OSError, RuntimeError, tomllib.TOMLDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "frames":
+        run_frames(options)
+    elif options.command == "video":
+        run_video(options)
+    elif options.command == "quantise":
+        from .quantise import quantise_bundle
+
+        quantise_bundle(options.bundle, data=options.data, most_files=options.most_files)
+    elif options.command == "graphics":
+        from .image import drawings as graphics
+
+        graphics.run(options.data, most_files=options.most_files, drawn=options.drawn)
+    elif options.command == "localise":
+        from .image.localisation import localise
+
+        localise(
+            options.bundle,
+            data=options.data,
+            output=options.runs / "localise",
+            composites=options.composites,
+            seed=options.seed,
+        )
+    elif options.command == "sync":
+        from .video import sync
+
+        sync.run(options.data, options.runs / "sync")
+    else:
+        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+        if options.command == "compare":
+            run_comparison(config, options=options)
+        elif options.command == "bundle":
+            make_bundle(config, options=options, output=options.runs / config["name"])
+        else:
+            evaluate_run(config, output=options.runs / config["name"], data=options.data)
+
+
+def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
+    """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
+    from .assess import assess
+    from .audio.inserts import write_long
+    from .card import write_card
+    from .export import metrics_to_dict, write_bundle
+    from .records import write_records
+
+    output.mkdir(parents=True, exist_ok=True)
+    if config["slot"] == "face-finder":
+        from .finder import recipe as finder
+
+        made = finder.make_bundle(
+            config, data=options.data, weights=options.weights, models=options.models, output=output
+        )
+        finder.evaluate(output)
+        print(f"wrote {made.folder}")
+        return
+    recipe = importlib.import_module(f".{_RECIPES[config['slot']]}", __package__)
+    trained: Trained = recipe.train(
+        config, data=options.data, weights=options.weights, output=output
+    )
+    write_records(output / "out_of_fold.jsonl", trained.records)
+    write_long(output / "long.jsonl", trained.recordings)
+    each_source = bool(config.get("calibration", {}).get("each_source"))
+    calibration, sources, views, inserts = assess(
+        trained.records, trained.recordings, each_source=each_source
+    )
+    bundle = write_bundle(
+        trained,
+        name=config["name"],
+        calibration=calibration,
+        metrics=metrics_to_dict(sources=sources, views=views, inserts=inserts),
+        folder=options.models / config["name"],
+    )
+    write_card(
+        bundle,
+        sources=sources,
+        views=views,
+        inserts=inserts,
+        text=config["card"],
+        command=f"python -m deepfake_training evaluate training/configs/{config['name']}.toml",
+        each_source=each_source,
+    )
+    evaluate_run(config, output=output, data=options.data)
+    if config["slot"] == "image":
+        illustrate(bundle, output=output)
+    print(f"wrote {bundle.folder}")
+
+
+def illustrate(bundle: Bundle, *, output: Path) -> None:
+    """Add the figures of the run in ``output``, ways of pooling, and drawings to an image card."""
+    from .card import add_part, drawing_table, pooling_table
+    from .image.failures import judge_drawings
+    from .image.pooling import compare_poolings
+    from .records import read_records
+
+    for name in ("roc.png", "reliability.png"):
+        shutil.copyfile(output / name, bundle.folder / name)
+    poolings = compare_poolings(read_records(output / "out_of_fold.jsonl"))
+    drawings = judge_drawings(bundle, path=bundle.folder / "drawings.jpg")
+    add_part(
+        bundle,
+        title="Figures",
+        text="ROC curves and reliability of the out-of-fold scores, all left-out files together:",
+        tables="![ROC curves](roc.png) ![Reliability](reliability.png)\n",
+    )
+    add_part(
+        bundle,
+        title="Pooling of windows",
+        text="Mean AUC over left-out systems; the calibration takes the best share of the highest "
+        "windows over all views.",
+        tables=pooling_table(poolings),
+    )
+    add_part(
+        bundle,
+        title="Drawings",
+        text="What no camera made and no generative model either: seeded drawings of our own, with "
+        "the scores that they get. The last of every kind:\n\n![Drawings](drawings.jpg)",
+        tables=drawing_table(drawings),
+    )
+
+
+def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> None:
+    """Print the accuracy of every candidate on the fold that they leave out."""
+    path = options.config.with_name(config["base"])
+    base = tomllib.loads(path.read_text(encoding="utf-8"))
+    output = options.runs / base["name"]
+    if base["slot"] == "image":
+        from deepfake.bundle import Bundle
+
+        from .card import add_part, design_table
+        from .image.compare import compare_designs
+
+        designs = compare_designs(
+            config, base, data=options.data, weights=options.weights, output=output
+        )
+        table = design_table(designs)
+        bundle = Bundle.read(options.models / base["name"])
+        add_part(
+            bundle,
+            title="What was tried",
+            text="Every candidate on the same left-out folds, with fewer couples and windows than "
+            "the bundle (`python -m deepfake_training compare training/configs/image-compare.toml --data "
+            'DATA --weights WEIGHTS` prints this). "Known sources" is the mean AUC of left-out '
+            "systems against unseen files of genuine sources that the model knows.",
+            tables=table,
+        )
+        print(table)
+        return
+    from .audio.compare import compare_candidates
+    from .card import candidate_table
+
+    rows = compare_candidates(
+        config, base, data=options.data, weights=options.weights, output=output
+    )
+    print(candidate_table(rows))
+
+
+def run_frames(options: argparse.Namespace) -> None:
+    """Calibrate for video frames and print the accuracy on left-out sources."""
+    from .card import add_frames, source_table, view_table
+    from .video.frame_calibration import calibrate_frames
+
+    bundle, sources, views = calibrate_frames(
+        models=options.models, data=options.data, output=options.runs / "frames"
+    )
+    add_frames(bundle, sources=sources, views=views)
+    print(view_table(views))
+    print(source_table(sources, label=1))
+    print(source_table(sources, label=0))
+
+
+def run_video(options: argparse.Namespace) -> None:
+    """Fit how motion and frames are read together, store it in the video bundle, and print and
+    store what a user is told about clips of left-out sources.
+    """
+    from dataclasses import replace
+
+    from deepfake.bundle import Bundle
+
+    from .card import add_part
+    from .export import metrics_to_dict
+    from .video.verdicts import fused_tables, read_clips, tabulate_clips
+
+    face, video = options.bundles
+    least = Bundle.read(options.models / face).limits.min_side_pixels
+    rows, calibration = read_clips(options.runs, face=face, video=video, least_pixels=least)
+    sources, fused = tabulate_clips(rows)
+    bundle = Bundle.read(options.models / video)
+    tables = fused_tables(sources, fused)
+    metrics = {**bundle.metrics, **metrics_to_dict(clips=sources, clip_views=fused)}
+    replace(bundle, frames_calibration=calibration, metrics=metrics).write(bundle.folder)
+    add_part(
+        bundle,
+        title="Motion, frames and faces together",
+        text="What a user is told, from models and calibrations that saw neither the clip's system "
+        f"nor its genuine source (`python -m deepfake_training video` prints this, with {face} for the "
+        "faces). There are few clips and few sources, so read the numbers with care.",
+        tables=tables,
+    )
+    print(tables)
+
+
+def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = None) -> None:
+    """Print and store the accuracy of the run in ``output``; of pictures also how to pool windows,
+    and with ``data`` a sheet of those that are judged worst.
+    """
+    if config["slot"] == "face-finder":
+        from .finder import recipe as finder
+
+        finder.evaluate(output)
+        return
+
+    from .assess import assess
+    from .audio.inserts import read_long
+    from .card import insert_table, plot_evaluation, source_table, view_table
+    from .export import metrics_to_dict
+    from .records import read_records, unheard
+
+    records = read_records(output / "out_of_fold.jsonl")
+    long = output / "long.jsonl"
+    recordings = read_long(long) if long.exists() else []
+    each_source = bool(config.get("calibration", {}).get("each_source"))
+    calibration, sources, views, inserts = assess(records, recordings, each_source=each_source)
+    print(view_table(views))
+    print(source_table(sources, label=1))
+    print(source_table(sources, label=0))
+    if inserts:
+        print(insert_table(inserts))
+    text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
+    (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
+    if config["slot"] == "image":
+        from .card import pooling_table
+        from .image.failures import choose_failures, draw_failures
+        from .image.pooling import compare_poolings
+
+        print(pooling_table(compare_poolings(records)))
+        if data:
+            failures = choose_failures(
+                records, top_fraction=calibration.top_fraction, each_source=each_source
+            )
+            draw_failures(failures, folder=data / "image", path=output / "failures.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""From the scores of a run to its calibration and its tables: what a bundle and its card state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepfake.bundle import Calibration
+
+from .audio.inserts import InsertRow, LongLogits, tabulate_inserts, with_spans
+from .calibrate import choose_pooling, fit_calibration
+from .metrics import SourceRow, ViewRow, tabulate
+from .records import FileLogits, unheard
+
+
+def assess(
+    records: Sequence[FileLogits],
+    recordings: Sequence[LongLogits] = (),
+    *,
+    each_source: bool = False,
+) -> tuple[Calibration, list[SourceRow], list[ViewRow], list[InsertRow]]:
+    """Calibrate on the sources that no model heard; rows by source, by view and of inserts.
+
+    Where there are long recordings, all windows count: clips of two or three windows cannot show
+    that on longer ones the mean ranks better than the highest.
+    """
+    unseen = unheard(records)
+    top_fraction = 1.0 if recordings else choose_pooling(unseen)
+    calibration = fit_calibration(unseen, top_fraction=top_fraction, each_source=each_source)
+    sources, views = tabulate(records, calibration, each_source=each_source)
+    if not recordings:
+        return calibration, sources, views, []
+    inserts = tabulate_inserts(recordings, calibration)
+    return with_spans(calibration, recordings), sources, views, inserts

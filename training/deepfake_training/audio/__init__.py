@@ -1,0 +1,1 @@
+"""The ``audio`` slot: material, fakes, fitting."""

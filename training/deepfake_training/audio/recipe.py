@@ -1,0 +1,391 @@
+"""The recipe of the ``audio`` slot: fakes, pool, one network a fold, one for all, scores."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from torch import nn
+
+from deepfake.bundle import Applicability
+from deepfake.errors import SettingsError
+from deepfake.networks import create
+from deepfake.networks.speech import SpeechNet, SpeechPair
+from deepfake.preprocess import AudioPreprocess, Samples
+
+from .. import perturb
+from ..calibrate import fit_calibration
+from ..export import Trained
+from ..imagenet import load_mobilenet
+from ..manifests import data_sha256
+from ..records import FileLogits, read_records, unheard, write_records
+from .collect import collect_speech
+from .data import Clip, Pool, make_pool, read_clips
+from .fakes import make_copies, prepare_makers, store
+from .fit import Fit, Rows, fit_network
+from .inserts import LongLogits, score_long
+
+
+def _trim(samples: Samples) -> Samples:
+    first, last = AudioPreprocess(silence_db=25.0).active(samples)
+    return samples[first:last]
+
+
+Views = Mapping[str, Callable[[Samples], Samples]]
+
+CHECKS: Views = {
+    "silence trimmed": _trim,
+    "gain × 0.25": lambda samples: perturb.change_gain(samples, decibels=-12.04),
+    "to 8 kHz and back": lambda samples: perturb.resample_and_back(samples, sample_rate=8000),
+    "to 44.1 kHz and back": lambda samples: perturb.resample_and_back(samples, sample_rate=44100),
+    "band limit 7 kHz": lambda samples: perturb.limit_band(samples, low_hz=0, high_hz=7000),
+    "MP3 128k": lambda samples: perturb.code_audio(samples, codec="mp3", bit_rate=128000),
+}
+"""Changes that say nothing about synthesis: the mean score of genuine speech should stay."""
+
+
+def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
+    """Train by ``config``; everything finished is kept in ``output`` and not done again.
+
+    ``weights`` holds the ImageNet weights that a ``spectrogram_mobilenet`` starts from. Raises
+    ``OSError`` for missing material, ``ModelError`` for missing weights and ``SettingsError`` for
+    folders without a fold or an ``output`` of other settings.
+    """
+    started = time.monotonic()
+    check_settings(config, output=output)
+    prepare_process()
+    preprocess = AudioPreprocess(**config["preprocess"])
+    if config.get("collect"):
+        collect_speech(output / "collected", seed=int(config["seed"]))
+    clips = read_material(config, data=data, output=output)
+    pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    for chosen, views in _views(clips):
+        prepare_views(
+            chosen, views, preprocess=preprocess, output=output, workers=int(config["workers"])
+        )
+    numbers = [*range(len(config["folds"])), None]
+    arguments = {"data": data, "weights": weights, "output": output}
+    done = Parallel(n_jobs=int(config["workers"]))(
+        delayed(run_fold)(config, number=number, **arguments) for number in numbers
+    )
+    records, checked, recordings = (
+        [one for fold in done for one in getattr(fold, name)]
+        for name in ("records", "checked", "recordings")
+    )
+    network = train_fold(
+        config, number=None, clips=clips, pool=pool, weights=weights, output=output
+    )
+    shifts = shortcut_shifts(records, checked)
+    deviations = shortcut_deviations(records, checked)
+    for name, shift in shifts.items():
+        print(
+            f"{name}: genuine speech moves by {shift:+.4f} in mean score, "
+            f"{deviations[name]:.2f} standard deviations a clip"
+        )
+    facts = {
+        **{key: config[key] for key in ("seed", "members")},
+        "data_sha256": data_sha256(clip.item for clip in clips),
+        "clips": len(clips),
+        "pool_windows": len(pool.clips),
+        "folds": {str(fold["name"]): list(fold["folders"]) for fold in config["folds"]},
+        "shortcut_shifts": shifts,
+        "shortcut_deviations": deviations,
+        "wall_seconds_of_the_last_run": round(time.monotonic() - started),
+        "machine": f"{platform.machine()}, {config['workers']} processes of one thread",
+        "tried": config.get("tried", []),
+    }
+    name, options = architecture(config)
+    return Trained(
+        network=network,
+        network_name=name,
+        network_options=options,
+        preprocess=preprocess,
+        records=records,
+        limits=Applicability(**config["limits"]),
+        facts=facts,
+        recordings=recordings,
+    )
+
+
+def check_settings(config: dict[str, Any], *, output: Path) -> None:
+    """Note the settings in ``output``; raises ``SettingsError`` when others are there already."""
+    kept = {key: value for key, value in config.items() if key not in ("card", "tried", "workers")}
+    text, path = json.dumps(kept, indent=1, sort_keys=True), output / "settings.json"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise SettingsError(
+            f"run folder {output.name}: holds the work of other settings",
+            hint="remove it or name another one with --runs",
+        )
+    path.write_text(text, encoding="utf-8")
+
+
+class FoldScores(NamedTuple):
+    """What one fold's network said of clips, of changed genuine clips and of long recordings."""
+
+    records: list[FileLogits]
+    checked: list[FileLogits]
+    recordings: list[LongLogits]
+
+
+def run_fold(
+    config: dict[str, Any], *, number: int | None, data: Path, weights: Path, output: Path
+) -> FoldScores:
+    """Train and score one fold, or with None only train the network that hears everything.
+
+    It runs in a process of its own and reads all that it needs from ``output``, because the
+    material is too large to hand over.
+    """
+    prepare_process()
+    preprocess = AudioPreprocess(**config["preprocess"])
+    clips = read_material(config, data=data, output=output)
+    pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    network = train_fold(
+        config, number=number, clips=clips, pool=pool, weights=weights, output=output
+    )
+    if number is None:
+        return FoldScores([], [], [])
+    scored = []
+    for (chosen, views), name in zip(_views(clips), ("", "_checks"), strict=True):
+        paths = prepare_views(chosen, views, preprocess=preprocess, output=output)
+        path = output / f"fold_{number}{name}.jsonl"
+        scored.append(
+            score_clips(network, chosen, paths, fold=number, path=path, reserved=not name)
+        )
+    recordings = score_long(
+        network,
+        clips,
+        fold=number,
+        preprocess=preprocess,
+        path=output / f"fold_{number}_long.jsonl",
+        seed=int(config["seed"]),
+    )
+    return FoldScores(scored[0], scored[1], recordings)
+
+
+def read_material(config: dict[str, Any], *, data: Path, output: Path) -> list[Clip]:
+    """The clips of the training material, and after them those that were collected."""
+    folders = [data / "audio", *([output / "collected"] if config.get("collect") else [])]
+    return read_clips(folders, folds=config["folds"])
+
+
+def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
+    """Which clips are scored in which views."""
+    return [
+        (list(clips), perturb.AUDIO_VIEWS),
+        ([clip for clip in clips if not clip.item.label], CHECKS),
+    ]
+
+
+def prepare_process() -> None:
+    """One thread for torch, and no subnormal numbers, which make training crawl on a CPU."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def prepare_pool(
+    config: dict[str, Any], *, clips: Sequence[Clip], preprocess: AudioPreprocess, output: Path
+) -> Pool:
+    """Fakes from all genuine clips, then the pool of windows."""
+    folder = output / "fakes"
+    folder.mkdir(parents=True, exist_ok=True)
+    genuine = [clip for clip in clips if not clip.item.label]
+    heard = [clip.samples for clip in genuine if "collected" not in clip.item.path.parts]
+    makers = prepare_makers(heard, folder=folder, steps=int(config["vocoder_steps"]))
+    arguments: dict[str, Any] = {key: int(config[key]) for key in ("seed", "workers")}
+    arguments |= {"rounds": int(config["pool_rounds"]), "folder": folder}
+    return make_pool(
+        clips,
+        lambda: make_copies([clip.samples for clip in genuine], makers, **arguments),
+        names=sorted(makers),
+        preprocess=preprocess,
+        **arguments,
+    )
+
+
+def train_fold(
+    config: dict[str, Any],
+    *,
+    number: int | None,
+    clips: Sequence[Clip],
+    pool: Pool,
+    weights: Path,
+    output: Path,
+) -> nn.Module:
+    """The network that never saw fold ``number``, or with None the one that saw everything.
+
+    One of the configuration's ``members`` is that network; two are trained apart and joined.
+    """
+    allowed = np.ones(len(pool.clips), dtype=bool)
+    if number is not None:
+        heard = np.array([clip.fold != number and not clip.reserved for clip in clips])
+        unseen = config["folds"][number].get("unseen_makers", [])
+        allowed = heard[pool.clips] & ~np.isin(pool.makers, unseen)
+    rows = np.flatnonzero(allowed)
+    name = "final" if number is None else f"fold_{number}"
+    members = [
+        fit_network(
+            _start_member(member, weights=weights, seed=int(config["seed"]) + index),
+            pool,
+            allowed=rows,
+            clips=clips,
+            fit=Fit(**member["fit"]),
+            path=output / f"{name}_{member['network']}",
+            seed=int(config["seed"]) + index,
+        )
+        for index, member in enumerate(config["members"])
+    ]
+    return members[0] if len(members) == 1 else join_members(members, config, pool=pool, rows=rows)
+
+
+def _start_member(member: dict[str, Any], *, weights: Path, seed: int) -> SpeechNet:
+    """A fresh network; a MobileNet starts from ImageNet weights."""
+    torch.manual_seed(seed)
+    network = create(member["network"], **member["options"])
+    assert isinstance(network, SpeechNet)
+    if member["network"] == "spectrogram_mobilenet":
+        places = {"conv_stem": "trunk.0", "bn1": "trunk.1"}
+        places |= {f"blocks.{i}": f"trunk.{2 + i}" for i in range(int(member["options"]["stages"]))}
+        load_mobilenet(network, weights, places=places)
+    return network
+
+
+def join_members(
+    members: Sequence[SpeechNet], config: dict[str, Any], *, pool: Pool, rows: Rows
+) -> SpeechPair:
+    """A pair whose members count equally: each logit is divided by its deviation over windows that
+    the members were trained on.
+    """
+    name, options = architecture(config)
+    pair = create(name, **options)
+    assert isinstance(pair, SpeechPair)
+    chosen = np.random.default_rng(0).choice(rows, size=min(512, len(rows)), replace=False)
+    batch = torch.from_numpy(pool.batch(np.sort(chosen)))
+    for index, (place, member) in enumerate(zip((pair.first, pair.second), members, strict=True)):
+        place.load_state_dict(member.state_dict())
+        with torch.inference_mode():
+            spread = float(member.eval()(batch).std())
+        pair.scales[index] = 1 / max(spread, 1e-3)
+    return pair.eval()
+
+
+def architecture(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and options of the network that the members make, for ``deepfake.networks.create``."""
+    members = [{"name": m["network"], "options": dict(m["options"])} for m in config["members"]]
+    if len(members) == 1:
+        return members[0]["name"], members[0]["options"]
+    first, second = members
+    return "speech_pair", {"first": first, "second": second}
+
+
+def prepare_views(
+    clips: Sequence[Clip],
+    views: Views,
+    *,
+    preprocess: AudioPreprocess,
+    output: Path,
+    workers: int = 1,
+) -> dict[str, Path]:
+    """Files in ``output/views`` with the windows of every clip in every view as int16."""
+    folder = output / "views"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / f"{name.replace(' ', '_')}.npz" for name in views}
+
+    def prepare(name: str) -> None:
+        windows = [
+            np.stack([store(window) for window in preprocess(views[name](clip.samples)).batch])
+            for clip in clips
+        ]
+        partial = folder / f"{paths[name].stem}.partial.npz"
+        counts = np.array([len(batch) for batch in windows])
+        np.savez(partial, windows=np.concatenate(windows), counts=counts)
+        shutil.move(partial, paths[name])
+
+    lacking = [name for name, path in paths.items() if not path.exists()]
+    Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
+    return paths
+
+
+def score_clips(
+    network: nn.Module,
+    clips: Sequence[Clip],
+    views: Mapping[str, Path],
+    *,
+    fold: int,
+    path: Path,
+    reserved: bool = False,
+) -> list[FileLogits]:
+    """Window logits of the clips of ``fold`` in every view, or those already in ``path``.
+
+    With ``reserved`` also those of the clips that were kept out of every fold. ``views`` are the
+    files of ``prepare_views`` for the same clips.
+    """
+    if path.exists():
+        return read_records(path)
+    records = []
+    for view, windows in views.items():
+        with np.load(windows, allow_pickle=False) as arrays:
+            batches = np.split(arrays["windows"], np.cumsum(arrays["counts"])[:-1])
+        for clip, batch in zip(clips, batches, strict=True):
+            if clip.fold != fold and not (reserved and clip.reserved):
+                continue
+            with torch.inference_mode():
+                logits = network(torch.from_numpy(batch.astype(np.float32) / 32768))
+            records.append(
+                FileLogits(
+                    path="/".join(clip.item.path.parts[-3:]),
+                    label=clip.item.label,
+                    source=clip.source,
+                    group=clip.group,
+                    fold=fold,
+                    view=view,
+                    logits=tuple(round(float(logit), 5) for logit in logits),
+                    heard=clip.fold != fold,
+                )
+            )
+    write_records(path, records)
+    return records
+
+
+def shortcut_shifts(
+    records: Sequence[FileLogits], checked: Sequence[FileLogits]
+) -> dict[str, float]:
+    """How far each change moves the mean calibrated score of genuine speech."""
+    records = unheard(records)
+    calibration = fit_calibration(records)
+
+    def mean_score(chosen: Sequence[FileLogits]) -> float:
+        pooled = [calibration.pool(np.array(r.logits, dtype=np.float32)) for r in chosen]
+        return float(np.mean([calibration.probability(value) for value in pooled]))
+
+    before = mean_score([r for r in records if r.view == "clean" and not r.label])
+    return {
+        name: round(mean_score([r for r in checked if r.view == name]) - before, 4)
+        for name in CHECKS
+    }
+
+
+def shortcut_deviations(
+    records: Sequence[FileLogits], checked: Sequence[FileLogits]
+) -> dict[str, float]:
+    """Root mean square move of a genuine clip's logit, in standard deviations between the genuine
+    clips of its fold. Unlike a score it does not look small because a calibration is flat.
+    """
+    before = {r.path: r for r in unheard(records) if r.view == "clean" and not r.label}
+    mean = {path: float(np.mean(r.logits)) for path, r in before.items()}
+    spread = {
+        fold: float(np.std([mean[r.path] for r in before.values() if r.fold == fold]))
+        for fold in {r.fold for r in before.values()}
+    }
+    moves: dict[str, list[float]] = {name: [] for name in CHECKS}
+    for record in checked:
+        move = float(np.mean(record.logits)) - mean[record.path]
+        moves[record.view].append(move / max(spread[record.fold], 1e-6))
+    return {name: round(float(np.sqrt(np.mean(np.square(m)))), 3) for name, m in moves.items()}

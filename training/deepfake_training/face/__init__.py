@@ -1,0 +1,1 @@
+"""The ``face`` slot: material, fakes, fitting."""

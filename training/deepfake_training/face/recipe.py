@@ -1,0 +1,341 @@
+"""The recipe of the ``face`` slot: was this face replaced, re-enacted or blended?
+
+Genuine faces → couples of a genuine and a forged crop → one network fitted to couples of scenery →
+from it one for every fold and one on everything → out-of-fold logits of every face in every view.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from tqdm import tqdm
+
+from deepfake.bundle import Applicability
+from deepfake.content.faces import Finder, YunetFinder
+from deepfake.engine.backends import import_openvino
+from deepfake.networks.faces import FaceNet
+from deepfake.preprocess import FacePreprocess
+
+from ..export import Trained, export_onnx
+from ..image.autoencoder import load_autoencoder
+from ..image.bank import Bank, build_bank
+from ..image.decoders import UPSAMPLERS, train_decoders
+from ..image.fit import Chosen, FitSettings, fit, load_stages, low_features, store_network
+from ..image.recipe import read_times, timed
+from ..manifests import data_sha256
+from ..metrics import auc
+from ..records import FileLogits, read_records, write_records
+from .bank import BankSettings, FaceDrawer
+from .data import Portrait, read_items, read_portraits
+from .fakes import Forger
+from .scenery import read_scenery
+from .views import CLIP_VIEWS, View, view_clips, view_portraits, view_swaps
+
+NETWORK = "face_net"
+TEACHER = "yunet_s_dynamic.onnx"
+
+
+def train(
+    config: dict[str, Any],
+    *,
+    data: Path,
+    weights: Path,
+    output: Path,
+    finder: Finder | None = None,
+) -> Trained:
+    """Run the recipe, or what an interrupted run left of it; everything stays in ``output``.
+
+    ``finder`` finds the faces; by default the teacher among the weights.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(int(config["threads"]))
+    cv2.setNumThreads(int(config["threads"]))
+    preprocess = FacePreprocess(**config["preprocess"])
+    folds: list[list[str]] = config["folds"]
+    with timed("data", output):
+        portraits = read_portraits(
+            read_items(data, folds=folds),
+            finder or YunetFinder(weights / TEACHER),
+            folds=folds,
+            preprocess=preprocess,
+            most_faces=config.get("most_faces", {}),
+            cache=output / "faces.jsonl",
+        )
+        drawer = FaceDrawer(
+            portraits,
+            make_forger(portraits, config["fakes"], weights=weights, runs=output.parent),
+            left_out=config["left_out"],
+            preprocess=preprocess,
+            settings=BankSettings(**config["bank"]),
+        )
+        bank = build_bank(drawer, folder=output / "bank")
+    with timed("scenery", output):
+        scenery = build_bank(
+            FaceDrawer(
+                read_scenery(data, sources=config["scenery"]["sources"], fold=len(folds)),
+                drawer.forger,
+                left_out={},
+                preprocess=preprocess,
+                settings=BankSettings(**config["scenery"]["bank"]),
+            ),
+            folder=output / "scenery",
+        )
+    trainer = FaceTrainer(
+        config, bank, scenery, preprocess=preprocess, weights=weights, output=output
+    )
+    records: list[FileLogits] = []
+    for fold in range(len(folds)):
+        network = trainer.network(fold)
+        path = output / f"fold-{fold}.jsonl"
+        if not path.exists():
+            with timed(f"scores {fold}", output):
+                views = view_fold(portraits, drawer, fold=fold, config=config)
+                write_records(path, score(network, views, preprocess=preprocess, output=output))
+        records += read_records(path)
+    outside: list[str] = config.get("outside", [])
+    return Trained(
+        network=trainer.network(None).to(memory_format=torch.contiguous_format),
+        network_name=NETWORK,
+        network_options=dict(config["network"]),
+        preprocess=preprocess,
+        records=[r for r in records if r.source not in outside and r.view not in CLIP_VIEWS],
+        limits=Applicability(**config["limits"]),
+        facts={
+            **describe(config, portraits=portraits, trainer=trainer, output=output),
+            "methods_left_out": [f"{name}: fold {fold}" for name, fold in drawer.left_out.items()],
+            "outside": compare_outside(records, sources=outside),
+            "tried": config.get("tried", []),
+        },
+    )
+
+
+def describe(
+    config: dict[str, Any], *, portraits: Sequence[Portrait], trainer: FaceTrainer, output: Path
+) -> dict[str, Any]:
+    """The facts of a run that a card states."""
+    return {
+        "seed": trainer.settings.seed,
+        "data_sha256": data_sha256({p.item.path: p.item for p in portraits}.values()),
+        "files": len({portrait.item.path for portrait in portraits}),
+        "genuine_faces": sum(portrait.label == 0 for portrait in portraits),
+        "couples": len(trainer.bank.crops),
+        "couples_of_scenery": len(trainer.scenery.crops),
+        "epochs": trainer.settings.epochs,
+        "cycles": trainer.cycles,
+        "epochs_of_scenery": trainer.first.epochs,
+        "wall_seconds": round(sum(read_times(output).values())),
+        "machine": f"{platform.machine()} CPU, {config['threads']} thread",
+        "folds": ["+".join(sources) for sources in config["folds"]],
+    }
+
+
+def compare_outside(records: Sequence[FileLogits], *, sources: Sequence[str]) -> list[str]:
+    """AUC of fakes that the calibration leaves out, against the genuine faces of their fold."""
+    lines = []
+    for source, view in dict.fromkeys((r.source, r.view) for r in records if r.source in sources):
+        mine = [r for r in records if (r.source, r.view) == (source, view)]
+        genuine = [r for r in records if (r.label, r.fold, r.view) == (0, mine[0].fold, view)]
+        labels = np.array([1.0] * len(mine) + [0.0] * len(genuine))
+        value = auc(labels, np.array([r.logits[0] for r in (*mine, *genuine)]))
+        lines.append(f"{source}, {view}: {len(mine)} faces, AUC {value:.2f}")
+    return lines
+
+
+def make_forger(
+    portraits: Sequence[Portrait], settings: dict[str, Any], *, weights: Path, runs: Path
+) -> Forger:
+    """Forgers with the published autoencoder and our own small decoders, which are read from
+    ``runs / settings["decoders"]`` or trained there on genuine faces.
+    """
+    path = runs / settings["decoders"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    family = train_decoders(
+        [portrait.pixels for portrait in portraits if portrait.label == 0],
+        path=path,
+        steps=int(settings["decoder_steps"]),
+        seed=int(settings["seed"]),
+    )
+    autoencoder = load_autoencoder(weights / "taef2.safetensors")
+    own = {name: partial(family.reconstruct, upsampler=name) for name in UPSAMPLERS}
+    return Forger({**own, "taef2": autoencoder.reconstruct})
+
+
+@dataclass(frozen=True)
+class CoupleLoss:
+    """The loss of a :class:`FaceNet` on couples: cross-entropy of its logits; by ``ranking``, that
+    the forged one scores higher than its genuine one; by ``pointing``, cross-entropy of where the
+    forged crop was changed (the couple's mask; a genuine crop was changed nowhere).
+    """
+
+    bank: Bank
+    ranking: float
+    pointing: float
+
+    def __call__(
+        self,
+        network: FaceNet,
+        crops: torch.Tensor,
+        hidden: torch.Tensor | None,
+        couples: Chosen,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        assert hidden is not None
+        assert self.bank.masks is not None
+        logits, places = network.examine(crops, hidden)
+        masks = torch.from_numpy(self.bank.masks[couples].astype(np.float32) / 255)
+        changed = torch.stack([torch.zeros_like(masks), masks], dim=1).flatten(0, 1)
+        changed = nn.functional.adaptive_avg_pool2d(changed, (places.shape[1], places.shape[2]))
+        judge, odds = nn.functional.binary_cross_entropy_with_logits, logits.float()
+        above = nn.functional.softplus(odds[::2] - odds[1::2]).mean()
+        pointed = judge(places.float(), changed)
+        return judge(odds, targets) + self.ranking * above + self.pointing * pointed
+
+
+class FaceTrainer:
+    """Networks by the fold that they never saw (None: all data), fitted once and then read. All go
+    on from one network that was fitted to scenery alone, through so many cycles of the learning
+    rate, each from the averaged weights of the one before.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        bank: Bank,
+        scenery: Bank,
+        *,
+        preprocess: FacePreprocess,
+        weights: Path,
+        output: Path,
+    ) -> None:
+        self.options: dict[str, Any] = config["network"]
+        self.settings = FitSettings(**config["fit"])
+        self.first = FitSettings(**config["scenery"]["fit"])
+        self.cycles = int(config.get("cycles", 1))
+        self.shares: dict[str, float] = config["loss"]
+        self.bank, self.scenery, self.preprocess = bank, scenery, preprocess
+        self.weights, self.output = weights, output
+        self._features: torch.Tensor | None = None
+
+    def network(self, fold: int | None) -> FaceNet:
+        """The network that never saw ``fold``."""
+        name = "all" if fold is None else str(fold)
+        stored = self._place(name)
+        network = self._new()
+        if stored.exists():
+            network.load_state_dict(load_file(stored))
+            return network.eval()
+        network.load_state_dict(self.beginning().state_dict())
+        for cycle in range(self.cycles):
+            part = self._place(f"{name}-cycle-{cycle}")
+            if part.exists():
+                network.load_state_dict(load_file(part))
+                continue
+            with timed(part.stem, self.output):
+                if self._features is None:
+                    self._features = low_features(network, self.bank, preprocess=self.preprocess)
+                network = self._fit(
+                    network,
+                    self.bank,
+                    features=self._features,
+                    settings=replace(self.settings, seed=self.settings.seed + cycle),
+                    fold=fold,
+                    stored=part,
+                )
+            store_network(network, part)
+        store_network(network, stored)
+        return network.eval()
+
+    def beginning(self) -> FaceNet:
+        """The network that all others begin from."""
+        stored = self._place("scenery")
+        network = self._new()
+        if stored.exists():
+            network.load_state_dict(load_file(stored))
+            return network
+        load_stages(network, self.weights)
+        with timed(stored.stem, self.output):
+            features = low_features(network, self.scenery, preprocess=self.preprocess)
+            network = self._fit(
+                network,
+                self.scenery,
+                features=features,
+                settings=self.first,
+                fold=None,
+                stored=stored,
+            )
+        store_network(network, stored)
+        return network
+
+    def _new(self) -> FaceNet:
+        torch.manual_seed(self.settings.seed)
+        return FaceNet(**self.options)
+
+    def _place(self, name: str) -> Path:
+        return self.output / f"network-{name}.safetensors"
+
+    def _fit(
+        self,
+        network: FaceNet,
+        bank: Bank,
+        *,
+        features: torch.Tensor | None,
+        settings: FitSettings,
+        fold: int | None,
+        stored: Path,
+    ) -> FaceNet:
+        return fit(
+            network,
+            bank,
+            features,
+            fold=fold,
+            preprocess=self.preprocess,
+            settings=settings,
+            checkpoint=stored.with_suffix(".checkpoint"),
+            objective=CoupleLoss(bank, **self.shares),
+        )
+
+
+def view_fold(
+    portraits: Sequence[Portrait], drawer: FaceDrawer, *, fold: int, config: dict[str, Any]
+) -> Iterable[View]:
+    """All that a fold's network is tested on: nothing from the sources of the scenery."""
+    known = config["scenery"]["sources"]
+    held_out = [p for p in portraits if p.fold == fold and p.source not in known]
+    views = chain(
+        view_portraits(held_out, preprocess=drawer.preprocess, cropped=config.get("cropped", [])),
+        view_clips(held_out, preprocess=drawer.preprocess),
+    )
+    if fold in drawer.left_out.values():
+        return chain(views, view_swaps(held_out, drawer))
+    return views
+
+
+def score(
+    network: FaceNet, views: Iterable[View], *, preprocess: FacePreprocess, output: Path
+) -> list[FileLogits]:
+    """One logit for every view, through the exported float32 graph."""
+    path, side = output / "fold.onnx", preprocess.side_pixels
+    network = network.to(memory_format=torch.contiguous_format)
+    export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
+    runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
+    records = []
+    waiting = iter(tqdm(views, desc="scoring", unit="face", mininterval=5))
+    while some := list(islice(waiting, 32)):
+        logits = compiled(preprocess.scale(np.stack([view.crop for view in some])))["logits"]
+        records += [
+            replace(view.record, logits=(round(float(logit), 5),))
+            for view, logit in zip(some, logits, strict=True)
+        ]
+    return records

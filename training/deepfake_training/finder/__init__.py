@@ -1,0 +1,1 @@
+"""The ``face-finder`` slot: labels, scenes, fitting."""

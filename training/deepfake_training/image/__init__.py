@@ -1,0 +1,1 @@
+"""The ``image`` slot: material, fakes, fitting."""

@@ -1,0 +1,232 @@
+"""Fit one network of the ``image`` or ``face`` slot to a bank of couples, with checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from deepfake.networks.faces import FaceNet
+from deepfake.networks.pictures import PictureNet
+from deepfake.preprocess import FacePreprocess, ImagePreprocess
+
+from ..imagenet import load_mobilenet
+from .bank import Bank
+
+FEATURE_BATCH = 64
+Cropper = ImagePreprocess | FacePreprocess
+Net = TypeVar("Net", PictureNet, FaceNet)
+Chosen = npt.NDArray[np.int64]
+Objective = Callable[[Net, torch.Tensor, torch.Tensor | None, Chosen, torch.Tensor], torch.Tensor]
+"""From a network, crops, their low features, the numbers of their couples and targets to a loss."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """``rate`` is the highest learning rate of fresh layers; ImageNet layers get a quarter of it.
+    ``average`` is the decay of the running average of the weights, which is what is kept.
+    """
+
+    epochs: int
+    couples_in_batch: int = 16
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+    smoothing: float = 0.05
+    average: float = 0.99
+    seed: int = 1
+
+
+def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1) -> PictureNet:
+    """A network with ImageNet weights in its MobileNetV2 part, the rest fresh from ``seed``."""
+    torch.manual_seed(seed)
+    network = PictureNet(**options)  # type: ignore[arg-type]
+    if network.stages:
+        load_stages(network, weights)
+    return network
+
+
+def load_stages(network: PictureNet | FaceNet, weights: Path) -> None:
+    """ImageNet weights for the stem and the stages of MobileNetV2 that a network has."""
+    places = {"conv_stem": "low.0", "bn1": "low.1"}
+    places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
+    places |= {f"blocks.{3 + index}": f"high.{index}" for index in range(network.stages)}
+    load_mobilenet(network, weights, places=places)
+
+
+def separate(
+    network: PictureNet,
+    crops: torch.Tensor,
+    hidden: torch.Tensor | None,
+    _couples: Chosen,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    """Cross-entropy of genuine and synthetic crops."""
+    logits = network.judge(crops, hidden)
+    return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
+
+
+@torch.inference_mode()
+def low_features(
+    network: PictureNet | FaceNet, bank: Bank, *, preprocess: Cropper
+) -> torch.Tensor | None:
+    """What the fixed first stages make of every crop, computed once for all folds and epochs:
+    bfloat16 (couples, 2, 32, side / 8, side / 8), or None for a network without them.
+    """
+    if not network.stages:
+        return None
+    low = network.low.eval()
+    flat = bank.crops.reshape(-1, *bank.crops.shape[2:])
+    parts = []
+    for start in tqdm(range(0, len(flat), FEATURE_BATCH), desc="low features", mininterval=5):
+        crops = to_batch(flat[start : start + FEATURE_BATCH], preprocess)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(low(crops).bfloat16())
+    features = torch.cat(parts)
+    return features.reshape(len(bank.crops), 2, *features.shape[1:])
+
+
+def to_batch(crops: npt.NDArray[np.uint8], preprocess: Cropper) -> torch.Tensor:
+    batch = torch.from_numpy(preprocess.scale(crops))
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def fit(
+    network: Net,
+    bank: Bank,
+    features: torch.Tensor | None,
+    *,
+    fold: int | None,
+    preprocess: Cropper,
+    settings: FitSettings,
+    checkpoint: Path,
+    objective: Objective[Net],
+) -> Net:
+    """``network`` tuned on all couples but those of ``fold``, in evaluation mode.
+
+    Goes on from ``checkpoint`` (written after every epoch) when there is one.
+    """
+    torch.manual_seed(settings.seed)
+    couples = bank.without(fold)
+    steps = settings.epochs * (len(couples) // settings.couples_in_batch)
+    network = network.to(memory_format=torch.channels_last)
+    optimiser, schedule = _optimise(network, settings, steps=steps)
+    average = AveragedModel(
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
+    done = _resume(checkpoint, network, average, optimiser, schedule)
+    labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
+    targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
+    for epoch in range(done, settings.epochs):
+        network.train()
+        if network.stages:
+            network.low.eval()
+        started, losses = time.monotonic(), []
+        batches = list(
+            draw_batches(couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch)
+        )
+        progress = tqdm(batches, desc=f"fold {fold} epoch {epoch + 1}", mininterval=5)
+        for chosen in progress:
+            crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
+            hidden = None if features is None else features[torch.from_numpy(chosen)].flatten(0, 1)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = objective(network, crops, hidden, chosen, targets)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+            losses.append(float(loss.detach()))
+            progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+        _save(checkpoint, network, average, optimiser, schedule, epoch=epoch + 1)
+        seconds = time.monotonic() - started
+        print(f"fold {fold} epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.0f} s")
+    result = average.module.eval()
+    assert isinstance(result, type(network))
+    return result
+
+
+def store_network(network: nn.Module, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, partial)
+    partial.replace(path)
+
+
+def draw_batches(
+    couples: npt.NDArray[np.int64], *, size: int, seed: int, epoch: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The numbers of couples in random order, ``size`` at a time; a last part is left out."""
+    order = np.random.default_rng([seed, epoch]).permutation(couples)
+    for start in range(0, len(order) - size + 1, size):
+        yield np.sort(order[start : start + size])
+
+
+def _optimise(
+    network: PictureNet | FaceNet, settings: FitSettings, *, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    pretrained = list(network.high.parameters()) if network.stages else []
+    if network.stages:
+        network.low.requires_grad_(False)
+    known = {id(p) for p in pretrained}
+    fresh = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
+    rates = [settings.rate, settings.rate / 4][: 1 + bool(pretrained)]
+    groups = [
+        {"params": parameters, "lr": rate}
+        for parameters, rate in zip((fresh, pretrained), rates, strict=False)
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rates, total_steps=max(1, steps), pct_start=0.1
+    )
+    return optimiser, schedule
+
+
+def _save(
+    path: Path,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    *,
+    epoch: int,
+) -> None:
+    partial = path.with_suffix(".partial")
+    state = {
+        "epoch": epoch,
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def _resume(
+    path: Path,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:
+    """The number of epochs done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["epoch"])

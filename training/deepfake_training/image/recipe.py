@@ -1,0 +1,212 @@
+"""The recipe of the ``image`` slot: was this whole picture made by a generative model?
+
+Decoded files → a bank of perturbed couples (aligned fakes among them on request) → statistics of
+all crops and of all files in all views → small heads, for every fold and on everything →
+out-of-fold logits of every file in every view.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from deepfake.bundle import Applicability
+from deepfake.networks.pictures import StatisticsNet, TrunkStatistics
+from deepfake.preprocess import ImagePreprocess
+
+from ..export import Trained
+from ..manifests import data_sha256
+from ..perturb import PICTURE_VIEWS
+from ..records import FileLogits
+from .autoencoder import load_autoencoder
+from .bank import Bank, BankSettings, Drawer, build_bank
+from .data import Picture, read_pictures
+from .decoders import UPSAMPLERS, train_adversarial, train_decoders
+from .fakes import Pair, reconstruct
+from .heads import HeadSettings, fit_heads
+from .statistics import Described, Statistics, describe_bank, describe_pictures, new_network
+
+NETWORK = "statistics_net"
+
+
+def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
+    """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
+    prepare_process(config)
+    preprocess = ImagePreprocess(**config["preprocess"])
+    settings, workers = HeadSettings(**config["heads"]), int(config["workers"])
+    with timed("data", output):
+        pictures = read_pictures(data / "image", folds=config["folds"])
+        bank = make_bank(config, pictures, weights=weights, output=output, folder=output / "bank")
+    network = new_network(config["network"], weights=weights)
+    with timed("statistics", output):
+        crops = describe_bank(
+            network, bank, preprocess=preprocess, cache=output / "statistics", workers=workers
+        )
+        files = describe_pictures(
+            network,
+            pictures,
+            views=list(PICTURE_VIEWS),
+            preprocess=preprocess,
+            cache=output / "statistics",
+            workers=workers,
+        )
+    with timed("heads", output):
+        records: list[FileLogits] = []
+        for fold in tqdm(range(len(config["folds"])), desc="folds"):
+            fit_heads(network, bank, crops, fold=fold, settings=settings)
+            records += to_records(judge(network, files), files, pictures, fold=fold)
+        fit_heads(network, bank, crops, fold=None, settings=settings)
+    parts = {name: dict(options) for name, options in config["network"].items()}
+    trunk = network.parts["trunk"] if "trunk" in parts else None
+    if isinstance(trunk, TrunkStatistics):
+        trunk.fold()
+        parts["trunk"]["folded"] = True
+    return Trained(
+        network=network,
+        network_name=NETWORK,
+        network_options={"parts": parts},
+        preprocess=preprocess,
+        records=records,
+        limits=Applicability(**config["limits"]),
+        facts={
+            "seed": settings.seed,
+            "data_sha256": data_sha256(picture.item for picture in pictures),
+            "files": len(pictures),
+            "couples": len(bank.crops),
+            "aligned_couples": int(bank.aligned.sum()),
+            "epochs": settings.epochs,
+            "wall_seconds": round(sum(read_times(output).values())),
+            "machine": f"{platform.machine()} CPU, {workers} processes of one thread",
+            "folds": ["+".join(sources) for sources in config["folds"]],
+        },
+    )
+
+
+def prepare_process(config: dict[str, Any]) -> None:
+    """One thread a process, and no crawling through denormal numbers."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(int(config["threads"]))
+    cv2.setNumThreads(int(config["threads"]))
+
+
+def make_bank(
+    config: dict[str, Any],
+    pictures: Sequence[Picture],
+    *,
+    weights: Path,
+    output: Path,
+    folder: Path,
+) -> Bank:
+    """The couples of the configuration in ``folder``; copies of photos, which they need where it
+    asks for aligned ones, in ``output``.
+    """
+    settings = BankSettings(**config["bank"])
+    pairs: list[Pair] = []
+    if settings.aligned:
+        pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
+        makers = config["fakes"].get("makers")
+        pairs = [pair for pair in pairs if not makers or pair.maker in makers]
+    preprocess = ImagePreprocess(**config["preprocess"])
+    drawer = Drawer(pictures, pairs, preprocess=preprocess, settings=settings)
+    return build_bank(drawer, folder=folder)
+
+
+@contextmanager
+def timed(name: str, output: Path) -> Iterator[None]:
+    """Add the wall time of a step to ``seconds.json``, so that a resumed run knows the whole."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        times = read_times(output)
+        times[name] = times.get(name, 0.0) + time.monotonic() - started
+        (output / "seconds.json").write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
+
+
+def read_times(output: Path) -> dict[str, float]:
+    """Seconds by step, as :func:`timed` wrote them."""
+    path = output / "seconds.json"
+    times: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return times
+
+
+def make_pairs(
+    pictures: Sequence[Picture], settings: dict[str, Any], *, weights: Path, output: Path
+) -> list[Pair]:
+    """Reconstructions of all genuine photos: by the published autoencoder, and each also by half of
+    our own decoders.
+    """
+    photos = [picture for picture in pictures if picture.label == 0]
+    cache, seed = output / "pairs", int(settings["seed"])
+    autoencoder = load_autoencoder(weights / "taef2.safetensors")
+    pairs = reconstruct(photos, autoencoder.reconstruct, maker="taef2", cache=cache, seed=seed)
+    contents = [photo.pixels for photo in photos]
+    family = train_decoders(
+        contents,
+        path=output / "decoders.safetensors",
+        steps=int(settings["decoder_steps"]),
+        seed=seed,
+    )
+    for index, upsampler in enumerate(UPSAMPLERS):
+        pairs += reconstruct(
+            photos[index % 2 :: 2],
+            partial(family.reconstruct, upsampler=upsampler),
+            maker=upsampler,
+            cache=cache,
+            seed=seed + 1 + index,
+        )
+    adversarial = train_adversarial(
+        contents,
+        path=output / "adversarial.safetensors",
+        steps=int(settings["adversarial_steps"]),
+        seed=seed,
+    )
+    pairs += reconstruct(
+        photos[::2], adversarial.reconstruct, maker="adversarial", cache=cache, seed=seed + 9
+    )
+    return pairs
+
+
+def judge(network: StatisticsNet, files: Described) -> Statistics:
+    """Logits of all windows (windows,)."""
+    with torch.inference_mode():
+        return np.asarray(network.judge(torch.from_numpy(files.statistics)).numpy())
+
+
+def to_records(
+    logits: Statistics, files: Described, pictures: Sequence[Picture], *, fold: int
+) -> list[FileLogits]:
+    """Window logits, in every view, of the pictures that fold's network never saw: those of its own
+    sources and the reserved ones of the others.
+    """
+    first = np.flatnonzero(np.diff(files.files * len(files.names) + files.views, prepend=-1))
+    records = []
+    for start, end in pairwise([*first, len(logits)]):
+        picture = pictures[files.files[start]]
+        if picture.fold != fold and not picture.reserved:
+            continue
+        records.append(
+            FileLogits(
+                path=picture.item.facts["path"],
+                label=picture.label,
+                source=picture.source,
+                group=picture.group,
+                fold=fold,
+                view=files.names[files.views[start]],
+                logits=tuple(round(float(logit), 5) for logit in logits[start:end]),
+                heard=picture.fold != fold,
+            )
+        )
+    return records

@@ -1,0 +1,195 @@
+"""What the untrained parts of a network say about crops: computed once, then read from disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from deepfake.engine.backends import import_openvino
+from deepfake.networks.pictures import StatisticsNet
+from deepfake.preprocess import ImagePreprocess
+
+from ..export import export_onnx
+from ..imagenet import load_mobilenet
+from ..perturb import PICTURE_VIEWS
+from .bank import Bank
+from .data import Picture
+
+Statistics = npt.NDArray[np.float32]
+BATCH = 32
+BLOCK = 48
+"""Pictures that a process takes at a time."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """Statistics of windows (windows, features); ``files`` and ``views`` (windows,) say of which
+    picture, by its place in the list, and of which view, by its place in ``names``.
+    """
+
+    statistics: Statistics
+    files: npt.NDArray[np.int64]
+    views: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def new_network(parts: dict[str, dict[str, Any]], *, weights: Path | None) -> StatisticsNet:
+    """A network whose trunk has ImageNet weights (random ones without ``weights``)."""
+    import torch
+
+    torch.manual_seed(0)
+    network = StatisticsNet(parts=parts)
+    if "trunk" in parts and weights is not None:
+        stages = int(parts["trunk"]["stages"])
+        places = {"conv_stem": "parts.trunk.stem.0", "bn1": "parts.trunk.stem.1"}
+        places |= {f"blocks.{index}": f"parts.trunk.stages.{index}" for index in range(stages)}
+        load_mobilenet(network, weights, places=places)
+    return network.eval()
+
+
+def describe_bank(
+    network: StatisticsNet,
+    bank: Bank,
+    *,
+    preprocess: ImagePreprocess,
+    cache: Path,
+    workers: int = 1,
+) -> Statistics:
+    """Statistics of all crops (couples, 2, features)."""
+    graph = _export(network, preprocess, cache)
+    path = cache / f"bank-{graph.stem}-{_digest(bank.key)}.npy"
+    if not path.exists():
+        flat = bank.crops.reshape(-1, *bank.crops.shape[2:])
+        starts = range(0, len(flat), 16 * BATCH)
+        parts = Parallel(n_jobs=workers)(
+            delayed(_describe_crops)(graph, flat[start : start + 16 * BATCH], preprocess)
+            for start in tqdm(starts, desc="statistics of crops", mininterval=5)
+        )
+        _store(path, np.concatenate(parts))
+    found = np.load(path).astype(np.float32)
+    return np.asarray(found.reshape(len(bank.crops), 2, -1))
+
+
+def describe_pictures(
+    network: StatisticsNet,
+    pictures: Sequence[Picture],
+    *,
+    views: Sequence[str],
+    preprocess: ImagePreprocess,
+    cache: Path,
+    workers: int = 1,
+) -> Described:
+    """Statistics of the windows of every picture in every view."""
+    graph = _export(network, preprocess, cache)
+    key = [picture.item.facts["sha256"] for picture in pictures]
+    path = cache / f"files-{graph.stem}-{_digest([key, list(views), preprocess.max_windows])}.npz"
+    if not path.exists():
+        found = run_pictures(graph, pictures, views=views, preprocess=preprocess, workers=workers)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(
+                file,
+                statistics=found.statistics.astype(np.float16),
+                files=found.files,
+                views=found.views,
+            )
+        partial.replace(path)
+    with np.load(path, allow_pickle=False) as stored:
+        statistics = stored["statistics"].astype(np.float32)
+        return Described(statistics, stored["files"], stored["views"], tuple(views))
+
+
+def run_pictures(
+    graph: Path,
+    pictures: Sequence[Picture],
+    *,
+    views: Sequence[str],
+    preprocess: ImagePreprocess,
+    workers: int = 1,
+) -> Described:
+    """What ``graph`` says about the windows of every picture in every view."""
+    blocks = [pictures[start : start + BLOCK] for start in range(0, len(pictures), BLOCK)]
+    parts = Parallel(n_jobs=workers)(
+        delayed(_run_block)(graph, block, views, preprocess, BLOCK * number)
+        for number, block in enumerate(tqdm(blocks, desc="files in all views", mininterval=5))
+    )
+    values, places = (np.concatenate(some) for some in zip(*parts, strict=True))
+    return Described(values, places[:, 0], places[:, 1], tuple(views))
+
+
+def _describe_crops(
+    graph: Path, crops: npt.NDArray[np.uint8], preprocess: ImagePreprocess
+) -> npt.NDArray[np.float16]:
+    compiled = _compile(graph)
+    return np.concatenate(
+        [
+            compiled(preprocess.scale(crops[start : start + BATCH]))["logits"].astype(np.float16)
+            for start in range(0, len(crops), BATCH)
+        ]
+    )
+
+
+def _run_block(
+    graph: Path,
+    pictures: Sequence[Picture],
+    views: Sequence[str],
+    preprocess: ImagePreprocess,
+    first: int,
+) -> tuple[Statistics, npt.NDArray[np.int64]]:
+    compiled = _compile(graph)
+    values, places = [], []
+    for number, picture in enumerate(pictures):
+        for view, name in enumerate(views):
+            batch = preprocess(PICTURE_VIEWS[name](picture.pixels)).batch
+            values.append(np.array(compiled(preprocess.scale(batch))["logits"]))
+            places += [(first + number, view)] * len(batch)
+    return np.concatenate(values), np.array(places)
+
+
+def _compile(graph: Path) -> Any:
+    config = {
+        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,  # else all processes share one core
+    }
+    return import_openvino().Core().compile_model(graph, "CPU", config)
+
+
+def _export(network: StatisticsNet, preprocess: ImagePreprocess, cache: Path) -> Path:
+    """The graph of the untrained parts alone, named after their weights."""
+    import torch
+
+    class Parts(torch.nn.Module):
+        def forward(self, crops: torch.Tensor) -> torch.Tensor:
+            return network.describe(crops)
+
+    digest = hashlib.sha256(repr(preprocess.side_pixels).encode())
+    for name, value in [*network.parts.named_parameters(), *network.parts.named_buffers()]:
+        digest.update(name.encode() + value.detach().numpy().tobytes())
+    digest.update(repr(network.parts).encode())
+    path = cache / f"{digest.hexdigest()[:12]}.onnx"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        side = preprocess.side_pixels
+        export_onnx(Parts().eval(), np.zeros((2, 3, side, side), np.float32), path)
+    return path
+
+
+def _store(path: Path, values: npt.NDArray[np.float16]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, values)
+    partial.replace(path)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

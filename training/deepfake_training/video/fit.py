@@ -1,0 +1,182 @@
+"""Fit one network of the ``video`` slot to a bank of couples; the trunk's part is computed once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from deepfake.engine.backends import import_openvino
+from deepfake.networks.clips import ClipNet
+from deepfake.preprocess import ClipPreprocess
+
+from ..export import export_onnx
+from ..image.fit import draw_batches
+from ..imagenet import load_mobilenet
+from .bank import Bank
+
+DESCRIBE_BATCH = 4
+Stack = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Describe = Callable[[Stack], Floats]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """``contrast`` weighs the loss on the difference between the two logits of a couple, which no
+    content can lower; ``average`` is the decay of the running average of the weights that is kept;
+    ``generated`` is the share of the couples with a generated clip that is trained on.
+    """
+
+    epochs: int
+    couples_in_batch: int = 16
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    smoothing: float = 0.1
+    contrast: float = 0.5
+    average: float = 0.99
+    generated: float = 1.0
+    seed: int = 1
+
+
+class Describer(nn.Module):
+    """The fixed part of a network as one of its own."""
+
+    def __init__(self, network: ClipNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, bursts: torch.Tensor) -> torch.Tensor:
+        return self.network.describe(bursts)
+
+
+def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1) -> ClipNet:
+    """A network with ImageNet weights in its trunk, the rest fresh from ``seed``."""
+    torch.manual_seed(seed)
+    network = ClipNet(**options)  # type: ignore[arg-type]
+    places = {"conv_stem": "low.0", "bn1": "low.1", "blocks.5": "high"}
+    places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
+    places |= {f"blocks.{3 + index}": f"middle.{index}" for index in range(2)}
+    load_mobilenet(network, weights, places=places)
+    for part in (network.low, network.middle, network.high):
+        part.requires_grad_(False)
+    return network.eval()
+
+
+def open_describer(network: ClipNet, *, preprocess: ClipPreprocess, path: Path) -> Describe:
+    """What describes bursts (n, frames, side, side, 3) by the trunk (n, frames, features) in
+    float32; differences of frames would drown in the rounding of bfloat16. Its graph is kept in
+    ``path``.
+    """
+    side = preprocess.side_pixels
+    if not path.exists():
+        batch = np.zeros((2, preprocess.frames, 3, side, side), np.float32)
+        export_onnx(Describer(network).eval(), batch, path)
+    runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
+
+    def describe(bursts: Stack) -> Floats:
+        parts = [
+            np.array(compiled(to_batch(bursts[start : start + DESCRIBE_BATCH]).numpy())["logits"])
+            for start in range(0, len(bursts), DESCRIBE_BATCH)
+        ]
+        return np.concatenate(parts)
+
+    return describe
+
+
+def describe_bank(bank: Bank, describe: Describe, *, path: Path) -> Floats:
+    """The trunk's description of every burst (couples, 2, frames, features), kept in ``path``."""
+    if path.exists():
+        stored = np.load(path)
+        if len(stored) == len(bank.bursts):
+            return np.asarray(stored)
+    parts = [describe(couple) for couple in tqdm(bank.bursts, desc="describe", mininterval=5)]
+    described = np.stack(parts)
+    np.save(path, described)
+    return described
+
+
+def to_batch(bursts: Stack) -> torch.Tensor:
+    """Uint8 bursts (n, frames, side, side, 3) as a batch (n, frames, 3, side, side) in -1…1."""
+    return (torch.from_numpy(bursts).permute(0, 1, 4, 2, 3).float() / 127.5 - 1).contiguous()
+
+
+def fit(
+    network: ClipNet,
+    bank: Bank,
+    described: Floats,
+    *,
+    couples: npt.NDArray[np.int64],
+    settings: FitSettings,
+    name: str = "",
+) -> ClipNet:
+    """``network`` with all but its trunk fitted to ``couples`` of the bank, in evaluation mode."""
+    torch.manual_seed(settings.seed)
+    steps = settings.epochs * (len(couples) // settings.couples_in_batch)
+    free = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(free, lr=settings.rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.rate, total_steps=max(1, steps), pct_start=0.1
+    )
+    average = AveragedModel(
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
+    labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
+    targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
+    for epoch in range(settings.epochs):
+        network.train()
+        for part in (network.low, network.middle, network.high):
+            part.eval()
+        started, losses, right = time.monotonic(), [], []
+        for chosen in draw_batches(
+            couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch
+        ):
+            numbers = torch.from_numpy(described[chosen]).flatten(0, 1)
+            bursts = numbers
+            if network.residual is not None:
+                bursts = to_batch(bank.bursts[chosen].reshape(-1, *bank.bursts.shape[2:]))
+            with torch.autocast("cpu", torch.bfloat16, enabled=network.residual is not None):
+                logits = network.judge(bursts, numbers).float()
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+            gap = logits[1::2] - logits[::2]
+            loss = loss + settings.contrast * nn.functional.softplus(-gap).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(free, 5.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+            losses.append(float(loss.detach()))
+            right.append(float((gap > 0).float().mean()))
+        seconds = time.monotonic() - started
+        print(
+            f"{name} epoch {epoch + 1}: loss {np.mean(losses):.4f}, couples in order "
+            f"{np.mean(right):.3f}, {seconds:.0f} s",
+            flush=True,
+        )
+    result = average.module.eval()
+    assert isinstance(result, ClipNet)
+    return result
+
+
+@torch.inference_mode()
+def judge(network: ClipNet, bursts: Stack, described: Floats) -> list[float]:
+    """Logits of bursts (n, frames, side, side, 3) with their descriptions."""
+    made: list[float] = []
+    for start in range(0, len(bursts), 16):
+        part = slice(start, start + 16)
+        numbers = torch.from_numpy(described[part])
+        batch = numbers if network.residual is None else to_batch(bursts[part])
+        made += [round(float(logit), 5) for logit in network.judge(batch, numbers)]
+    return made
