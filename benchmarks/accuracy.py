@@ -4,7 +4,8 @@
 
 ``DATA/video/manifest.tsv`` needs the columns ``path`` and ``label`` (real or fake) and one that
 names the source (``source`` or ``system``). Pictures and sounds of the training material were seen
-in training: their honest numbers are those of ``python -m deepfake_training evaluate``. Videos were not.
+in training: their honest numbers are those of ``python -m deepfake_training evaluate``. Videos were
+not.
 """
 
 from __future__ import annotations

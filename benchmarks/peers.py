@@ -7,7 +7,7 @@
 The peers are written with public libraries the way most published detectors are run: Pillow opens
 a file, torchvision makes Resize 256, CenterCrop 224, ToTensor and Normalize of it, and a timm
 ResNet-50 or ViT-B/16 scores it, one file after the other, in inference mode with torch's own number
-of threads. Their weights are random, which costs the same. Ours is ``deepfake.scan.scan.scan``: every
+of threads. Their weights are random, which costs the same. Ours is a scan: every
 source of evidence, a full report a file, journalled, with one worker a core. ``warm`` is its rate
 once the workers have started, ``start included`` that of the whole call; the start of torch is not
 counted. ``ours ÷ it`` divides our files a second, warm, by those of the line: above 1 ours is

@@ -10,15 +10,15 @@ while the process that decodes it starts.
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .detector import Detector
     from .errors import DeepfakeError
-    from .media.opening import open_media
+    from .media.opening import Source, open_media
     from .settings import DetectOptions, Limits, Settings
-    from .shared import detect
     from .types import Evidence, Kind, Report, Verdict
 
 __all__ = [
@@ -45,9 +45,33 @@ _PLACES = {
     "Report": "types",
     "Settings": "settings",
     "Verdict": "types",
-    "detect": "shared",
-    "open_media": "media",
+    "open_media": "media.opening",
 }
+
+
+def detect(
+    source: Source,
+    options: DetectOptions | None = None,
+    *,
+    name: str | None = None,
+    sample_rate: int | None = None,
+) -> Report:
+    """Examine one file with default settings; see :meth:`Detector.detect`.
+
+    The detector is made at the first call and kept.
+    """
+    return _default_detector().detect(source, options, name=name, sample_rate=sample_rate)
+
+
+@functools.cache
+def _default_detector() -> Detector:
+    from .media.process import POOL
+    from .settings import Limits
+
+    POOL.prepare(memory_bytes=Limits().decode_memory_bytes)  # it starts during the next import
+    from .detector import Detector
+
+    return Detector()
 
 
 def __getattr__(name: str) -> Any:

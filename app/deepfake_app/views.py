@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from deepfake.content.timelines import Segment, clock
 from deepfake.errors import DeepfakeError
 from deepfake.show.exhibits import describe_face, marked_faces
-from deepfake.traces.containers import printable
+from deepfake.text import printable
 from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict
 
 from .charts import percent, score_bar, timeline_chart, timeline_rows

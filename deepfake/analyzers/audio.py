@@ -11,10 +11,16 @@ import numpy.typing as npt
 
 from ..content.soundscape import Soundscape, survey
 from ..content.speech import CHUNK_SECONDS, find_speech, speech_share
-from ..content.timelines import Segment, WindowScores, find_segments, name_segments, score_seconds
+from ..content.timelines import (
+    Segment,
+    WindowScores,
+    find_segments,
+    name_segments,
+    over_time,
+    score_seconds,
+)
 from ..engine.engine import Scored
 from ..preprocess import AudioPreprocess, Samples
-from ..show.heatmaps import over_time
 from ..types import Evidence, Kind, Status
 from .claims import ONLY_MUSIC, skip, word_score
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..text import printable
 from ..traces import generators
-from ..traces.containers import printable
 from ..traces.encoders import Encoding, describe_encoding
 from ..types import Evidence, Kind, Status
 

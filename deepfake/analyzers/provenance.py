@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..traces.containers import printable
+from ..text import printable
 from ..traces.generators import SOURCE_TYPES, source_type
 from ..traces.manifests import MISMATCHES
 from ..types import Evidence, Kind, Status

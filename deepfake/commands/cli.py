@@ -207,7 +207,7 @@ def _show_report(report: Report, path: str, options: argparse.Namespace) -> None
         print_report(report, _console())
     if options.save_heatmap:
         from ..media.opening import open_media
-        from ..show.heatmaps import draw, write_png
+        from ..show.pictures import draw, write_png
 
         with open_media(path) as media:
             picture = draw(media, report)
@@ -281,7 +281,7 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def _escape(error: DeepfakeError) -> str:
-    from ..traces.containers import printable
+    from ..text import printable
 
     return printable(str(error), most=600)
 

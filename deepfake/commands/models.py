@@ -161,7 +161,7 @@ def _export(
 
 def print_export(exported: Exported, bundle: Bundle, console: Console) -> None:
     """What was written, and how it compares with the bundle."""
-    from ..traces.containers import printable
+    from ..text import printable
 
     agreement = exported.agreement
     for path in exported.files:

@@ -1,7 +1,7 @@
 """What else is in a recording beside clean speech: noise, music, clipping.
 
-Everything is measured on the 32 ms chunks of :mod:`deepfake.content.speech`, in pieces of a minute, so that
-a recording of hours needs no more memory than its own samples.
+Everything is measured on the 32 ms chunks of :mod:`.speech`, in pieces of a minute, so that a
+recording of hours needs no more memory than its own samples.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Timeline
+from ..types import Heatmap, Timeline
 
 MAX_PAUSE_SECONDS = 2.0
 """Longest pause without speech that a segment runs across."""
@@ -156,3 +156,24 @@ def _shift(edge: float, middles: Floats, odds: Floats, length: float, inward: fl
 
 def _squash(odds: float) -> float:
     return 1 / (1 + math.exp(-odds))
+
+
+def over_time(timeline: Timeline, *, seconds: float) -> Heatmap:
+    """A heat map of one row for a sound of ``seconds``: the mean score of the windows over each
+    moment, 0 where no window is.
+
+    Ten cells a second, or 600 in all; a cell that is longer than a window shows the highest of its
+    windows, so that a short segment stays visible in a long sound.
+    """
+    cells = min(600, max(1, round(10 * seconds)))
+    step = seconds / cells
+    middles = (np.arange(cells) + 0.5) * step
+    total, windows, highest = np.zeros(cells), np.zeros(cells), np.zeros(cells)
+    for start, score in zip(timeline.seconds, timeline.scores, strict=True):
+        inside = (middles >= start) & (middles < start + timeline.window_seconds)
+        total += inside * score
+        windows += inside
+        cell = min(cells - 1, int((start + timeline.window_seconds / 2) / step))
+        highest[cell] = max(highest[cell], score)
+    row = highest if step > timeline.window_seconds else total / np.maximum(windows, 1)
+    return Heatmap(name=timeline.name, values=(tuple(float(value) for value in row),))

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import Corrupt
 from ..preprocess import Samples
 from . import streams
-from .worker import Job
+from .job import Job
 
 _PIECE_SAMPLES = 64 * 1024
 

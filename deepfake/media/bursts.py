@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from . import streams
+from .job import Job
 from .video import Reading, after, check_end, is_reached, survey, to_pixels
-from .worker import Job
 
 
 class Stretch(NamedTuple):

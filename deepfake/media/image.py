@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageFile, ImageMode, PngImagePlugin, Unidentif
 
 from ..errors import Corrupt, MediaError, TooLarge
 from ..preprocess import Pixels, Samples
-from .worker import Job
+from .job import Job
 
 PILLOW_FORMATS = {
     "avif": ("AVIF",),

@@ -1,7 +1,7 @@
 """Opening media: one file, checked and hashed, whose pictures and sound are decoded when asked for.
 
-Everything that interprets the bytes happens in a child process (see :mod:`deepfake.media.process`); this
-module loads no decoder.
+Everything that interprets the bytes happens in a child process (see :mod:`.process`); this module
+loads no decoder.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from ..errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMe
 from ..preprocess import Pixels, Samples
 from ..progress import Watch
 from ..settings import Limits
+from ..text import display_name, escape
 from ..types import Kind, MediaInfo
-from .process import Part, ask, escape
+from .process import Part, ask
 from .shared_memory import Canvas
 from .sniff import extension_mismatch
-from .sources import OpenFile, display_name, open_bytes, open_path, open_stream
+from .sources import OpenFile, open_bytes, open_path, open_stream
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np.ndarray | OpenFile
 """A path, the bytes of a file, a binary file object, pixels, samples, or what is already open."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import Corrupt, TooLarge, UnsupportedMedia
+from .job import Job
 from .sniff import HEAD_BYTES, describe, sniff
-from .worker import Job
 
 _MAX_CHUNKS = 1000
 READABLE = (

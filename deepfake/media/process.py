@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Corrupt, DeepfakeError, MediaError, TooLarge
 from ..settings import Limits
+from ..text import escape
 from .shared_memory import Canvas
 from .wire import Message, ProtocolError, error_from_dict, receive, send
 
@@ -45,7 +46,7 @@ sys.path[:] = paths
 package = types.ModuleType("deepfake")  # without running __init__: a decoder needs no detector
 package.__path__ = [folder]
 sys.modules["deepfake"] = package
-from deepfake.decode_worker import main
+from deepfake.media.worker import main
 main()
 """
 _FOLDER = str(Path(__file__).resolve().parent)
@@ -365,19 +366,6 @@ def memory_error(name: str, limits: Limits) -> TooLarge:
         f"file {name}: needs more than {megabytes} MiB of memory to decode",
         hint="shrink the picture or video, or raise Limits.decode_memory_bytes",
     )
-
-
-def escape(text: str) -> str:
-    """``text`` with every character that is not printable as a backslash escape."""
-    return "".join(map(_escape_character, text))
-
-
-def _escape_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, see PEP 383
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _object(values: Any) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import BinaryIO, NamedTuple
 
 from ..errors import MediaError, SettingsError, TooLarge, UnsupportedMedia
 from ..settings import Limits
-from .process import escape
 
 _CHUNK_BYTES = 1024**2
 _NOT_FILES = (
@@ -39,12 +38,6 @@ class OpenFile(NamedTuple):
     descriptor: int
     bytes: int
     sha256: str
-
-
-def display_name(path: str | bytes | os.PathLike[str]) -> str:
-    """A path for people and logs: other than UTF-8 and control characters are escaped."""
-    text = os.fspath(path)
-    return escape(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
 
 
 def open_path(

@@ -15,7 +15,7 @@ import av
 import av.error
 
 from ..errors import Corrupt, TooLarge, UnsupportedMedia
-from .worker import Job
+from .job import Job
 
 DEMUXERS = {
     "aac": "aac",

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import Corrupt
 from ..preprocess import Pixels
 from . import streams
-from .worker import Job
+from .job import Job
 
 KEY_FRAMES_FROM = 300
 """Videos with more frames are sampled from key frames alone when those lie close enough."""

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PLACES = {
-    "spectrogram_resnet": ("speech_networks", "spectrogram_resnet"),
-    "spectrogram_mobilenet": ("speech_networks", "spectrogram_mobilenet"),
-    "cepstrum_lcnn": ("speech_networks", "cepstrum_lcnn"),
-    "sinc_graph": ("speech_networks", "SincGraph"),
-    "speech_pair": ("speech_networks", "SpeechPair"),
-    "picture_net": ("picture_networks", "PictureNet"),
-    "statistics_net": ("picture_networks", "StatisticsNet"),
-    "face_finder": ("finder_networks", "FaceFinder"),
-    "face_net": ("face_networks", "FaceNet"),
-    "clip_net": ("clip_networks", "ClipNet"),
+    "spectrogram_resnet": ("speech", "spectrogram_resnet"),
+    "spectrogram_mobilenet": ("speech", "spectrogram_mobilenet"),
+    "cepstrum_lcnn": ("speech", "cepstrum_lcnn"),
+    "sinc_graph": ("speech", "SincGraph"),
+    "speech_pair": ("speech", "SpeechPair"),
+    "picture_net": ("pictures", "PictureNet"),
+    "statistics_net": ("pictures", "StatisticsNet"),
+    "face_finder": ("finder", "FaceFinder"),
+    "face_net": ("faces", "FaceNet"),
+    "clip_net": ("clips", "ClipNet"),
 }
 
 

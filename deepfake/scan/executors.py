@@ -19,9 +19,10 @@ from typing import Any, Protocol
 from ..detector import Detector
 from ..engine.backends import choose_backend, torch_devices
 from ..errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
-from ..media.sources import closing_on_error, display_name
+from ..media.sources import closing_on_error
 from ..progress import Watch
 from ..settings import DetectOptions, Settings
+from ..text import display_name
 from .locations import open_location
 
 MEDIA_SUFFIXES = frozenset(

@@ -19,10 +19,10 @@ from typing import Any
 
 from ..errors import DeepfakeError
 from ..media.opening import open_media
-from ..media.sources import display_name
 from ..preprocess import Pixels, shrink
 from ..progress import Watch
 from ..settings import Limits
+from ..text import display_name
 from ..types import Kind, Verdict
 from .executors import Line
 from .gallery_page import PAGE, SCRIPT, STYLE

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DeepfakeError, MediaError, SettingsError
-from ..media.sources import display_name
+from ..text import display_name
 from .executors import Line, error_line
 from .locations import file_system, is_url, list_url
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import DeepfakeError, MediaError, MissingDependency, SettingsError
-from ..media.sources import OpenFile, display_name, open_path, open_stream, require_size
+from ..media.sources import OpenFile, open_path, open_stream, require_size
 from ..progress import Watch
 from ..settings import Limits
+from ..text import display_name
 
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.5

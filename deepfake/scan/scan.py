@@ -1,8 +1,8 @@
 """Scans of whole collections: what is left to do, in what order, and what it came to.
 
-A scan lists files (:mod:`deepfake.scan.listing`), has them examined (:mod:`deepfake.scan.executors`) and
-appends each result to the results file (:mod:`deepfake.scan.journal`), from which it goes on when it was
-stopped. Files with equal content are examined once and reported each.
+A scan lists files (:mod:`.listing`), has them examined (:mod:`.executors`) and appends each result
+to the results file (:mod:`.journal`), from which it goes on when it was stopped. Files with equal
+content are examined once and reported each.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..traces.containers import printable
+from ..text import printable
 from ..types import Evidence, Report, Status, Timeline, Verdict
 from .exhibits import describe_face, marked_faces
 

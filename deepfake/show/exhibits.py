@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..traces.containers import printable
+from ..text import printable
 from ..types import Evidence, Heatmap, Kind, OperatingPoints, Report, Timeline
 from .heatmaps import SOUND_RATE, overlay, spectrogram
 

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SettingsError
 from ..preprocess import Pixels, Samples
-from ..types import Heatmap, Kind, Timeline
+from ..types import Heatmap
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..media.opening import Media
-    from ..types import Report
+    pass
 
 SOUND_RATE = 16000
 MOST_DRAWN_PIXELS = 2400
@@ -53,19 +49,6 @@ def _raise_to(plane: npt.NDArray[np.float32], heatmap: Heatmap) -> None:
     np.maximum(inside, smooth[..., None], out=inside)
 
 
-def draw(media: Media, report: Report) -> Pixels | None:
-    """The picture, or the spectrogram of a sound, under its heat maps and with its faces; the
-    contact sheet of a video. None where nothing was scored.
-    """
-    from .contact_sheet import contact_sheet
-    from .exhibits import find_exhibits
-
-    if report.media.kind is Kind.VIDEO:
-        return contact_sheet(media, report)
-    shown = find_exhibits(media, report, most=1)
-    return shown[0].shrunk(MOST_DRAWN_PIXELS).draw() if shown else None
-
-
 def spectrogram(samples: Samples) -> Pixels:
     """A picture of mono ``samples`` at 16 kHz: time across, 0 to 8 kHz upwards, 80 dB of range.
 
@@ -84,35 +67,3 @@ def spectrogram(samples: Samples) -> Pixels:
     decibels = 20 * np.log10(np.stack(columns, axis=1)[::-1] + 1e-6)
     scaled = np.clip(255 * (decibels - decibels.max() + 80) / 80, 0, 255).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_BONE)[..., ::-1], np.uint8)
-
-
-def over_time(timeline: Timeline, *, seconds: float) -> Heatmap:
-    """A heat map of one row for a sound of ``seconds``: the mean score of the windows over each
-    moment, 0 where no window is.
-
-    Ten cells a second, or 600 in all; a cell that is longer than a window shows the highest of its
-    windows, so that a short segment stays visible in a long sound.
-    """
-    cells = min(600, max(1, round(10 * seconds)))
-    step = seconds / cells
-    middles = (np.arange(cells) + 0.5) * step
-    total, windows, highest = np.zeros(cells), np.zeros(cells), np.zeros(cells)
-    for start, score in zip(timeline.seconds, timeline.scores, strict=True):
-        inside = (middles >= start) & (middles < start + timeline.window_seconds)
-        total += inside * score
-        windows += inside
-        cell = min(cells - 1, int((start + timeline.window_seconds / 2) / step))
-        highest[cell] = max(highest[cell], score)
-    row = highest if step > timeline.window_seconds else total / np.maximum(windows, 1)
-    return Heatmap(name=timeline.name, values=(tuple(float(value) for value in row),))
-
-
-def write_png(pixels: Pixels, path: Path) -> None:
-    """Write RGB ``pixels`` as PNG; raises ``SettingsError`` when the file cannot be written."""
-    import cv2
-
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    try:
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise SettingsError(f"picture {str(path)!r}: {error.strerror}") from error

@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from .metadata_blocks import BLOCKS, XMP_BYTES, Collector, printable, read_exif, read_icc, read_xmp
+from ..text import printable
+from .metadata_blocks import BLOCKS, XMP_BYTES, Collector, read_exif, read_icc, read_xmp
 
 META_BYTES = 4 * 1024**2
 _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")

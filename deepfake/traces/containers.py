@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 
 from .boxes import read_items, read_top_boxes
 from .encoders import read_encoding
-from .manifests import read_manifest
 from .metadata_blocks import (
     BLOCKS,
     ENTRIES,
@@ -27,15 +26,12 @@ from .metadata_blocks import (
     decode,
     exif_tags,
     jpeg_segments,
-    printable,
     read_exif,
     read_icc,
     read_iim,
     read_photoshop,
     read_xmp,
 )
-
-__all__ = ["printable", "read_manifest", "read_metadata"]
 
 IMAGES = frozenset(["jpeg", "png", "webp", "avif", "heif", "gif", "tiff", "bmp"])
 AUDIO = frozenset(["wav", "flac", "mp3", "ogg", "m4a"])

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
+from ..text import printable
 from .generators import WRITERS
-from .metadata_blocks import Collector, printable
+from .metadata_blocks import Collector
 
 _TIMED_PACKETS = 250
 _SEARCHED_PACKETS = 4

@@ -12,7 +12,8 @@ import struct
 from typing import Any, BinaryIO
 
 from ..errors import SettingsError
-from .metadata_blocks import jpeg_segments, printable
+from ..text import printable
+from .metadata_blocks import jpeg_segments
 
 _MIME = {
     "jpeg": "image/jpeg",

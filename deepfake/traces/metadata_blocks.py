@@ -10,10 +10,11 @@ Sources: Exif 2.32, XMP part 1 and 3, IPTC-IIM 4 in Photoshop image resources, I
 from __future__ import annotations
 
 import struct
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
+
+from ..text import printable
 
 VALUE_CHARACTERS = 256 * 1024
 """Longest text that is kept; a ComfyUI workflow has some tens of thousands of characters."""
@@ -42,25 +43,6 @@ BROKEN = (
     zlib.error,
 )
 """What the parsers of Pillow, mutagen and PyAV raise for damaged blocks."""
-
-
-def printable(text: str, *, most: int = 120) -> str:
-    """``text`` on one line for a claim, a log or a page: at most ``most`` characters.
-
-    Control, format (bidirectional overrides, zero width), surrogate, private and unassigned
-    characters are dropped, white space is collapsed, a cut is marked with ``…``. Markup is left to
-    the view that prints it.
-    """
-    kept = []
-    for character in text[: most * 8]:
-        category = unicodedata.category(character)
-        if character.isspace() or category in ("Zl", "Zp"):
-            kept.append(" ")
-        elif category[0] != "C":
-            kept.append(character)
-    line = " ".join("".join(kept).split())
-    cut = len(line) > most or len(text) > most * 8
-    return line[: most - 1].rstrip() + "…" if cut else line
 
 
 class Collector:

@@ -12,11 +12,11 @@ import pytest
 
 from deepfake.errors import MediaError, SettingsError
 from deepfake.media.bursts import Stretch, burst_starts, merge
+from deepfake.media.job import Descriptor, Job
 from deepfake.media.opening import BurstFrame, open_media
 from deepfake.media.sources import open_bytes
 from deepfake.media.streams import open_streams
 from deepfake.media.video import Reading, survey, to_pixels
-from deepfake.media.worker import Descriptor, Job
 from deepfake.preprocess import Pixels
 from deepfake.settings import Limits
 

@@ -469,6 +469,9 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 
 
 def test_importing_loads_no_decoder() -> None:
-    code = "import sys, deepfake.media.opening; print([m for m in ('PIL', 'av', 'cv2') if m in sys.modules])"
+    code = (
+        "import sys, deepfake.media.opening\n"
+        "print([m for m in ('PIL', 'av', 'cv2') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

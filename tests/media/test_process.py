@@ -25,9 +25,10 @@ from deepfake.errors import Corrupt, DeepfakeError, MediaError, SettingsError, T
 from deepfake.media import process as decode
 from deepfake.media import wire
 from deepfake.media.opening import Media, open_media
-from deepfake.media.process import POOL, Decoder, Pool, ask, escape
+from deepfake.media.process import POOL, Decoder, Pool, ask
 from deepfake.media.shared_memory import Canvas, paint_on
 from deepfake.settings import Limits
+from deepfake.text import escape
 
 from . import media_files as make
 

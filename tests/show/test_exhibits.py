@@ -8,7 +8,7 @@ import pytest
 from deepfake.media.opening import Media, open_media
 from deepfake.show.drawing import CLEAR, SYNTHETIC, UNKNOWN, colour_of
 from deepfake.show.exhibits import choose_moments, find_exhibits, marked_faces
-from deepfake.show.heatmaps import draw
+from deepfake.show.pictures import draw
 from deepfake.types import Heatmap, Kind, Timeline
 
 from .media_files import image_bytes, scene, tone, video_bytes, wav_bytes

@@ -14,8 +14,9 @@ import pytest
 
 from deepfake.errors import SettingsError
 from deepfake.media.opening import open_media
-from deepfake.traces.containers import printable, read_manifest, read_metadata
-from deepfake.traces.manifests import _fit, bounded
+from deepfake.text import printable
+from deepfake.traces.containers import read_metadata
+from deepfake.traces.manifests import _fit, bounded, read_manifest
 from deepfake.traces.metadata_blocks import VALUE_CHARACTERS
 from examples import samples
 

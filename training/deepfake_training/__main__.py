@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
     from .export import Trained
 
-_RECIPES = {"image": "image", "frame": "frame", "audio": "audio", "face": "face", "video": "clips"}
+_RECIPES = {
+    "image": "image.recipe",
+    "frame": "video.frame",
+    "audio": "audio.recipe",
+    "face": "face.recipe",
+    "video": "video.recipe",
+}
 
 EXAMPLES = """\
 examples:
@@ -28,7 +34,7 @@ examples:
   python -m deepfake_training evaluate training/configs/image-2.toml
       prints the accuracy of every left-out source in every view, from the out-of-fold
       logits of that run, and writes metrics.json, roc.png and reliability.png
-  python -m deepfake_training compare training/configs/audio-compare.toml --data DATA --weights WEIGHTS
+  python -m deepfake_training compare training/configs/audio-compare.toml --data DATA --weights W
       trains other networks on one fold of a bundle's run and prints their accuracy on it
   python -m deepfake_training video
       fits how the motion and the frames of a clip are read together and prints what a user is
@@ -264,9 +270,9 @@ def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> No
             bundle,
             title="What was tried",
             text="Every candidate on the same left-out folds, with fewer couples and windows than "
-            "the bundle (`python -m deepfake_training compare training/configs/image-compare.toml --data "
-            'DATA --weights WEIGHTS` prints this). "Known sources" is the mean AUC of left-out '
-            "systems against unseen files of genuine sources that the model knows.",
+            "the bundle (`python -m deepfake_training compare training/configs/image-compare.toml "
+            '--data DATA --weights WEIGHTS` prints this). "Known sources" is the mean AUC of '
+            "left-out systems against unseen files of genuine sources that the model knows.",
             tables=table,
         )
         print(table)
@@ -318,8 +324,8 @@ def run_video(options: argparse.Namespace) -> None:
         bundle,
         title="Motion, frames and faces together",
         text="What a user is told, from models and calibrations that saw neither the clip's system "
-        f"nor its genuine source (`python -m deepfake_training video` prints this, with {face} for the "
-        "faces). There are few clips and few sources, so read the numbers with care.",
+        f"nor its genuine source (`python -m deepfake_training video` prints this, with {face} for "
+        "the faces). There are few clips and few sources, so read the numbers with care.",
         tables=tables,
     )
     print(tables)

@@ -220,8 +220,8 @@ def add_frames(bundle: Bundle, *, sources: Sequence[SourceRow], views: Sequence[
     """Add (or replace) the part about video frames in the bundle's card."""
     text = """\
 How the scores of a clip's frames are read is calibrated apart, on clips that the network never saw;
-every source below is judged by a fit without it (`python -m deepfake_training frames --data DATA` prints
-this). There are few clips and few sources, so read the numbers with care."""
+every source below is judged by a fit without it (`python -m deepfake_training frames --data DATA`
+prints this). There are few clips and few sources, so read the numbers with care."""
     tables = (
         f"{view_table(views)}\n{source_table(sources, label=1)}\n{source_table(sources, label=0)}"
     )

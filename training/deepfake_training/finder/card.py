@@ -78,11 +78,12 @@ The score is the network's own estimate of how well its box fits, not a calibrat
 ## Accuracy
 
 Against the teacher, on sources that neither the training nor the choice of the least score had
-seen, by the weights that ship (`python -m deepfake_training evaluate {config}` prints the tables). Recall
-is the share of the teacher's sure faces of at least 48 pixels (root of the area) that a found box
-overlaps by half. A false positive overlaps no face that the teacher sees at any scale, sure or not,
-by 0.3 of the union. Landmark errors are parts of the distance of the eyes, mean over five points.
-Views: web is a long side of at most 768 and JPEG 60, dark a fifth of the light with noise.
+seen, by the weights that ship (`python -m deepfake_training evaluate {config}` prints the tables).
+Recall is the share of the teacher's sure faces of at least 48 pixels (root of the area) that a
+found box overlaps by half. A false positive overlaps no face that the teacher sees at any scale,
+sure or not, by 0.3 of the union. Landmark errors are parts of the distance of the eyes, mean over
+five points. Views: web is a long side of at most 768 and JPEG 60, dark a fifth of the light with
+noise.
 
 {table(metrics["views"])}
 ### By size of the face

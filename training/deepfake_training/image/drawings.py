@@ -1,5 +1,5 @@
-"""The weights of ``deepfake.content.drawings``: fitted on photographs against drawn pictures, and how often
-either is caught with weights that saw nothing of its source.
+"""The weights of ``deepfake.content.drawings``: fitted on photographs against drawn pictures, and
+how often either is caught with weights that saw nothing of its source.
 """
 
 from __future__ import annotations

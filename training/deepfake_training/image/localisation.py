@@ -21,7 +21,8 @@ from deepfake.content.localisation import Mask, find_region, heatmap
 from deepfake.engine.engine import Engine
 from deepfake.preprocess import Pixels
 from deepfake.settings import Settings
-from deepfake.show.heatmaps import overlay, write_png
+from deepfake.show.heatmaps import overlay
+from deepfake.show.pictures import write_png
 from deepfake.types import Heatmap
 
 from ..card import markdown

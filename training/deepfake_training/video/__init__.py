@@ -1,1 +1,1 @@
-"""The slots ``video`` and ``frame``: material, fakes, fitting, and what a user is told about clips."""
+"""The slots ``video`` and ``frame``: material, fakes, fitting, what a user is told."""
