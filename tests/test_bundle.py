@@ -11,8 +11,7 @@ import pytest
 from deepfake.bundle import Bundle, Calibration, read_bundles
 from deepfake.errors import ModelError
 from deepfake.settings import shipped_models_folder
-
-from .bundles import POINTS
+from tests.bundles import POINTS
 
 SHIPPED = sorted(path.parent for path in shipped_models_folder().glob("*/bundle.json"))
 

@@ -15,8 +15,7 @@ from deepfake.errors import DeepfakeError, MediaError
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
-
-from .media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
+from tests.media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
 
 
 def by_source(report: object) -> dict[str, Evidence]:

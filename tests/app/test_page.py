@@ -24,9 +24,8 @@ from deepfake.commands.cli import main
 from deepfake.detector import Detector
 from deepfake.errors import MissingDependency
 from deepfake.settings import DetectOptions
-
-from ..media_files import image_bytes, scene, speech, video_bytes, wav_bytes
-from .media import DEFAULTS, sent
+from tests.app.media import DEFAULTS, sent
+from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 
 Examine = Callable[..., tuple[str, Any, Any]]
 

@@ -22,8 +22,7 @@ from deepfake_app.server import running
 
 from deepfake.detector import Detector
 from deepfake.errors import SettingsError
-
-from ..media_files import image_bytes, scene
+from tests.media_files import image_bytes, scene
 
 # pandas 3 tells gradio's statistics of the queue, which cannot be switched off
 pytestmark = pytest.mark.filterwarnings("ignore:.future.no_silent_downcasting. is deprecated")

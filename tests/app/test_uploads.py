@@ -8,8 +8,7 @@ from deepfake_app.uploads import claimed, read_options
 
 from deepfake.errors import MediaError, SettingsError
 from deepfake.settings import DetectOptions
-
-from .media import sent
+from tests.app.media import sent
 
 
 def test_an_upload_belongs_to_one_request_and_is_deleted(tmp_path: Path) -> None:

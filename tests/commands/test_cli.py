@@ -11,8 +11,7 @@ import pytest
 
 from deepfake.commands.cli import build_parser, main
 from deepfake.schema import REPORT_SCHEMA
-
-from .media_files import image_bytes, scene, speech, wav_bytes
+from tests.media_files import image_bytes, scene, speech, wav_bytes
 
 
 @pytest.fixture

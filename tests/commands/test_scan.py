@@ -12,9 +12,8 @@ from deepfake.commands.scan import Bar, choose_executor
 from deepfake.errors import MissingDependency, SettingsError
 from deepfake.scan.executors import choose_local
 from deepfake.scan.scan import Summary
-
-from .media_files import image_bytes, scene
-from .scans import read_lines
+from tests.media_files import image_bytes, scene
+from tests.scans import read_lines
 
 
 @pytest.fixture

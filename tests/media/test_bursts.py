@@ -19,8 +19,7 @@ from deepfake.media.streams import open_streams
 from deepfake.media.video import Reading, survey, to_pixels
 from deepfake.preprocess import Pixels
 from deepfake.settings import Limits
-
-from . import media_files as make
+from tests import media_files as make
 
 X264 = {"preset": "veryfast"}
 CLOSED = X264 | {"x264-params": "open-gop=0:keyint=30:bframes=3:b-adapt=0:log=-1"}

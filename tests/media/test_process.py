@@ -29,8 +29,7 @@ from deepfake.media.process import POOL, Decoder, Pool, ask
 from deepfake.media.shared_memory import Canvas, paint_on
 from deepfake.settings import Limits
 from deepfake.text import escape
-
-from . import media_files as make
+from tests import media_files as make
 
 PNG = make.image_bytes(make.scene())
 MOVIE = make.video_bytes([make.scene(seed=seed) for seed in range(30)])

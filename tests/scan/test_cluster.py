@@ -19,9 +19,8 @@ from deepfake.scan import cluster
 from deepfake.scan.cluster import RayExecutor, compare, describe, local_cluster, node_settings
 from deepfake.scan.executors import Executor, Job, Line, LocalExecutor, Task, Worker
 from deepfake.settings import DetectOptions, Settings, shipped_models_folder
-
-from .bundles import make_models
-from .media_files import image_bytes, scene, speech, wav_bytes
+from tests.bundles import make_models
+from tests.media_files import image_bytes, scene, speech, wav_bytes
 
 pytest.importorskip("ray")
 

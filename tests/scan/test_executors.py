@@ -17,9 +17,8 @@ from deepfake.errors import DeepfakeError
 from deepfake.scan import executors
 from deepfake.scan.executors import Job, LocalExecutor, Task, ThreadExecutor, Worker, choose_local
 from deepfake.settings import Settings
-
-from .media_files import image_bytes, scene
-from .scans import FAST
+from tests.media_files import image_bytes, scene
+from tests.scans import FAST
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from PIL import Image
 
 from deepfake.scan import gallery
 from deepfake.scan.gallery import write_html
-
-from .media_files import image_bytes, quadrants, scene, speech, video_bytes, wav_bytes
-from .scans import run_scan
+from tests.media_files import image_bytes, quadrants, scene, speech, video_bytes, wav_bytes
+from tests.scans import run_scan
 
 EVIL = "<img src=x onerror=alert(1)>\"'&.jpg"
 

@@ -8,9 +8,8 @@ from deepfake.errors import SettingsError
 from deepfake.scan.executors import Job, error_line
 from deepfake.scan.journal import Journal, read_results
 from deepfake.settings import DetectOptions, Settings
-
-from .media_files import image_bytes, scene
-from .scans import read_lines, run_scan
+from tests.media_files import image_bytes, scene
+from tests.scans import read_lines, run_scan
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ from deepfake.scan.listing import (
     list_sources,
     read_list,
 )
-
-from .media_files import image_bytes, scene
-from .scans import read_lines, run_scan
+from tests.media_files import image_bytes, scene
+from tests.scans import read_lines, run_scan
 
 
 def paths(*sources: Path | str, files: Filter | None = None) -> list[str]:

@@ -18,9 +18,8 @@ from deepfake.scan import locations
 from deepfake.scan.executors import LocalExecutor
 from deepfake.scan.locations import list_url, open_location
 from deepfake.settings import Limits
-
-from .media_files import image_bytes, scene
-from .scans import read_lines, run_scan
+from tests.media_files import image_bytes, scene
+from tests.scans import read_lines, run_scan
 
 fsspec = pytest.importorskip("fsspec")
 

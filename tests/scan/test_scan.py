@@ -21,9 +21,8 @@ from deepfake.scan.listing import Filter, list_sources
 from deepfake.scan.scan import scan
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
-
-from .media_files import image_bytes, scene, speech, video_bytes, wav_bytes
-from .scans import FAST, Inline, read_lines, run_scan, scored
+from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
+from tests.scans import FAST, Inline, read_lines, run_scan, scored
 
 
 @pytest.fixture

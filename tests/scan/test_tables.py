@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from deepfake.scan.tables import COLUMNS, write_csv, write_parquet
-
-from .media_files import image_bytes, scene
-from .scans import run_scan
+from tests.media_files import image_bytes, scene
+from tests.scans import run_scan
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from rich.console import Console
 
 from deepfake.show.console import list_faces, print_report
 from deepfake.types import Kind
-
-from .reports import face_evidence, make_evidence, make_report, video_evidence
+from tests.reports import face_evidence, make_evidence, make_report, video_evidence
 
 
 def printed(*evidence: object, **media: object) -> str:

@@ -10,9 +10,8 @@ from deepfake.show.drawing import CLEAR, SYNTHETIC, UNKNOWN, colour_of
 from deepfake.show.exhibits import choose_moments, find_exhibits, marked_faces
 from deepfake.show.pictures import draw
 from deepfake.types import Heatmap, Kind, Timeline
-
-from .media_files import image_bytes, scene, tone, video_bytes, wav_bytes
-from .reports import POINTS, face_evidence, make_evidence, make_report, video_evidence
+from tests.media_files import image_bytes, scene, tone, video_bytes, wav_bytes
+from tests.reports import POINTS, face_evidence, make_evidence, make_report, video_evidence
 
 
 def grey(level: int = 90, width: int = 200, height: int = 120) -> np.ndarray:

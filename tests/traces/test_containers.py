@@ -19,8 +19,7 @@ from deepfake.traces.containers import read_metadata
 from deepfake.traces.manifests import _fit, bounded, read_manifest
 from deepfake.traces.metadata_blocks import VALUE_CHARACTERS
 from examples import samples
-
-from . import evidence_files as files
+from tests import evidence_files as files
 
 MEBIBYTE = 1024**2
 

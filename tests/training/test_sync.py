@@ -12,8 +12,8 @@ from deepfake_training.video.sync import Clip, Fit, Trial
 from deepfake.content import lips as lipsync
 from deepfake.content.faces import Face
 from deepfake.preprocess import FacePreprocess, Pixels
+from tests.content.test_lips import face
 from tests.media_files import scene, speech, video_bytes
-from tests.test_lipsync import face
 
 SIDE = 96
 
