@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "serve"]
 
 _OFFLINE = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",  # gradio takes themes from there
 }
 
 

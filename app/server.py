@@ -21,6 +21,7 @@ from deepfake.detector import Detector
 from deepfake.errors import SettingsError
 
 from .page import build
+from .tidy import keep_tidy
 
 MOST_UPLOAD_BYTES = 512 * 1024**2
 HEADERS = {
@@ -53,7 +54,11 @@ def running(detector: Detector, *, host: str, port: int) -> Iterator[str]:
     ``SettingsError`` when the address cannot be used.
     """
     port = _free_port(host, port)
-    with tempfile.TemporaryDirectory(prefix="deepfake-") as folder, _upload_folder(folder):
+    with (
+        tempfile.TemporaryDirectory(prefix="deepfake-") as folder,
+        _upload_folder(folder),
+        keep_tidy(),
+    ):
         page = build(detector)
         try:
             _, address, _ = page.launch(

@@ -383,12 +383,11 @@ def _connection(address: str, **options: Any) -> Iterator[None]:
 def _local_environment() -> Iterator[None]:
     """What Ray's own processes get so that they neither report nor listen to strangers.
 
-    No usage statistics; a token for all connections, which Ray asks for by itself, and which never
-    reaches a file; and a proxy that refuses, since Ray asks the metadata services of three clouds
-    where it runs, even without statistics. Actors get the true proxy back, and run with the
-    priority of this process instead of Ray's 15 steps below.
+    A token for all connections, which Ray asks for by itself, and which never reaches a file; and a
+    proxy that refuses, since Ray asks the metadata services of three clouds where it runs, even
+    without usage statistics. Actors get the true proxy back, and run with the priority of this
+    process instead of Ray's 15 steps below.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_worker_niceness", "0")
     if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .canvas import Canvas
 from .errors import Corrupt, DeepfakeError, MediaError, TooLarge
+from .quiet import SWITCHES
 from .settings import Limits
 from .wire import Message, ProtocolError, error_from_dict, receive, send
 
@@ -399,5 +400,6 @@ def _environment() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **SWITCHES,
         **{key: os.environ[key] for key in kept if key in os.environ},
     }

@@ -389,7 +389,7 @@ def _fix_shapes(network: onnx.ModelProto, bundle: Bundle) -> onnx.ModelProto:
         dimension.dim_value = length
     for dimension in fixed.graph.output[0].type.tensor_type.shape.dim:
         dimension.Clear()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="deepfake-") as name:
         path = Path(name) / "fixed.onnx"
         session = onnxruntime.SessionOptions()
         session.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
