@@ -22,7 +22,7 @@ import numpy.typing as npt
 from .canvas import Canvas
 from .decode import Part, ask, escape
 from .errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
-from .preprocess import Pixels, Samples
+from .preprocess import Pixels, Samples, bound_samples
 from .progress import Watch
 from .settings import Limits
 from .sniff import extension_mismatch
@@ -171,7 +171,8 @@ class Media:
             yield BurstFrame(int(burst), seconds, _pixels(part, self.name))
 
     def audio(self, *, sample_rate: int, max_seconds: float) -> Samples:
-        """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1, ``max_seconds`` at most.
+        """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1 and never far beyond
+        ``preprocess.LOUDEST``, ``max_seconds`` at most.
 
         Raises as :meth:`image`, and ``MediaError`` for a file without sound.
         """
@@ -421,11 +422,8 @@ def _open_array(
             f"array {name}: {seconds:.0f} seconds are more than {limits.seconds:.0f}",
             hint="cut it into parts, or raise Limits.seconds",
         )
-    warnings = []
-    samples = array.astype(np.float32)
-    if not np.isfinite(samples).all():
-        warnings.append("The sound has samples that are not numbers; they were taken as silence.")
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    bounded, warnings = bound_samples(array)
+    samples = bounded.astype(np.float32)
     if samples.ndim == 2:
         samples = samples.mean(axis=1, dtype=np.float32)
     info = MediaInfo(
@@ -437,7 +435,7 @@ def _open_array(
         sample_rate=sample_rate,
         has_audio=True,
     )
-    return Media(info, name=name, limits=limits, samples=samples, warnings=warnings)
+    return Media(info, name=name, limits=limits, samples=samples, warnings=[*warnings])
 
 
 def _open_pixels(array: npt.NDArray[np.uint8], *, name: str, limits: Limits) -> Media:
