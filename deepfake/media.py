@@ -301,21 +301,18 @@ def open_media(
     Raises ``MediaError`` (no such file, no file at all, empty), ``UnsupportedMedia``, ``Corrupt``
     or ``TooLarge``, and ``SettingsError`` for a source of another type.
     """
+    shown = source_name(source, name=name)
     if isinstance(source, np.ndarray):
-        shown = display_name(name) if name else "<array>"
         media = _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
         media.watch = watch or media.watch
         return media
     if isinstance(source, OpenFile):
-        shown, file = display_name(name or "<file>"), source
+        file = source
     elif isinstance(source, bytes | bytearray | memoryview):
-        shown = display_name(name) if name else "<bytes>"
         file = open_bytes(source, name=shown, limits=limits)
     elif isinstance(source, str | os.PathLike):
-        shown = display_name(name or source)
         file = open_path(source, name=shown, limits=limits, check=(watch or Watch()).check)
     elif callable(getattr(source, "read", None)):
-        shown = display_name(name) if name else "<stream>"
         file = open_stream(source, name=shown, limits=limits)
     else:
         raise SettingsError(
@@ -323,6 +320,21 @@ def open_media(
             hint="give a path, bytes, a binary file object or a numpy array",
         )
     return _open_file(file, name=shown, limits=limits, watch=watch or Watch())
+
+
+def source_name(source: Source, *, name: str | None = None) -> str:
+    """What a source is called to people and in logs: ``name``, its path, or what it is."""
+    if name:
+        return display_name(name)
+    if isinstance(source, str | os.PathLike):
+        return display_name(source)
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, OpenFile):
+        return "<file>"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    return "<stream>" if hasattr(source, "read") else f"<{type(source).__name__}>"
 
 
 def wav_bytes(samples: Samples, *, sample_rate: int) -> bytes:
