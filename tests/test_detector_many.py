@@ -73,7 +73,7 @@ def test_errors_say_which_source_they_are_about(known_detector: Detector, tmp_pa
 
 
 def test_each_of_many_files_has_its_own_time(waiting: Detector) -> None:
-    results = list(waiting.detect_many([GOOD, BUG, GOOD], workers=1, file_seconds=2.0))
+    results = list(waiting.detect_many([GOOD, BUG, GOOD], workers=1, file_seconds=4.0))
     assert [type(result) for result in results] == [Report, TimeLimit, Report]
     for seconds in (0, -1.0, float("nan")):
         with pytest.raises(SettingsError, match="file_seconds"):
