@@ -13,6 +13,7 @@ import gradio as gr
 
 from deepfake.detector import Detector
 from deepfake.errors import Cancelled, DeepfakeError
+from deepfake.faults import contain_faults
 from deepfake.preprocess import Pixels
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
@@ -115,13 +116,14 @@ def page_handler(detector: Detector, stops: Stops) -> Callable[..., tuple[str, A
             return render_error(error), gr.skip(), nothing
         try:
             with claimed(sent) as upload, stops.working(str(request.session_hash)) as cancel:
-                report = detector.detect(
-                    upload.path,
-                    options,
-                    name=upload.name,
-                    progress=lambda share, text: progress(share, desc=text),
-                    cancel=cancel,
-                )
+                with contain_faults(upload.name):
+                    report = detector.detect(
+                        upload.path,
+                        options,
+                        name=upload.name,
+                        progress=lambda share, text: progress(share, desc=text),
+                        cancel=cancel,
+                    )
                 seen, note = _pictures_or_note(detector, upload, report)
         except Cancelled:
             return render_stopped(), None, nothing
@@ -149,7 +151,8 @@ def show_tiles(tiles: tuple[tuple[Pixels, str], ...]) -> Any:
 
 def _pictures_or_note(detector: Detector, upload: Upload, report: Report) -> tuple[Shown, str]:
     try:
-        return draw_pictures(upload.path, report, limits=detector.settings.limits), ""
+        with contain_faults(upload.name):
+            return draw_pictures(upload.path, report, limits=detector.settings.limits), ""
     except DeepfakeError as error:
         return Shown(), f"What was scored could not be drawn: {error}"
 
@@ -162,7 +165,7 @@ def api_handler(detector: Detector) -> Callable[..., str]:
 
     def detect(file: Mapping[str, Any] | None, *values: Any) -> str:
         try:
-            with claimed(file) as upload:
+            with claimed(file) as upload, contain_faults(upload.name):
                 report = detector.detect(upload.path, read_options(values), name=upload.name)
         except DeepfakeError as error:
             raise gr.Error(str(error), print_exception=False) from error

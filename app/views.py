@@ -283,11 +283,13 @@ def _making(report: Report) -> str:
     """What the report rests on, how long each step took, and the report as a file."""
     versions = ", ".join(f"{slot} {name}" for slot, name in report.versions.items())
     steps = ", ".join(f"{step} {took:.2f} s" for step, took in report.seconds_by_step.items())
+    when = f" on {_text(report.examined_at)}" if report.examined_at else ""
     content = base64.b64encode(json.dumps(report.to_dict(), indent=1).encode()).decode("ascii")
     return (
         '<footer class="df-making">'
         f'<a class="df-download" download="deepfake-report-{report.media.sha256[:12]}.json" '
         f'href="data:application/json;base64,{content}">Download the report (JSON)</a>'
-        f'<p class="df-dim">Made with {_text(versions, most=400)} in {report.seconds:.1f} s '
+        f'<p class="df-dim">Made with {_text(versions, most=400)}{when} '
+        f"in {report.seconds:.1f} s "
         f"({_text(steps, most=400)}).</p></footer>"
     )

@@ -165,7 +165,8 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         type=Path,
         metavar="PNG",
         help="write the picture and its faces, or the spectrogram of a sound, under its heat "
-        "maps, or the contact sheet of a video: its most telling frames and all timelines",
+        "maps, or the contact sheet of a video: its most telling frames and all timelines; of "
+        "several files to where-1.png, where-2.png …, numbered as the files are given",
     )
     detect.set_defaults(run=run_detect)
 
@@ -176,11 +177,14 @@ def run_detect(options: argparse.Namespace) -> int:
 
     POOL.prepare(memory_bytes=Limits().decode_memory_bytes)  # it starts during the next imports
     from .detector import Detector
+    from .faults import contain_faults
     from .progress import ctrl_c
     from .sniff import promises_picture
+    from .sources import display_name
     from .types import Kind
 
     detection = _detect_options(options)
+    pictures = _name_pictures(options.save_heatmap, options.paths)
     status = 0
     with ctrl_c() as stop, Detector(_settings(options)) as detector:
         if promises_picture(options.paths[0]):
@@ -188,9 +192,9 @@ def run_detect(options: argparse.Namespace) -> int:
         from .console import FileProgress
 
         console = _console(stderr=True)
-        for path in options.paths:
+        for path, picture in zip(options.paths, pictures, strict=True):
             try:
-                with FileProgress(Path(path).name, console) as progress:
+                with contain_faults(path), FileProgress(Path(path).name, console) as progress:
                     report = detector.detect(path, detection, progress=progress, cancel=stop)
             except Cancelled as error:
                 raise KeyboardInterrupt from error
@@ -201,27 +205,64 @@ def run_detect(options: argparse.Namespace) -> int:
                     print(json.dumps({"path": path, "error": values}), flush=True)
                 print(f"deepfake: {_escape(error)}", file=sys.stderr)
                 continue
-            _show_report(report, path, options)
+            _show_report(report, options)
+            try:
+                with contain_faults(path):
+                    _save_heatmap(report, path, picture)
+            except DeepfakeError as error:
+                status = 1
+                print(
+                    f"deepfake: heat map of {display_name(path)}: {_escape(error)}", file=sys.stderr
+                )
     return status
 
 
-def _show_report(report: Report, path: str, options: argparse.Namespace) -> None:
+def _show_report(report: Report, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report.to_dict()), flush=True)
     else:
         from .console import print_report
 
         print_report(report, _console())
-    if options.save_heatmap:
-        from .explain import draw, write_png
-        from .media import open_media
 
-        with open_media(path) as media:
-            picture = draw(media, report)
-        if picture is None:
-            print("deepfake: no heat map: nothing was scored", file=sys.stderr)
-        else:
-            write_png(picture, options.save_heatmap)
+
+def _name_pictures(target: Path | None, paths: list[str]) -> list[Path | None]:
+    """Where the heat map of each path goes: to ``where.png``, or ``where-1.png`` and so on.
+
+    Raises ``SettingsError`` for a folder, and for a place where one of the files is.
+    """
+    if target is None:
+        return [None] * len(paths)
+    if not target.name or target.is_dir():
+        raise SettingsError(f"heat map {str(target)!r}: is a folder", hint="name a PNG file in it")
+    places = [target]
+    if len(paths) > 1:
+        digits = len(str(len(paths)))
+        numbers = range(1, len(paths) + 1)
+        places = [target.with_stem(f"{target.stem}-{number:0{digits}}") for number in numbers]
+    files = {os.path.realpath(path) for path in paths}
+    for place in places:
+        if os.path.realpath(place) in files:
+            raise SettingsError(
+                f"heat map {str(place)!r}: is a file to examine", hint="name another"
+            )
+    return [*places]
+
+
+def _save_heatmap(report: Report, path: str, picture: Path | None) -> None:
+    if picture is None:
+        return
+    from .explain import draw, write_png
+    from .media import open_media
+    from .sources import display_name
+
+    with open_media(path) as media:
+        pixels = draw(media, report)
+    if pixels is None:
+        shown = display_name(path)
+        print(f"deepfake: no heat map of {shown}: nothing was scored", file=sys.stderr)
+    else:
+        write_png(pixels, picture)
 
 
 def run_scan(options: argparse.Namespace) -> int:

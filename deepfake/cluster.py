@@ -26,7 +26,8 @@ from typing import Any
 
 from .bundle import read_bundles
 from .errors import BackendError, DeepfakeError, MissingDependency, SettingsError
-from .executors import Job, Line, Task, Worker, worker_died
+from .executors import Job, Line, Task, Worker, error_line, worker_died
+from .faults import internal_error
 from .settings import Settings, shipped_models_folder
 from .version import VERSION
 
@@ -171,8 +172,10 @@ class RayExecutor:
         attempt, answer = actor.work[0]
         try:
             line = self._ray.get(answer)
-        except self._ray.exceptions.RayTaskError:
-            raise  # a fault of this program
+        except self._ray.exceptions.RayTaskError as fault:
+            error = internal_error(attempt.task.path, fault)
+            actor.work.popleft()
+            yield attempt.task, error_line(attempt.task.path, error.code, str(error))
         except self._ray.exceptions.RayError:
             lost = [attempt for attempt, _ in actor.work]
             self._end(actor)

@@ -90,7 +90,9 @@ def print_report(report: Report, console: Console) -> None:
             Text(f"  warning      {printable(warning, most=300)}", style="yellow"), soft_wrap=True
         )
     versions = ", ".join(f"{slot} {name}" for slot, name in report.versions.items())
-    console.print(Text(f"  {versions}; {report.seconds:.2f} s", style="dim"))
+    when = f"examined {report.examined_at} in " if report.examined_at else ""
+    made = printable(f"{versions}; {when}{report.seconds:.2f} s", most=400)
+    console.print(Text(f"  {made}", style="dim"))
 
 
 def describe_media(report: Report) -> str:

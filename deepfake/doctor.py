@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .backends import choose_backend, installed_backends, open_backend
 from .bundle import read_bundles
 from .console import print_table
-from .errors import DeepfakeError
+from .errors import DeepfakeError, MissingDependency
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +47,8 @@ def diagnose(settings: Settings, console: Console) -> int:
         try:
             found = version(package)
         except PackageNotFoundError:
-            found = (
-                f'missing; run: pip install "deepfake[{extra}]"' if extra != "base" else "missing"
-            )
+            missing = MissingDependency(package, extra=None if extra == "base" else extra)
+            found = f"missing; {missing.hint}"
         rows.append([package, extra, found])
     print_table(["package", "extra", "version"], rows, console)
     console.print()

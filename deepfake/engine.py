@@ -149,6 +149,11 @@ class Engine:
             for lane in self._open(bundle).result():
                 lane.submit(batch, lambda logits: logits).result()
 
+    def require_open(self) -> None:
+        """Raise ``BackendError`` once :meth:`close` was called."""
+        if self._closed:
+            raise BackendError("detector: is closed", hint="make a new Detector")
+
     def close(self) -> None:
         """Finish what is queued, then release every backend."""
         with self._lock:
@@ -165,8 +170,7 @@ class Engine:
 
     def _open(self, bundle: Bundle) -> Future[list[Lane]]:
         with self._lock:
-            if self._closed:
-                raise BackendError("engine: already closed", hint="make a new Detector")
+            self.require_open()
             known = self._lanes.get(bundle.name)
             if known is not None and not (known.done() and known.exception()):
                 return known

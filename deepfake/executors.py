@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from .backends import choose_backend, torch_devices
 from .detector import Detector
 from .errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
+from .faults import contain_faults
 from .locations import open_location
 from .progress import Watch
 from .settings import DetectOptions, Settings
@@ -88,7 +89,8 @@ class Worker:
     def examine(self, task: Task) -> Line:
         """The line of one file. Never raises: what the file gave is part of the line."""
         try:
-            return self._examine(task)
+            with contain_faults(task.path):
+                return self._examine(task)
         except TimeLimit:
             message = (
                 f"file {display_name(task.path)}: not done within {self.job.file_seconds:g} "
@@ -101,12 +103,6 @@ class Worker:
             if isinstance(error, UnsupportedMedia) and suffix not in MEDIA_SUFFIXES:
                 code = "not_media"
             return error_line(task.path, code, str(error))
-        except Exception as error:  # noqa: BLE001 - a fault met in one file must not end a scan
-            message = (
-                f"file {display_name(task.path)}: met a fault of this program "
-                f"({type(error).__name__}: {display_name(str(error))[:300]}); report it"
-            )
-            return error_line(task.path, "internal", message)
 
     def _examine(self, task: Task) -> Line:
         seconds = self.job.file_seconds

@@ -356,7 +356,7 @@ def _write(model: onnx.ModelProto, folder: Path, bundle: Bundle, options: Export
         try:
             openvino = import_openvino()
         except ImportError as error:
-            raise MissingDependency("openvino", extra="edge") from error
+            raise MissingDependency("openvino") from error
 
         graph = openvino.Core().read_model(model.SerializeToString(), b"")
         for key, text in facts.items():

@@ -19,6 +19,7 @@ from typing import Any
 
 from .errors import DeepfakeError
 from .executors import Line
+from .faults import contain_faults
 from .gallery_page import PAGE, SCRIPT, STYLE
 from .journal import outcome, read_results
 from .locations import open_location
@@ -88,18 +89,23 @@ def badness(line: Line) -> tuple[int, float, str]:
 
 def thumbnail(line: Line, limits: Limits) -> bytes | None:
     """A small JPEG of a picture or of the first frame of a video, or nothing if there is none."""
-    watch = Watch(deadline=time.monotonic() + THUMBNAIL_SECONDS)
     try:
-        file = open_location(line["path"], limits=limits, watch=watch)
-        with open_media(file, limits=limits, name=line["path"], watch=watch) as media:
-            if media.info.sha256 != line["sha256"]:
-                return None
-            if media.info.kind is Kind.IMAGE:
-                return _jpeg(media.image())
-            frame = next(iter(media.frames(most=1)), None)
-            return None if frame is None else _jpeg(frame.pixels)
+        with contain_faults(line["path"]):
+            return _thumbnail(line, limits)
     except DeepfakeError:
         return None
+
+
+def _thumbnail(line: Line, limits: Limits) -> bytes | None:
+    watch = Watch(deadline=time.monotonic() + THUMBNAIL_SECONDS)
+    file = open_location(line["path"], limits=limits, watch=watch)
+    with open_media(file, limits=limits, name=line["path"], watch=watch) as media:
+        if media.info.sha256 != line["sha256"]:
+            return None
+        if media.info.kind is Kind.IMAGE:
+            return _jpeg(media.image())
+        frame = next(iter(media.frames(most=1)), None)
+        return None if frame is None else _jpeg(frame.pixels)
 
 
 def _jpeg(pixels: Pixels) -> bytes:
@@ -180,6 +186,8 @@ def _about(line: Line) -> str:
         parts.append(f"{media['width']}×{media['height']}")
     if media.get("seconds") is not None:
         parts.append(f"{media['seconds']:.1f} s")
+    if line.get("examined_at"):
+        parts.append(f"examined {line['examined_at']}")
     text = f'<span class="about">{escape(", ".join(parts))}</span>' if parts else ""
     if "duplicate_of" in line:
         first = escape(display_name(line["duplicate_of"]))

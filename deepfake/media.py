@@ -22,7 +22,7 @@ import numpy.typing as npt
 from .canvas import Canvas
 from .decode import Part, ask, escape
 from .errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
-from .preprocess import Pixels, Samples
+from .preprocess import Pixels, Samples, bound_samples
 from .progress import Watch
 from .settings import Limits
 from .sniff import extension_mismatch
@@ -171,7 +171,8 @@ class Media:
             yield BurstFrame(int(burst), seconds, _pixels(part, self.name))
 
     def audio(self, *, sample_rate: int, max_seconds: float) -> Samples:
-        """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1, ``max_seconds`` at most.
+        """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1 and never far beyond
+        ``preprocess.LOUDEST``, ``max_seconds`` at most.
 
         Raises as :meth:`image`, and ``MediaError`` for a file without sound.
         """
@@ -300,21 +301,18 @@ def open_media(
     Raises ``MediaError`` (no such file, no file at all, empty), ``UnsupportedMedia``, ``Corrupt``
     or ``TooLarge``, and ``SettingsError`` for a source of another type.
     """
+    shown = source_name(source, name=name)
     if isinstance(source, np.ndarray):
-        shown = display_name(name) if name else "<array>"
         media = _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
         media.watch = watch or media.watch
         return media
     if isinstance(source, OpenFile):
-        shown, file = display_name(name or "<file>"), source
+        file = source
     elif isinstance(source, bytes | bytearray | memoryview):
-        shown = display_name(name) if name else "<bytes>"
         file = open_bytes(source, name=shown, limits=limits)
     elif isinstance(source, str | os.PathLike):
-        shown = display_name(name or source)
         file = open_path(source, name=shown, limits=limits, check=(watch or Watch()).check)
     elif callable(getattr(source, "read", None)):
-        shown = display_name(name) if name else "<stream>"
         file = open_stream(source, name=shown, limits=limits)
     else:
         raise SettingsError(
@@ -322,6 +320,21 @@ def open_media(
             hint="give a path, bytes, a binary file object or a numpy array",
         )
     return _open_file(file, name=shown, limits=limits, watch=watch or Watch())
+
+
+def source_name(source: Source, *, name: str | None = None) -> str:
+    """What a source is called to people and in logs: ``name``, its path, or what it is."""
+    if name:
+        return display_name(name)
+    if isinstance(source, str | os.PathLike):
+        return display_name(source)
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, OpenFile):
+        return "<file>"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    return "<stream>" if hasattr(source, "read") else f"<{type(source).__name__}>"
 
 
 def wav_bytes(samples: Samples, *, sample_rate: int) -> bytes:
@@ -421,11 +434,8 @@ def _open_array(
             f"array {name}: {seconds:.0f} seconds are more than {limits.seconds:.0f}",
             hint="cut it into parts, or raise Limits.seconds",
         )
-    warnings = []
-    samples = array.astype(np.float32)
-    if not np.isfinite(samples).all():
-        warnings.append("The sound has samples that are not numbers; they were taken as silence.")
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    bounded, warnings = bound_samples(array)
+    samples = bounded.astype(np.float32)
     if samples.ndim == 2:
         samples = samples.mean(axis=1, dtype=np.float32)
     info = MediaInfo(
@@ -437,7 +447,7 @@ def _open_array(
         sample_rate=sample_rate,
         has_audio=True,
     )
-    return Media(info, name=name, limits=limits, samples=samples, warnings=warnings)
+    return Media(info, name=name, limits=limits, samples=samples, warnings=[*warnings])
 
 
 def _open_pixels(array: npt.NDArray[np.uint8], *, name: str, limits: Limits) -> Media:

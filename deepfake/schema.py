@@ -1,7 +1,8 @@
 """Reports as JSON values and back: schema ``deepfake-report/1``.
 
 Keys are only ever added within a version of the schema; a key that changes its meaning makes a new
-version. ``REPORT_SCHEMA`` is the JSON Schema (draft 2020-12) that every report keeps to.
+version. ``REPORT_SCHEMA`` is the JSON Schema (draft 2020-12) that every report keeps to; what was
+added since the first release (``examined_at``) is not required, so older reports still keep to it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _INTERVAL = {
     "maxItems": 2,
 }
 _TEXTS = {"type": "array", "items": {"type": "string"}}
+_UTC = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 REPORT_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -78,6 +80,7 @@ REPORT_SCHEMA: dict[str, Any] = {
         },
         "warnings": _TEXTS,
         "versions": {"type": "object", "additionalProperties": {"type": "string"}},
+        "examined_at": {"type": ["string", "null"], "pattern": _UTC},
         "seconds": {"type": "number", "minimum": 0},
         "seconds_by_step": {"type": "object"},
         "media": {"type": "object"},
@@ -100,6 +103,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "evidence": [_evidence_to_dict(evidence) for evidence in report.evidence],
         "warnings": list(report.warnings),
         "versions": dict(report.versions),
+        "examined_at": report.examined_at,
         "seconds": round(report.seconds, 4),
         "seconds_by_step": {key: round(v, 4) for key, v in report.seconds_by_step.items()},
         "media": {**media, "kind": report.media.kind.value},
@@ -122,6 +126,7 @@ def report_from_dict(values: Mapping[str, Any]) -> Report:
         warnings=tuple(values["warnings"]),
         versions=values["versions"],
         seconds_by_step=values["seconds_by_step"],
+        examined_at=values.get("examined_at"),
     )
 
 

@@ -132,7 +132,9 @@ class Report:
     """The answer for one file.
 
     ``probability`` is P(synthetic) at the prior of the options, None when nothing could be
-    estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds.
+    estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds. ``examined_at`` is
+    when the examination began, in UTC as ISO 8601 has it (``2026-03-01T09:30:00Z``), and None in
+    reports from before it was kept; two reports that differ in nothing else are equal.
     """
 
     path: str
@@ -145,6 +147,7 @@ class Report:
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     seconds_by_step: Mapping[str, float]
+    examined_at: str | None = field(default=None, compare=False)
 
     @property
     def seconds(self) -> float:

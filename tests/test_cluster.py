@@ -35,6 +35,13 @@ class WatchedWorker(Worker):
         return super().examine(task) | {"process": os.getpid()}
 
 
+class FaultyWorker(Worker):
+    def examine(self, task: Task) -> Line:
+        if Path(task.path).name == "05.jpg":
+            raise ZeroDivisionError("\x1b[2J")
+        return super().examine(task)
+
+
 class RefusingWorker(Worker):
     def __init__(self, job: Job) -> None:
         raise ModelError("bundle image-1: torn", hint="restore it")
@@ -69,6 +76,7 @@ def examine(executor: Executor, folder: Path) -> dict[str, Line]:
     for task, line in executor.run(tasks(folder)):
         assert task.path not in lines
         line.pop("seconds_by_step", None)
+        line.pop("examined_at", None)
         line.pop("seconds", None)
         lines[task.path] = line
     return lines
@@ -112,6 +120,23 @@ def test_a_killed_actor_loses_nothing(ray_cluster: None, folder: Path, job: Job)
     finally:
         executor.close()
     assert answered == Counter(task.path for task in tasks(folder))
+
+
+def test_a_bug_in_a_worker_is_the_failure_of_one_file(
+    ray_cluster: None, folder: Path, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = RayExecutor(job, workers=1, worker=FaultyWorker)
+    try:
+        lines = examine(executor, folder)
+    finally:
+        executor.close()
+    assert sorted(lines) == [task.path for task in tasks(folder)]
+    (error,) = [line["error"] for line in lines.values() if "error" in line]
+    assert error["code"] == "internal"
+    assert "05.jpg" in error["message"]
+    assert "ZeroDivisionError" in error["message"]
+    assert error["message"].isprintable()
+    assert "FaultyWorker" in caplog.text or "in examine" in caplog.text
 
 
 def test_a_file_that_kills_each_of_its_actors_gets_the_blame(

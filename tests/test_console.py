@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -28,6 +29,14 @@ def test_people_of_a_video_have_a_line_each_and_a_moment() -> None:
     assert "face 1, score 0.97, at 20,30 to 60,80, seen best at 12.0 s" in lines
     bars = [line for line in lines if line.startswith(("face 1  ", "face 2  "))]
     assert [line.rpartition("highest ")[2] for line in bars] == ["0.95 at 12.0 s", "0.95 at 5.0 s"]
+
+
+def test_the_moment_of_the_examination_is_told() -> None:
+    assert "deepfake 0; 0.10 s\n" in printed()
+    output = io.StringIO()
+    dated = replace(make_report(), examined_at="2026-03-01T09:30:00Z")
+    print_report(dated, Console(file=output, width=200, highlight=False))
+    assert "deepfake 0; examined 2026-03-01T09:30:00Z in 0.10 s\n" in output.getvalue()
 
 
 def test_a_crowd_is_cut_and_nothing_reaches_the_terminal() -> None:

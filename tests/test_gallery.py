@@ -13,9 +13,10 @@ from PIL import Image
 
 from deepfake import gallery
 from deepfake.gallery import write_html
+from deepfake.preprocess import Pixels
 
 from .media_files import image_bytes, quadrants, scene, speech, video_bytes, wav_bytes
-from .scans import run_scan
+from .scans import read_lines, run_scan
 
 EVIL = "<img src=x onerror=alert(1)>\"'&.jpg"
 
@@ -80,6 +81,23 @@ def test_the_page_shows_the_worst_first_with_thumbnails(
         with Image.open(io.BytesIO(picture)) as image:
             assert max(image.size) <= gallery.THUMBNAIL_SIDE_PIXELS
     assert "6 files." in text
+    moments = {line["examined_at"] for line in read_lines(tmp_path / "r.jsonl") if "kind" in line}
+    assert all(any(f"examined {at}" in row for row in page.rows) for at in moments)
+    assert sum("examined 2" in row for row in page.rows) == 5
+
+
+def test_a_bug_in_one_thumbnail_costs_no_other(
+    media: Path, tmp_path: Path, known_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(pixels: Pixels) -> bytes:
+        if pixels.mean() > 127:
+            raise ZeroDivisionError
+        return jpeg(pixels)
+
+    jpeg = gallery._jpeg
+    monkeypatch.setattr(gallery, "_jpeg", draw)
+    page = Page(make_page(media, tmp_path, known_models))
+    assert (len(page.rows), len(page.pictures)) == (6, 1)
 
 
 def test_nothing_is_loaded_and_nothing_from_a_file_is_run(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -51,12 +52,32 @@ def make_report() -> Report:
         warnings=("cut short",),
         versions={"deepfake": "0.1.0", "image": "image-1"},
         seconds_by_step={"open": 0.25, "video": 0.5},
+        examined_at="2026-03-01T09:30:00Z",
     )
 
 
 def test_report_survives_json() -> None:
     report = make_report()
-    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again == report
+    assert again.examined_at == "2026-03-01T09:30:00Z"
+
+
+def test_reports_of_two_days_are_equal_when_they_say_the_same() -> None:
+    later = replace(make_report(), examined_at="2026-03-02T09:30:00Z")
+    assert later == make_report()
+    assert replace(later, probability=0.5) != make_report()
+
+
+def test_reports_from_before_the_time_was_kept_are_read() -> None:
+    values = make_report().to_dict()
+    del values["examined_at"]
+    jsonschema.validate(values, REPORT_SCHEMA)
+    report = Report.from_dict(values)
+    assert (report, report.examined_at) == (make_report(), None)
+    jsonschema.validate(report.to_dict(), REPORT_SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values | {"examined_at": "yesterday"}, REPORT_SCHEMA)
 
 
 def test_report_keeps_to_its_schema() -> None:

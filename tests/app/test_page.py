@@ -22,8 +22,9 @@ from app.stops import Stops
 from deepfake.cli import main
 from deepfake.detector import Detector
 from deepfake.errors import MissingDependency
-from deepfake.settings import DetectOptions
+from deepfake.settings import DetectOptions, Settings
 
+from ..faulty import BUG_PIXELS, Faulty
 from ..media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 from .media import DEFAULTS, sent
 
@@ -184,6 +185,38 @@ def test_a_wrong_option_keeps_the_upload(examine: Examine, tmp_path: Path) -> No
     assert "Option prior 5.0: out of range" in page
     assert drop_zone is not None
     assert Path(file["path"]).exists()
+
+
+def test_a_bug_gives_a_message_and_deletes_the_file(
+    known_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import gradio
+
+    content = image_bytes(scene(BUG_PIXELS, 8))
+    with Detector(Settings(models_folder=known_models), analyzers=(Faulty(),)) as detector:
+        handler = page_handler(detector, Stops())
+        file = sent(tmp_path, content, "<b>.png")
+        page, drop_zone, _ = handler(file, Visitor("a"), lambda share, desc: None, *DEFAULTS)
+        assert drop_zone is None
+        assert 'role="alert"' in page
+        assert "<code>internal</code>" in page
+        assert "<b>.png" not in page
+        with pytest.raises(gradio.Error, match="report it"):
+            api_handler(detector)(sent(tmp_path, content, "a.png"), *DEFAULTS)
+    assert list(tmp_path.iterdir()) == []
+    assert [record.name for record in caplog.records] == ["deepfake"] * 2
+
+
+def test_a_bug_in_drawing_leaves_the_report(
+    examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.page.draw_pictures", draw)
+    page, *_ = examine(sent(tmp_path, image_bytes(scene()), "a.png"), *DEFAULTS)
+    assert saved(page)["kind"] == "image"
+    assert "could not be drawn" in page
 
 
 def test_no_file_gives_a_message(examine: Examine) -> None:

@@ -103,6 +103,13 @@ def test_a_report_says_everything_it_holds() -> None:
     assert any("0.93 on a scale from 0 to 1, interval 0.85 to 0.97" in str(it) for it in labels)
 
 
+def test_the_moment_of_the_examination_is_told() -> None:
+    assert "audio audio-1 in 0.5 s" in Tree(render_report(make_report())).text
+    dated = Tree(render_report(make_report(examined_at="2026-03-01T09:30:00Z"))).text
+    assert "audio audio-1 on 2026-03-01T09:30:00Z in 0.5 s" in dated
+    assert "<b>" not in Tree(render_report(make_report(examined_at="<b>"))).tags
+
+
 def test_authentic_claims_no_more_than_was_looked_for() -> None:
     text = Tree(render_report(make_report(verdict=Verdict.AUTHENTIC))).text
     assert "No sign of synthesis found" in text
