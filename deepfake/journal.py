@@ -183,11 +183,10 @@ class Journal:
         return whole
 
     def _note_place(self, line: Line) -> None:
-        place = _digest(line["path"])
         if line.get("error", {}).get("code") == "listing":
-            self._unlisted.add(place)
-        else:
-            self._unlisted.discard(place)
+            self._unlisted.add(_digest(line["path"]))
+        elif self._unlisted:
+            self._unlisted.discard(_digest(line["path"]))
 
     def _note(self, line: Line, *, key: str, offset: int) -> None:
         path = _digest(line["path"])
