@@ -19,7 +19,7 @@ from .bundle import read_bundles
 from .detector import name_versions
 from .errors import SettingsError
 from .executors import Executor, Job, Line, Task, choose_local
-from .journal import Journal, outcome
+from .journal import Journal
 from .listing import (
     STANDARD_INPUT,
     Filter,
@@ -30,6 +30,8 @@ from .listing import (
     list_sources,
 )
 from .progress import ctrl_c
+from .repair import find_originals
+from .results import outcome
 from .settings import DetectOptions, Settings
 
 MOST_HELD = 1000
@@ -121,14 +123,16 @@ def scan(
     choose_backend(settings)  # one that cannot be had is told here, once
     versions = name_versions(read_bundles(settings.models_folder))
     apart = Filter(
-        include=selection.include, exclude=selection.exclude, apart=[output, *selection.apart]
+        include=selection.include,
+        exclude=selection.exclude,
+        apart=[output, *find_originals(output), *selection.apart],
     )
     with Journal(output, versions=versions, job=job) as journal, ctrl_c() as stop:
         feed = _Feed(journal, stop, selection, progress)
         examining = executor(job, workers)
         try:
             while True:
-                feed.look(list_sources(places, apart))
+                feed.look(list_sources(places, apart, is_unlisted=journal.is_unlisted))
                 while feed.has_more():
                     for task, line in examining.run(feed.tasks()):
                         feed.answer(task, line)
@@ -164,6 +168,7 @@ class _Feed:
         self._listing: Lookahead | None = None
         self._seen: set[int] = set()
         self._looks = self._repeated = 0
+        self._problems: dict[str, Line] = {}
         self._unsettled: tuple[dict[str, str], dict[str, str]] = {}, {}
         self._in_work: dict[str, tuple[Found, int]] = {}
         self._held: dict[int, list[Found]] = {}
@@ -238,8 +243,8 @@ class _Feed:
                 self._repeated += 1
                 continue
             self._seen.add(path)
-            if found.problem:
-                self._store(found, dict(found.problem))
+            if found.problem or found.listed:
+                self._note_place(found)
                 continue
             done = self._journal.outcome(found.path, found.key)
             if done is not None:
@@ -250,6 +255,20 @@ class _Feed:
             elif self._is_settled(found):
                 return found
         return None
+
+    def _note_place(self, found: Found) -> None:
+        """Store that a place could not be listed, once however often it is looked at, or can be."""
+        if found.problem is None:
+            self._repeated += 1
+            self._problems.pop(found.path, None)
+            self._journal.append({"path": found.path, "listed": True}, key=found.key)
+        elif self._problems.get(found.path) != found.problem:
+            self._problems[found.path] = found.problem
+            self._store(found, dict(found.problem))
+        else:
+            self.summary.resumed += 1
+            self.summary.outcomes[outcome(found.problem)] += 1
+            self._tell(None)
 
     def _is_settled(self, found: Found) -> bool:
         """Whether a file can be taken for complete, where files come while the scan watches."""

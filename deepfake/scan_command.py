@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Examine every file of the sources. The results file is also the journal: the same command again
 goes on where a stopped scan ended, and examines only files that are new or changed. Files with
-equal content are examined once and reported each.
+equal content are examined once and reported each. --repair makes a damaged results file usable.
 
 A SOURCE is
   a folder or a file
@@ -43,10 +43,10 @@ examples:
   many machines (pip install "deepfake[cluster]")
     deepfake scan s3://bucket/prefix --output results.jsonl --cluster ray://head:10001
 
-exit status: 0 all files examined, 1 some failed, 2 wrong usage, 130 stopped with Ctrl-C before
-the end. Ctrl-C finishes the files in work, a second one ends at once; either way the same command
-goes on from there. --watch ends with Ctrl-C, and with 0 or 1. Files that are no media and do not
-look so are counted as not_media, not as failed.
+exit status: 0 all files examined, 1 some failed or a folder could not be listed, 2 wrong usage, 130
+stopped with Ctrl-C before the end. Ctrl-C finishes the files in work, a second one ends at once;
+either way the same command goes on from there. --watch ends with Ctrl-C, and with 0 or 1. Files
+that are no media and do not look so are counted as not_media, not as failed.
 """
 
 
@@ -64,6 +64,12 @@ def add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.
     scan.add_argument("sources", nargs="+", metavar="SOURCE", help="what to examine, see above")
     scan.add_argument(
         "--output", type=Path, required=True, metavar="JSONL", help="results file, JSON lines"
+    )
+    scan.add_argument(
+        "--repair",
+        action="store_true",
+        help="reduce a damaged results file to its whole lines first, say what was lost, and keep "
+        "the damaged one as JSONL.damaged",
     )
     choice = scan.add_argument_group("selection")
     choice.add_argument(
@@ -125,6 +131,8 @@ def run_scan(
         watch_seconds=options.watch,
     )
     executor = choose_executor(options.cluster)
+    if options.repair:
+        _repair(options.output, console(stderr=True))
     with Bar(console(stderr=True)) as bar:
         summary = scan(
             options.sources,
@@ -149,6 +157,14 @@ def run_scan(
         console(stderr=True).print(message, soft_wrap=True)
         return 130
     return 1 if summary.failed else 0
+
+
+def _repair(output: Path, console: Console) -> None:
+    from .repair import repair_results
+
+    repair = repair_results(output)
+    told = repair or f"results file {str(output)!r}: nothing to repair"
+    console.print(f"deepfake: {told}", soft_wrap=True, markup=False, highlight=False)
 
 
 def write_reports(options: argparse.Namespace, settings: Settings) -> None:

@@ -15,6 +15,7 @@ import pytest
 from deepfake import locations
 from deepfake.errors import MediaError, SettingsError, TooLarge, UnsupportedMedia
 from deepfake.executors import LocalExecutor
+from deepfake.listing import Filter, list_sources
 from deepfake.locations import list_url, open_location
 from deepfake.progress import Watch
 from deepfake.settings import Limits
@@ -172,6 +173,8 @@ def test_any_store_of_fsspec(memory: Any, tmp_path: Path, known_models: Path) ->
         f"memory://media/{name}" for name in ("z.png", "b/1.png", "b/2.png")
     ]
     assert [file.size_bytes for file in list_url("memory://media/z.png")] == [len(content)]
+    *_, last = list_sources(["memory://media"], Filter(), is_unlisted="memory://media".__eq__)
+    assert (last.path, last.listed) == ("memory://media", True)  # where it could not be before
     summary = run_scan("memory://media", output=tmp_path / "r.jsonl", models=known_models)
     assert (summary.scanned, summary.duplicates, summary.failed) == (3, 2, 0)
     assert fetch("memory://media/z.png") == content
