@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.bundle import Bundle, Calibration, read_bundles
+from deepfake.active import newest_bundles, read_bundles
+from deepfake.bundle import Bundle, Calibration
 from deepfake.errors import ModelError
 from deepfake.settings import shipped_models_folder
 
