@@ -168,7 +168,7 @@ class Bundle:
         spaces, among them the sha256 of every file. Of one that was not read: as it would be
         written.
         """
-        return self._sha256 or _digest(self._values())
+        return self._sha256 or _digest(json.loads(json.dumps(self._values())))
 
     @property
     def size_bytes(self) -> int:
@@ -308,6 +308,6 @@ def scale_batch(batch: Batch, preprocess: Preprocess) -> Floats:
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    written = json.loads(json.dumps(values))  # keys and numbers as they are read back
-    text = json.dumps(written, sort_keys=True, separators=(",", ":"))
+    """Of values as JSON gives them."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()

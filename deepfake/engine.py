@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -222,8 +222,11 @@ class Engine:
 def check_bundles(settings: Settings) -> dict[str, Bundle]:
     """The active bundles, once every file of them was compared and each was loaded.
 
+    Where any backend may run them, the quickest to load decides, as it would stand in for others.
     Raises ``ModelError`` for one that cannot be used, and as :class:`Engine`.
     """
+    if settings.backend == "auto":
+        settings = replace(settings, precision="fp32")
     with closing(Engine(settings)) as engine:
         engine.check(engine.active)
         return engine.active
