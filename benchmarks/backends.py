@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from deepfake.active import read_bundles
 from deepfake.backends import INT8_GRAPH, Backend, has_int8, installed_backends, open_backend
-from deepfake.bundle import Bundle, read_bundles
+from deepfake.bundle import Bundle
 from deepfake.preprocess import Batch
 from deepfake.settings import Settings
 

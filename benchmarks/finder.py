@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from deepfake.active import read_bundles
 from deepfake.backends import choose_backend, open_backend
-from deepfake.bundle import read_bundles
 from deepfake.console import print_table
 from deepfake.faces import YunetFinder, read_map
 from deepfake.preprocess import FinderPreprocess, Pixels

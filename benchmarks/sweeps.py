@@ -25,8 +25,9 @@ import numpy as np
 from rich.console import Console
 
 from deepfake import Settings
+from deepfake.active import read_bundles
 from deepfake.backends import installed_backends, open_backend
-from deepfake.bundle import Bundle, read_bundles
+from deepfake.bundle import Bundle
 
 from .media import make_pictures
 from .peers import time_scan

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import Cancelled, DeepfakeError, MissingDependency, SettingsError
+from .errors import Cancelled, DeepfakeError, MissingDependency, ModelError, SettingsError
 from .models_command import add_models, manage_models
 from .scan_command import add_scan
 from .settings import (
@@ -35,7 +35,8 @@ examples:
   deepfake scan downloads/ --output results.jsonl --csv results.csv
   deepfake serve
 
-exit status: 0 all files examined, 1 some failed, 2 wrong usage, 130 stopped with Ctrl-C
+exit status: 0 all files examined, 1 some failed, 2 wrong usage or a bundle that is missing, was
+changed or cannot be loaded, 130 stopped with Ctrl-C
 """
 
 
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except DeepfakeError as error:
         print(f"deepfake: {_escape(error)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ModelError) and options.command != "models" else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -189,6 +190,8 @@ def run_detect(options: argparse.Namespace) -> int:
     with ctrl_c() as stop, Detector(_settings(options)) as detector:
         if promises_picture(options.paths[0]):
             detector.engine.prepare(Kind.IMAGE)
+        if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
+            detector.engine.check(detector.engine.active)  # before the first is reported
         from .console import FileProgress
 
         console = _console(stderr=True)
@@ -198,6 +201,8 @@ def run_detect(options: argparse.Namespace) -> int:
                     report = detector.detect(path, detection, progress=progress, cancel=stop)
             except Cancelled as error:
                 raise KeyboardInterrupt from error
+            except ModelError:  # no other file would fare better
+                raise
             except DeepfakeError as error:
                 status = 1
                 if options.json:
@@ -286,13 +291,14 @@ def run_serve(options: argparse.Namespace) -> int:
     from .detector import Detector
 
     with Detector(_settings(options)) as detector:
+        detector.engine.check(detector.engine.active)
         detector.engine.warm()
         serve(detector, host=options.host, port=options.port)
     return 0
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """``deepfake models list|show|verify|export``."""
+    """``deepfake models list|show|verify|activate|export``."""
     return manage_models(options, _settings(options), _console())
 
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .bundle import read_bundles
+from .active import read_bundles
+from .engine import check_bundles
 from .errors import BackendError, DeepfakeError, MissingDependency, SettingsError
 from .executors import Job, Line, Task, Worker, error_line, worker_died
 from .faults import internal_error
@@ -293,10 +294,11 @@ class _Examiner:
     def start(
         self, worker: type[Worker], job: Job, shipped: bool, environment: dict[str, str | None]
     ) -> tuple[str, str] | None:
-        """Load the models; gives the code and the text of what prevents it."""
+        """Verify and load the models; gives the code and the text of what prevents it."""
         _set_environment(environment)
         try:
             settings = node_settings(job.settings, shipped=shipped)
+            check_bundles(settings)
             self._worker = worker(replace(job, settings=settings))
         except DeepfakeError as error:
             return error.code, str(error)
@@ -319,8 +321,7 @@ def describe(settings: Settings) -> Facts:
         code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     facts = {"deepfake": VERSION, "code": code.hexdigest()}
     for slot, bundle in read_bundles(settings.models_folder).items():
-        content = (bundle.folder / "bundle.json").read_bytes()  # holds the sha256 of the weights
-        facts[slot] = f"{bundle.name} {hashlib.sha256(content).hexdigest()}"
+        facts[slot] = f"{bundle.name} {bundle.sha256}"
     for name, file in (("face model", settings.face_model), ("anchors", settings.trust_anchors)):
         if file is not None:
             facts[name] = hashlib.sha256(file.read_bytes()).hexdigest()

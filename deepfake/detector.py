@@ -16,8 +16,8 @@ from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
 from .bundle import Bundle
 from .decode import POOL
-from .engine import Engine
-from .errors import Cancelled, DeepfakeError, FailedSource, SettingsError
+from .engine import SLOTS_OF_KIND, Engine
+from .errors import Cancelled, DeepfakeError, FailedSource, ModelError, SettingsError
 from .faults import contain_faults
 from .media import Media, Source, open_media, source_name
 from .progress import Progress, Watch
@@ -34,7 +34,8 @@ WEIGHTS = {"audio": 4.0, "face": 8.0, "image": 4.0, "video": 8.0}
 class Detector:
     """Holds the loaded bundles and detects in any number of files; safe to share between threads.
 
-    Use it as a context manager, or call :meth:`close`.
+    Use it as a context manager, or call :meth:`close`. Making one compares every file of the active
+    bundles with its sha256, and raises ``ModelError`` for what is missing or differs.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Detector:
         the path in the report. ``progress(share, text)`` is called with the share of the file that
         is done and what comes next. Raises ``MediaError`` when the input cannot be read at all; a
         source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
-        ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``, and
+        ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``,
+        ``ModelError`` when a bundle that this kind of file needs cannot be loaded, and
         ``BackendError`` once the detector is closed.
         """
         self.engine.require_open()
@@ -98,6 +100,7 @@ class Detector:
                     watch.step(analyzer.name, 0.0)
                     evidence += self._analyze(analyzer, media, options)
                 seconds[analyzer.name] = time.perf_counter() - started
+            self.engine.check(SLOTS_OF_KIND[media.info.kind])
             watch.step("done", 1.0)
             decision = fusion.decide(
                 evidence, kind=media.info.kind, policy=self.policy, prior=options.prior
@@ -236,6 +239,8 @@ class Detector:
             raise
         except DeepfakeError as error:
             self.engine.require_open()  # else a file would be judged without the models
+            if isinstance(error, ModelError) and error.code == ModelError.code:
+                raise  # the fault is not the file's; a slot without a bundle has another code
             return [
                 Evidence(
                     source=analyzer.name,

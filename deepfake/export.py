@@ -13,7 +13,6 @@ tflite-ready    NAME-tflite.onnx, one window of one fixed shape in few operators
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -342,7 +341,7 @@ def describe(bundle: Bundle, *, format: str, single: bool) -> dict[str, str]:
         "calibration": json.dumps(asdict(bundle.calibration)),
         "preprocess": json.dumps(asdict(bundle.preprocess)),
         "limits": json.dumps(asdict(bundle.limits)),
-        "bundle_sha256": hashlib.sha256((bundle.folder / "bundle.json").read_bytes()).hexdigest(),
+        "bundle_sha256": bundle.sha256,
         "model_sha256": bundle.files["model.onnx"]["sha256"],
         "made_by": f"deepfake {VERSION}",
     }

@@ -31,7 +31,7 @@ from .results import is_listed, is_torn, outcome, parse_line
 FSYNC_SECONDS = 5.0
 MOST_KNOWN = 1024
 """Most sha256 of one file size that a worker is told of, the newest ones."""
-TRIED_AGAIN = frozenset({"network", "listing", "unreadable"})
+TRIED_AGAIN = frozenset({"network", "listing", "unreadable", "model"})
 """Codes of errors that may pass, so that the next scan tries these files again."""
 
 _SHA256_BYTES = 32
@@ -40,7 +40,8 @@ _SHA256_BYTES = 32
 class Journal:
     """The results file, open for appending by this scan alone. Use it as a context manager.
 
-    Lines that other versions of the models or other options gave count as absent.
+    Lines that other versions of the models or other options gave count as absent. ``versions`` must
+    hold a digest of the models, since a name proves nothing.
     """
 
     def __init__(self, path: Path, *, versions: dict[str, str], job: Job) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .backends import choose_backend
-from .bundle import read_bundles
+from .active import digest_bundles
 from .detector import name_versions
+from .engine import check_bundles
 from .errors import SettingsError
 from .executors import Executor, Job, Line, Task, choose_local
 from .journal import Journal
@@ -110,7 +110,8 @@ def scan(
     and sets ``interrupted``, a second one at once; nothing that was finished is lost.
 
     Raises ``SettingsError`` for a source that does not exist, and a results file that is of
-    something else or in use.
+    something else or in use; and ``ModelError``, before any file, when an active bundle is missing,
+    differs from its sha256 or cannot be loaded.
     """
     settings, selection = settings or Settings(), selection or Selection()
     if file_seconds is not None and file_seconds <= 0:
@@ -120,8 +121,8 @@ def scan(
     places = [str(source) for source in sources]
     check_sources(places)
     job = Job(settings, options or DetectOptions(), file_seconds)
-    choose_backend(settings)  # one that cannot be had is told here, once
-    versions = name_versions(read_bundles(settings.models_folder))
+    bundles = check_bundles(settings)  # what cannot be had or used is told here, once
+    versions = name_versions(bundles) | {"bundles": digest_bundles(bundles)}
     apart = Filter(
         include=selection.include,
         exclude=selection.exclude,

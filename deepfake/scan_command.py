@@ -43,10 +43,11 @@ examples:
   many machines (pip install "deepfake[cluster]")
     deepfake scan s3://bucket/prefix --output results.jsonl --cluster ray://head:10001
 
-exit status: 0 all files examined, 1 some failed or a folder could not be listed, 2 wrong usage, 130
-stopped with Ctrl-C before the end. Ctrl-C finishes the files in work, a second one ends at once;
-either way the same command goes on from there. --watch ends with Ctrl-C, and with 0 or 1. Files
-that are no media and do not look so are counted as not_media, not as failed.
+exit status: 0 all files examined, 1 some failed or a folder could not be listed, 2 wrong usage or a
+bundle that is missing, was changed or cannot be loaded (nothing is examined then), 130 stopped with
+Ctrl-C before the end. Ctrl-C finishes the files in work, a second one ends at once; either way the
+same command goes on from there. --watch ends with Ctrl-C, and with 0 or 1. Files that are no media
+and do not look so are counted as not_media, not as failed.
 """
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from deepfake import cluster
+from deepfake.bundle import Applicability, Bundle
 from deepfake.cluster import RayExecutor, compare, describe, local_cluster, node_settings
 from deepfake.errors import ModelError, SettingsError
 from deepfake.executors import Executor, Job, Line, LocalExecutor, Task, Worker
@@ -268,8 +269,24 @@ def test_facts_tell_models_and_files_apart(
     anchors.write_bytes(b"one")
     with pytest.raises(SettingsError, match="has audio audio-1 "):
         compare(describe(replace(settings, models_folder=other)), facts)
+    same = make_models(tmp_path / "same")
+    compare(describe(replace(settings, models_folder=same)), facts)
+    video = Bundle.read(same / "video-1")
+    replace(video, limits=Applicability(min_side_pixels=99)).write(video.folder)
+    with pytest.raises(SettingsError, match="has video video-1 "):
+        compare(describe(replace(settings, models_folder=same)), facts)
     with pytest.raises(ModelError):
         describe(Settings(models_folder=tmp_path / "none"))
+
+
+def test_a_node_with_damaged_weights_gets_no_file(tmp_path: Path, job: Job) -> None:
+    models = make_models(tmp_path / "models")
+    (models / "face-1" / "model.onnx").write_bytes(b"")
+    damaged = replace(job, settings=replace(job.settings, models_folder=models))
+    problem = cluster._Examiner().start(Worker, damaged, False, {})
+    assert problem is not None
+    assert problem[0] == "model"
+    assert "face-1: file model.onnx differs" in problem[1]
 
 
 def test_shipped_models_are_found_where_the_node_has_them(known_models: Path) -> None:

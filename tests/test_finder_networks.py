@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from deepfake import networks
+from deepfake.active import read_bundles
 from deepfake.backends import installed_backends, open_backend
-from deepfake.bundle import Bundle, read_bundles
+from deepfake.bundle import Bundle
 from deepfake.faces import map_places, read_map
 from deepfake.finder_networks import FaceFinder
 from deepfake.preprocess import FinderPreprocess

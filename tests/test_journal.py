@@ -82,12 +82,13 @@ def test_two_scans_cannot_write_one_file(tmp_path: Path) -> None:
         assert again.outcome("a", "a|1|2") is None
 
 
-def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["network", "model"])
+def test_what_may_pass_is_tried_again(tmp_path: Path, code: str) -> None:
     output = tmp_path / "results.jsonl"
     for _ in range(2):
         with journal(output) as file:
             assert file.outcome("a", "a|1|1") is None
-            file.append(error_line("a", "network", "text"), key="a|1|1")
+            file.append(error_line("a", code, "text"), key="a|1|1")
             assert file.outcome("a", "a|1|1") is None
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from deepfake.active import newest_bundles
 from deepfake.analyzers.image import Image as ImageAnalyzer
 from deepfake.bundle import Bundle
 from deepfake.engine import Engine
@@ -75,7 +76,8 @@ def draw_failures(failures: Sequence[Scored], *, folder: Path, path: Path) -> No
 def judge_drawings(bundle: Bundle, *, path: Path, each: int = 4) -> list[DrawingRow]:
     """Score ``each`` drawings of every kind, draw one of each at ``path``, and count the words."""
     rng, analyzer, rows, shown = np.random.default_rng(SEED), ImageAnalyzer(), [], []
-    engine = Engine(Settings(device="cpu", models_folder=bundle.folder.parent))
+    active = newest_bundles(bundle.folder.parent) | {bundle.slot: bundle}
+    engine = Engine(Settings(device="cpu"), active=active)
     for kind, draw in GRAPHICS.items():
         found = []
         for _ in range(each):

@@ -17,6 +17,7 @@ import av
 import av.error
 from tqdm import tqdm
 
+from deepfake.active import newest_bundles
 from deepfake.analyzers.video import pool_frames
 from deepfake.bundle import Bundle
 from deepfake.engine import Engine
@@ -43,8 +44,7 @@ def calibrate_frames(
     """Score every clip of ``data/video`` in every view, fit and store the bundle's
     ``frames_calibration``, and return it with the leave-one-source-out accuracy.
     """
-    settings = Settings(models_folder=models)
-    engine = Engine(settings)
+    engine = Engine(Settings(models_folder=models), active=newest_bundles(models))
     bundle = engine.bundle("frame")
     items = read_manifest(data / "video", source_column="system")
     records = []

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from deepfake.active import newest_bundles
 from deepfake.bundle import Bundle
 from deepfake.engine import Engine
 from deepfake.explain import overlay, write_png
@@ -79,7 +80,7 @@ def localise(folder: Path, *, data: Path, output: Path, composites: int, seed: i
         if item.source not in FACE_SOURCES
     ]
     bundle = Bundle.read(folder)
-    engine = Engine(Settings(models_folder=folder.parent))
+    engine = Engine(Settings(), active=newest_bundles(folder.parent))
     placed: list[Placed] = []
     pictures: list[Pixels] = []
     pairs = draw_pairs(items, count=composites, seed=seed)

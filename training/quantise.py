@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
+from deepfake.active import newest_bundles
 from deepfake.backends import INT8_GRAPH, Backend, open_backend
 from deepfake.bundle import Bundle, scale_batch
 from deepfake.engine import Engine
@@ -82,7 +83,7 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
     calibration, check = draw_files(bundle, data, most_files=most_files)
     if bundle.slot not in SLOTS:
         raise RuntimeError(f"bundle {bundle.name}: only {', '.join(SLOTS)} can be measured here")
-    engine = Engine(Settings(device="cpu", models_folder=folder.parent))
+    engine = Engine(Settings(device="cpu"), active=newest_bundles(folder.parent))
     batches = [
         sample.batch[:: max(1, len(sample.batch) // CALIBRATION_WINDOWS)]
         for sample in tqdm(
