@@ -15,6 +15,7 @@ from deepfake.errors import DeepfakeError, MediaError
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
+from examples.samples import camera_exif, jpeg, png
 
 from .media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
 
@@ -72,6 +73,26 @@ def test_tiny_picture_is_inconclusive_with_its_reason(known_detector: Detector) 
     report = known_detector.detect(image_bytes(scene(4, 4)))
     assert (report.verdict, report.probability) == (Verdict.INCONCLUSIVE, None)
     assert report.reasons[0].code == "image_too_small"
+
+
+def test_unsigned_text_does_not_accuse_a_genuine_picture(known_detector: Detector) -> None:
+    dark = (scene(noise=24.0) // 8).astype(np.uint8)
+    plain = known_detector.detect(image_bytes(dark))
+    assert plain.verdict is Verdict.AUTHENTIC
+    text = {"parameters": "a, Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"}
+    told = known_detector.detect(png(dark, text=text))
+    assert (told.verdict, told.reasons[0].code) == (Verdict.SUSPICIOUS, "metadata_claim")
+    assert "Anyone can write this" in told.reasons[0].text
+    assert (told.probability, told.interval) == (plain.probability, plain.interval)
+    believed = known_detector.detect(png(dark, text=text), DetectOptions(trust_claims=True))
+    assert (believed.verdict, believed.probability) == (Verdict.SYNTHETIC, 0.999)
+
+
+def test_unsigned_text_does_not_clear_a_synthetic_picture(known_detector: Detector) -> None:
+    exif = camera_exif()
+    told = known_detector.detect(jpeg(bright(), exif=exif), DetectOptions(trust_claims=True))
+    assert "camera" in by_source(told)["metadata"].details
+    assert told.verdict is Verdict.SYNTHETIC
 
 
 def test_graphic_is_recognised(known_detector: Detector) -> None:
