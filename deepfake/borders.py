@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,12 @@ COLOUR_SHARES = 0.6, 0.75, 0.85
 """Of a plain strip, in about its most frequent colour, its two and its three."""
 BEND, SMOOTH_SHARE = 3, 0.985
 LEAST_SMOOTH = 8
-MOST_CUTS = 6
+MOST_CUTS, MOST_LINES, MOST_LOOKED_AT = 6, 16, 20_000
+"""Rounds, lines of a side in each, and pixels of a strip: a page may consist of lines."""
 ROUNDED_SHARE = 0.08
 """Of the shorter side, that corners are rounded by at most."""
 
-Plane = npt.NDArray[np.uint8]
+Plane = npt.NDArray[Any]
 Shares = npt.NDArray[np.float64]
 
 
@@ -152,7 +153,7 @@ def _lines(steps: Plane, least: int) -> Shares:
     shares = np.zeros(len(steps))
     if len(steps) > 3:
         step = np.ascontiguousarray(steps[3:])
-        calm = cv2.max(step >> 2, CALM)
+        calm = np.maximum(step >> 2, np.uint8(CALM))
         before = cv2.max(np.ascontiguousarray(steps[2:-1]), np.ascontiguousarray(steps[1:-2]))
         seen = cv2.bitwise_and(cv2.compare(before, calm, cv2.CMP_LE), cv2.inRange(step, least, 255))
         shares[3:] = _mean(seen) / 255
@@ -182,17 +183,25 @@ def _peaks(shares: Shares, least: float) -> list[int]:
                 found[-1] = int(at)
         else:
             found.append(int(at))
-    return found
+            if len(found) > MOST_LINES:
+                break
+    return found[:MOST_LINES]
 
 
 def _is_smooth(straight: Plane) -> bool:
-    """Whether hardly anything bends in a strip, but for the last rows before the photo."""
-    inner = straight[:-2] if len(straight) > LEAST_SMOOTH else straight[:0]
+    """Whether hardly anything bends in a strip, but for the last rows before the photo, in which a
+    codec leaves ripples.
+    """
+    inner = (
+        straight[: -min(8, len(straight) // 2)] if len(straight) >= LEAST_SMOOTH else straight[:0]
+    )
     return inner.size > 0 and float(_mean(inner).mean()) >= 255 * SMOOTH_SHARE
 
 
 def _is_plain(strip: Pixels) -> bool:
     """Whether one, two or three colours fill most of a strip."""
+    step = max(1, math.isqrt(strip.size // 3 // MOST_LOOKED_AT))
+    strip = strip[::step, ::step]
     rest = strip.reshape(-1, 3)
     share = 0.0
     for least in COLOUR_SHARES:
@@ -214,10 +223,14 @@ def _within_corners(pixels: Pixels, rows: _Cut, columns: _Cut) -> tuple[_Cut, _C
     """The rectangle, smaller by what rounded corners show of the border."""
     most = int(ROUNDED_SHARE * min(rows.end - rows.start, columns.end - columns.start))
     for inset in range(most):
-        inner = tuple(_Cut(side.start + inset, side.end - inset) for side in (rows, columns))
+        inner = _inset(rows, inset), _inset(columns, inset)
         if sum(_corners_match(pixels, rows, columns, inner)) < 3:
             return inner if inset else (rows, columns)
     return rows, columns
+
+
+def _inset(cut: _Cut, inset: int) -> _Cut:
+    return _Cut(cut.start + inset, cut.end - inset)
 
 
 def _corners_match(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.borders import KINDS, blurred, frame, intersection
+from deepfake import borders
 from deepfake.borders import trim
 from deepfake.perturb import jpeg, limit_side, noise
 from deepfake.preprocess import Box, Pixels
@@ -86,3 +87,14 @@ def test_noise_on_a_frame_is_survived() -> None:
     found = trim(noise(pixels, sigma=1.0, seed=3))
     assert found is not None
     assert intersection(found, place) > 0.95
+
+
+def test_a_page_of_lines_is_no_endless_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    look = borders._is_plain
+    monkeypatch.setattr(borders, "_is_plain", lambda strip: looks.append(1) or look(strip))
+    lines = photo(600, 600, seed=3)
+    lines[: 8 * 70] = 240
+    lines[::8] = 20
+    borders.trim(lines)
+    assert len(looks) < 4 + 6 * 4 * borders.MOST_LINES
