@@ -12,7 +12,7 @@ from deepfake.container import printable
 from deepfake.errors import DeepfakeError
 from deepfake.exhibits import describe_face, marked_faces
 from deepfake.timeline import Segment, clock
-from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict
+from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict, Weight
 
 from .charts import percent, score_bar, timeline_chart, timeline_rows
 from .pictures import Pictures
@@ -174,8 +174,10 @@ def _card(evidence: Evidence) -> str:
     badge = (
         f'<span class="df-badge df-{evidence.status.value}">{STATUS_WORDS[evidence.status]}</span>'
     )
-    if evidence.conclusive:
-        badge += '<span class="df-badge df-proof">proof</span>'
+    if evidence.weight is not Weight.SCORE:
+        weight = evidence.weight.value
+        tone = weight if evidence.declares_synthesis else "plain"
+        badge += f'<span class="df-badge df-{tone}">{weight}</span>'
     score = ""
     if evidence.score is not None:
         score = f'<p class="df-score">Score {evidence.score:.2f}</p>' + score_bar(

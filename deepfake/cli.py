@@ -128,7 +128,10 @@ def _engine_options(*, precision: str = "fp32") -> argparse.ArgumentParser:
         "--models", type=Path, default=shipped_models_folder(), help="folder of bundles"
     )
     group.add_argument(
-        "--trust-anchors", type=Path, help="PEM file of authorities whose manifests are trusted"
+        "--trust-anchors",
+        type=Path,
+        metavar="PEM",
+        help="file of authorities whose C2PA manifests are trusted, in place of the shipped list",
     )
     group.add_argument(
         "--face-model",

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from .container import printable
 from .exhibits import describe_face, marked_faces
-from .types import Evidence, Report, Status, Timeline, Verdict
+from .types import Evidence, Report, Status, Timeline, Verdict, Weight
 
 COLOURS = {
     Verdict.SYNTHETIC: "bold red",
@@ -151,7 +151,8 @@ def _evidence_line(evidence: Evidence) -> Text:
     marks = {Status.OK: ("•", ""), Status.SKIPPED: ("○", "dim"), Status.FAILED: ("✗", "red")}
     mark, style = marks[evidence.status]
     line = Text(f"    {mark} {evidence.source:<11}", style=style)
-    line.append("proof: " if evidence.conclusive else "", style="bold")
+    if evidence.weight is not Weight.SCORE:
+        line.append(f"{evidence.weight.value}: ", style="bold")
     line.append(printable(evidence.claim, most=400))
     if evidence.reason:
         line.append(f" [{evidence.reason}]")

@@ -102,8 +102,11 @@ class Detector:
                 seconds[analyzer.name] = time.perf_counter() - started
             self.engine.check(SLOTS_OF_KIND[media.info.kind])
             watch.step("done", 1.0)
+            policy = self.policy
+            if options.trust_claims:
+                policy = replace(policy, trust_claims=True)
             decision = fusion.decide(
-                evidence, kind=media.info.kind, policy=self.policy, prior=options.prior
+                evidence, kind=media.info.kind, policy=policy, prior=options.prior
             )
             return Report(
                 path=name or (str(source) if isinstance(source, str | PathLike) else media.name),

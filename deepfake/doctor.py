@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from .active import inspect_folder, read_bundles
+from .analyzers.provenance import TRUST_LIST_DATE
 from .backends import choose_backend, installed_backends, open_backend
 from .bundle import Bundle
 from .console import print_table
@@ -67,6 +68,8 @@ def diagnose(settings: Settings, console: Console) -> int:
             rows.append(row)
             status |= not works
     print_table(["bundle", "backend", "device", "golden inputs", "ms a window"], rows, console)
+    named = settings.trust_anchors or f"that of C2PA, {TRUST_LIST_DATE}"
+    console.print(f"trust list for manifests: {named}")
     console.print(f"auto chooses: {choose_backend(settings)}")
     return status
 

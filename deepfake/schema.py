@@ -23,6 +23,7 @@ from .types import (
     Status,
     Timeline,
     Verdict,
+    Weight,
 )
 
 _SCORE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
@@ -71,6 +72,7 @@ REPORT_SCHEMA: dict[str, Any] = {
                     "score": _SCORE,
                     "interval": _INTERVAL,
                     "claim": {"type": "string"},
+                    "weight": {"enum": [weight.value for weight in Weight]},
                     "conclusive": {"type": "boolean"},
                     "timelines": {"type": "array"},
                     "heatmaps": {"type": "array"},
@@ -139,7 +141,8 @@ def _evidence_to_dict(evidence: Evidence) -> dict[str, Any]:
         "score": _rounded(evidence.score),
         "interval": _rounded(evidence.interval),
         "claim": evidence.claim,
-        "conclusive": evidence.conclusive,
+        "weight": evidence.weight.value,
+        "conclusive": evidence.weight is Weight.PROOF,  # the older key, for older readers
         "points": None if points is None else _rounded(asdict(points)),
         "timelines": [
             {
@@ -172,7 +175,7 @@ def _evidence_from_dict(values: Mapping[str, Any]) -> Evidence:
         score=values["score"],
         interval=_pair(values["interval"]),
         claim=values["claim"],
-        conclusive=values["conclusive"],
+        weight=_weight(values),
         points=None if points is None else OperatingPoints(**points),
         timelines=tuple(
             Timeline(
@@ -194,6 +197,18 @@ def _evidence_from_dict(values: Mapping[str, Any]) -> Evidence:
         ),
         details=values["details"],
     )
+
+
+def _weight(values: Mapping[str, Any]) -> Weight:
+    """Older reports have ``conclusive`` alone, which unsigned text could earn; it is read as what
+    it is worth today. Their verdicts stay as they were given.
+    """
+    if "weight" in values:
+        return Weight(values["weight"])
+    if values["conclusive"]:
+        proved = values["source"] == "watermark" or values["details"].get("state") == "trusted"
+        return Weight.PROOF if proved else Weight.CLAIM
+    return Weight.HINT if values["details"].get("strength") == "hint" else Weight.SCORE
 
 
 def _rounded(value: Any) -> Any:

@@ -54,6 +54,11 @@ class DetectOptions:
         3600,
     )
     max_audio_seconds: float = _option(600.0, "most seconds of sound that are scored", 1, 14400)
+    trust_claims: bool = _option(
+        False,
+        "believe what the file says of itself unsigned (parameters, labels, manifests of unknown "
+        "signers), which anyone can write",
+    )
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -86,11 +91,12 @@ class Settings:
     """How a ``Detector`` is built.
 
     ``trust_anchors`` is a PEM file of certificate authorities that make a valid C2PA manifest a
-    *trusted* one; without it no manifest is called trusted. ``face_model`` is a YuNet ONNX file of
-    your own that finds faces in place of the shipped bundle. ``threads`` is the number of threads
-    of a CPU runtime, 0 for all cores. ``device`` is ``auto``, ``cpu``, ``cuda`` (every CUDA device
-    that is visible) or one of them, as ``cuda:1``. With ``precision`` ``auto`` a network runs in
-    the lowest precision that was measured to keep its accuracy, where the device is faster in it.
+    *trusted* one; it replaces the trust list of C2PA, which is shipped. ``face_model`` is a YuNet
+    ONNX file of your own that finds faces in place of the shipped bundle. ``threads`` is the number
+    of threads of a CPU runtime, 0 for all cores. ``device`` is ``auto``, ``cpu``, ``cuda`` (every
+    CUDA device that is visible) or one of them, as ``cuda:1``. With ``precision`` ``auto`` a
+    network runs in the lowest precision that was measured to keep its accuracy, where the device is
+    faster in it.
 
     Requests of several callers that arrive within ``batch_wait_seconds`` share a batch; None waits
     2 ms on a GPU and not at all on a CPU, where a larger batch is no faster. A caller waits while

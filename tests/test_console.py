@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from deepfake.console import list_faces, print_report
-from deepfake.types import Kind
+from deepfake.types import Kind, Weight
 
 from .reports import face_evidence, make_evidence, make_report, video_evidence
 
@@ -45,3 +45,10 @@ def test_a_crowd_is_cut_and_nothing_reaches_the_terminal() -> None:
     assert len(list_faces(evidence)) == 9
     assert list_faces(evidence)[-1] == "12 more in the JSON report"
     assert "\x1b" not in printed(evidence)
+
+
+def test_the_weight_of_what_a_file_says_is_shown() -> None:
+    for weight in (Weight.HINT, Weight.CLAIM, Weight.PROOF):
+        line = f"{weight.value}: what metadata says"
+        assert line in printed(make_evidence("metadata", score=None, weight=weight))
+    assert "score: " not in printed(make_evidence("metadata"))

@@ -10,13 +10,16 @@ import jsonschema
 import numpy as np
 import pytest
 
+from benchmarks.borders import KINDS
 from deepfake.detector import Detector
 from deepfake.errors import DeepfakeError, MediaError
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
+from examples.samples import camera_exif, jpeg, png
 
 from .media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
+from .test_graphics import photo
 
 
 def by_source(report: object) -> dict[str, Evidence]:
@@ -74,6 +77,26 @@ def test_tiny_picture_is_inconclusive_with_its_reason(known_detector: Detector) 
     assert report.reasons[0].code == "image_too_small"
 
 
+def test_unsigned_text_does_not_accuse_a_genuine_picture(known_detector: Detector) -> None:
+    dark = (scene(noise=24.0) // 8).astype(np.uint8)
+    plain = known_detector.detect(image_bytes(dark))
+    assert plain.verdict is Verdict.AUTHENTIC
+    text = {"parameters": "a, Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"}
+    told = known_detector.detect(png(dark, text=text))
+    assert (told.verdict, told.reasons[0].code) == (Verdict.SUSPICIOUS, "metadata_claim")
+    assert "Anyone can write this" in told.reasons[0].text
+    assert (told.probability, told.interval) == (plain.probability, plain.interval)
+    believed = known_detector.detect(png(dark, text=text), DetectOptions(trust_claims=True))
+    assert (believed.verdict, believed.probability) == (Verdict.SYNTHETIC, 0.999)
+
+
+def test_unsigned_text_does_not_clear_a_synthetic_picture(known_detector: Detector) -> None:
+    exif = camera_exif()
+    told = known_detector.detect(jpeg(bright(), exif=exif), DetectOptions(trust_claims=True))
+    assert "camera" in by_source(told)["metadata"].details
+    assert told.verdict is Verdict.SYNTHETIC
+
+
 def test_graphic_is_recognised(known_detector: Detector) -> None:
     graphic = np.full((200, 200, 3), 240, np.uint8)
     graphic[50:100, 50:150] = (20, 90, 160)
@@ -90,15 +113,29 @@ def test_of_a_screenshot_the_photo_is_judged(known_detector: Detector) -> None:
     shot[120:400, 160:520] = bright(360, 280)
     report = known_detector.detect(image_bytes(shot), DetectOptions(heatmap=True))
     image = by_source(report)["image"]
-    assert image.reason == "graphic_not_photo"
+    assert image.reason is None, "as if the photo were alone"
     left, top, width, height = image.details["panel"]
     assert 160 <= left < left + width <= 520
     assert 120 <= top < top + height <= 400
     assert image.heatmaps[0].box == (left, top, left + width, top + height)
     assert image.score is not None
     assert image.score > 0.9, "the dark interface is not judged"
-    assert report.verdict is Verdict.SUSPICIOUS
+    assert "Only that photo was judged" in image.claim
+    assert report.verdict is Verdict.SYNTHETIC
     jsonschema.validate(report.to_dict(), REPORT_SCHEMA)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_border_does_not_change_the_verdict(known_detector: Detector, kind: str) -> None:
+    for level, verdict in ((20, Verdict.AUTHENTIC), (190, Verdict.SYNTHETIC)):
+        alone = (photo(300, 400, seed=3) // 4 + level).astype(np.uint8)
+        plain = by_source(known_detector.detect(alone))["image"]
+        assert "panel" not in plain.details
+        bordered, _ = KINDS[kind](alone)
+        report = known_detector.detect(bordered)
+        image = by_source(report)["image"]
+        assert (report.verdict, "panel" in image.details) == (verdict, True)
+        assert image.score == pytest.approx(plain.score, abs=0.02)
 
 
 def test_speech_has_a_timeline(known_detector: Detector) -> None:

@@ -19,6 +19,7 @@ from deepfake.types import (
     Status,
     Timeline,
     Verdict,
+    Weight,
 )
 
 
@@ -48,6 +49,13 @@ def make_report() -> Report:
                 details={"frames": 2},
             ),
             Evidence(source="audio", status=Status.SKIPPED, claim="none", reason="no_sound"),
+            Evidence(
+                source="metadata",
+                status=Status.OK,
+                claim="says so",
+                weight=Weight.CLAIM,
+                details={"declares": "generated"},
+            ),
         ),
         warnings=("cut short",),
         versions={"deepfake": "0.1.0", "image": "image-1"},
@@ -96,6 +104,31 @@ def test_heat_maps_of_older_reports_span_the_picture() -> None:
         del heatmap["box"]
     heatmaps = Report.from_dict(values).evidence[0].heatmaps
     assert [heatmap.box for heatmap in heatmaps] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("source", "conclusive", "details", "weight"),
+    [
+        ("watermark", True, {}, Weight.PROOF),
+        ("provenance", True, {"state": "trusted"}, Weight.PROOF),
+        ("provenance", True, {"state": "valid"}, Weight.CLAIM),
+        ("metadata", True, {"strength": "proof", "declares": "generated"}, Weight.CLAIM),
+        ("metadata", False, {"strength": "hint"}, Weight.HINT),
+        ("image", False, {}, Weight.SCORE),
+    ],
+)
+def test_older_reports_are_read_as_what_they_are_worth(
+    source: str, conclusive: bool, details: dict[str, str], weight: Weight
+) -> None:
+    values = make_report().to_dict() | {"verdict": "synthetic", "probability": 0.999}
+    old = values["evidence"][0]
+    del old["weight"]
+    old |= {"source": source, "conclusive": conclusive, "details": details, "score": 0.999}
+    report = Report.from_dict(values)
+    assert report.evidence[0].weight is weight
+    assert (report.verdict, report.probability) == (Verdict.SYNTHETIC, 0.999), "as it was given"
+    again = report.to_dict()["evidence"][0]
+    assert again["conclusive"] is (weight is Weight.PROOF)
 
 
 def test_another_schema_is_refused() -> None:

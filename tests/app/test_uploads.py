@@ -46,9 +46,14 @@ def test_no_upload_is_said_so(nothing: dict[str, str] | None) -> None:
 
 
 def test_options_come_in_the_order_of_their_fields() -> None:
-    options = read_options((True, False, 0.25, 70.0, 60))
+    options = read_options((True, False, 0.25, 70.0, 60, True))
     assert options == DetectOptions(
-        heatmap=True, stability=False, prior=0.25, max_frames_per_minute=70, max_audio_seconds=60.0
+        heatmap=True,
+        stability=False,
+        prior=0.25,
+        max_frames_per_minute=70,
+        max_audio_seconds=60.0,
+        trust_claims=True,
     )
     assert isinstance(options.max_frames_per_minute, int)
     assert read_options([None] * len(fields(DetectOptions))) == DetectOptions()
@@ -57,12 +62,12 @@ def test_options_come_in_the_order_of_their_fields() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        (True, True, 2.0, 32, 600.0),
-        (True, True, 0.5, float("nan"), 600.0),
-        (True, True, 0.5, float("inf"), 600.0),
-        (True, True, 0.5, [1], 600.0),
-        (True, True, "many", 32, 600.0),
-        ("yes", True, 0.5, 32, 600.0),
+        (True, True, 2.0, 32, 600.0, False),
+        (True, True, 0.5, float("nan"), 600.0, False),
+        (True, True, 0.5, float("inf"), 600.0, False),
+        (True, True, 0.5, [1], 600.0, False),
+        (True, True, "many", 32, 600.0, False),
+        ("yes", True, 0.5, 32, 600.0, False),
     ],
 )
 def test_options_that_do_not_fit_are_refused(values: tuple[object, ...]) -> None:

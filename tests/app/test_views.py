@@ -22,6 +22,7 @@ from deepfake.types import (
     Status,
     Timeline,
     Verdict,
+    Weight,
 )
 
 HOSTILE = "<script>alert(1)</script> **bold** [x](javascript:1) \"'><img src=x onerror=alert(2)>"
@@ -328,3 +329,25 @@ def test_what_is_no_segment_is_left_out(segments: object) -> None:
 def test_a_segment_beyond_the_chart_stays_inside() -> None:
     page = with_segments([{"start": -5, "end": 900, "score": 0.9}])
     assert 'class="df-segment" x="0.00" y="0" width="100.00"' in page
+
+
+@pytest.mark.parametrize(
+    ("weight", "declares", "badge"),
+    [
+        (Weight.PROOF, "generated", '<span class="df-badge df-proof">proof</span>'),
+        (Weight.PROOF, "capture", '<span class="df-badge df-plain">proof</span>'),
+        (Weight.CLAIM, "edited", '<span class="df-badge df-claim">claim</span>'),
+        (Weight.HINT, None, '<span class="df-badge df-hint">hint</span>'),
+    ],
+)
+def test_a_badge_tells_proof_from_claim(weight: Weight, declares: str | None, badge: str) -> None:
+    said = Evidence(
+        source="metadata",
+        status=Status.OK,
+        claim="says so",
+        weight=weight,
+        details={"declares": declares},
+    )
+    page = render_report(make_report(evidence=(said,)))
+    assert badge in page
+    assert page.count("df-badge") == 2
