@@ -18,7 +18,7 @@ from .decode import POOL
 from .engine import Engine
 from .errors import Cancelled, DeepfakeError
 from .media import Media, Source, open_media
-from .progress import Progress, Watch
+from .progress import Progress, Watch, deadline_after
 from .settings import DetectOptions, Settings
 from .sniff import promises_picture
 from .types import Evidence, Kind, Report, Status
@@ -125,17 +125,23 @@ class Detector:
         options: DetectOptions | None = None,
         *,
         workers: int = 4,
+        file_seconds: float | None = None,
     ) -> Iterator[Report | DeepfakeError]:
         """Examine many files, in their order, a few at a time; their windows share batches.
 
-        A file that cannot be read gives its error in place of a report, and the others go on.
+        A file that cannot be read gives its error in place of a report, and the others go on; so
+        does one that takes more than ``file_seconds``, by default those of the settings
+        (``TimeLimit``).
         """
+        file_seconds = self.settings.file_seconds if file_seconds is None else file_seconds
         remaining = iter(sources)
         with ThreadPoolExecutor(workers, thread_name_prefix="deepfake-detect") as pool:
             running: deque[Future[Report | DeepfakeError]] = deque()
             try:
                 for source in remaining:
-                    running.append(pool.submit(self._detect_or_error, source, options))
+                    running.append(
+                        pool.submit(self._detect_or_error, source, options, file_seconds)
+                    )
                     if len(running) >= 2 * workers:
                         yield running.popleft().result()
                 while running:
@@ -160,10 +166,10 @@ class Detector:
         self.close()
 
     def _detect_or_error(
-        self, source: Source, options: DetectOptions | None
+        self, source: Source, options: DetectOptions | None, file_seconds: float | None
     ) -> Report | DeepfakeError:
         try:
-            return self.detect(source, options)
+            return self.detect(source, options, deadline=deadline_after(file_seconds))
         except DeepfakeError as error:
             return error
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import audio, cuda, peers, pipeline, scaling, startup, sweeps, timing
+from benchmarks import audio, cuda, hostile, peers, pipeline, scaling, startup, sweeps, timing
 from benchmarks.media import (
     jpeg_bytes,
     make_clip,
@@ -227,3 +227,14 @@ def test_cuda_benchmark_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(float(row[2]) for row in peak[1:]) == 1.0
     assert engine[1][0] == "Backend.run"
     assert all(float(row[2]) <= 0.02 for row in gaps[1:])
+
+
+def test_costly_files_are_measured_with_budgets_and_without(
+    known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--share", "0.001", "--models", str(known_models)]
+    hostile.main([*chosen, "--names", hostile.GIF_MANY, "APNG"])
+    rows = tables(capsys.readouterr().out)[0]
+    assert [row[0] for row in rows[1:]] == [hostile.GIF_MANY, "APNG, 2,000 frames"]
+    assert all(float(cell) > 0 for cell in rows[1][2:6])
+    assert "only the first" in rows[2][-1]
