@@ -12,9 +12,10 @@ from typing import Any
 import gradio as gr
 
 from deepfake.detector import Detector
-from deepfake.errors import Cancelled, DeepfakeError
+from deepfake.errors import Cancelled, DeepfakeError, TimeLimit
 from deepfake.faults import contain_faults
 from deepfake.preprocess import Pixels
+from deepfake.progress import deadline_after
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
@@ -123,8 +124,11 @@ def page_handler(detector: Detector, stops: Stops) -> Callable[..., tuple[str, A
                         name=upload.name,
                         progress=lambda share, text: progress(share, desc=text),
                         cancel=cancel,
+                        deadline=deadline_after(detector.settings.file_seconds),
                     )
                 seen, note = _pictures_or_note(detector, upload, report)
+        except TimeLimit as error:
+            return render_error(error), None, nothing
         except Cancelled:
             return render_stopped(), None, nothing
         except DeepfakeError as error:
@@ -166,7 +170,12 @@ def api_handler(detector: Detector) -> Callable[..., str]:
     def detect(file: Mapping[str, Any] | None, *values: Any) -> str:
         try:
             with claimed(file) as upload, contain_faults(upload.name):
-                report = detector.detect(upload.path, read_options(values), name=upload.name)
+                report = detector.detect(
+                    upload.path,
+                    read_options(values),
+                    name=upload.name,
+                    deadline=deadline_after(detector.settings.file_seconds),
+                )
         except DeepfakeError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return json.dumps(report.to_dict())

@@ -20,7 +20,7 @@ from .engine import SLOTS_OF_KIND, Engine
 from .errors import Cancelled, DeepfakeError, FailedSource, ModelError, SettingsError
 from .faults import contain_faults
 from .media import Media, Source, open_media, source_name
-from .progress import Progress, Watch
+from .progress import Progress, Watch, deadline_after
 from .settings import DetectOptions, Settings
 from .sniff import promises_picture
 from .types import Evidence, Kind, Report, Status
@@ -165,11 +165,13 @@ class Detector:
     ) -> Iterator[Report | DeepfakeError]:
         """Examine many files, in their order, a few at a time; their windows share batches.
 
-        A file that cannot be read, that takes more than ``file_seconds`` or that meets a bug (code
-        ``internal``) gives its error in place of a report, with its ``source``, and the others go
-        on. Raises ``BackendError`` at once when the detector is closed.
+        A file that cannot be read, that takes more than ``file_seconds`` (by default those of the
+        settings) or that meets a bug (code ``internal``) gives its error in place of a report, with
+        its ``source``, and the others go on. Raises ``BackendError`` at once when the detector is
+        closed.
         """
         self.engine.require_open()
+        file_seconds = self.settings.file_seconds if file_seconds is None else file_seconds
         if file_seconds is not None and not file_seconds > 0:
             raise SettingsError(
                 f"option file_seconds {file_seconds!r}: not positive", hint="give more"
@@ -187,7 +189,7 @@ class Detector:
 
         def examine(position: int, source: Source) -> Report | DeepfakeError:
             name = source_name(source)
-            deadline = None if file_seconds is None else time.monotonic() + file_seconds
+            deadline = deadline_after(file_seconds)
             try:
                 with contain_faults(name):
                     return self.detect(source, options, cancel=cancel, deadline=deadline)

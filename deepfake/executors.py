@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from .detector import Detector
 from .errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
 from .faults import contain_faults
 from .locations import open_location
-from .progress import Watch
+from .progress import Watch, deadline_after
 from .settings import DetectOptions, Settings
 from .sources import closing_on_error, display_name
 
@@ -105,8 +104,7 @@ class Worker:
             return error_line(task.path, code, str(error))
 
     def _examine(self, task: Task) -> Line:
-        seconds = self.job.file_seconds
-        watch = Watch(deadline=None if seconds is None else time.monotonic() + seconds)
+        watch = Watch(deadline=deadline_after(self.job.file_seconds))
         file = open_location(task.path, limits=self.detector.settings.limits, watch=watch)
         if file.sha256 in task.known:
             os.close(file.descriptor)

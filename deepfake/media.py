@@ -51,7 +51,8 @@ class BurstFrame(NamedTuple):
 class Media:
     """One opened file. Use it as a context manager, from one thread at a time.
 
-    ``warnings`` are sentences for a person and grow as parts are decoded. ``watch`` is told of
+    ``warnings`` are sentences for a person and grow as parts are decoded; ``is_limited`` becomes
+    true when a video costs too much to look at as closely as was asked. ``watch`` is told of
     progress and ends decoding, with ``Cancelled``, when that is wanted.
     """
 
@@ -71,6 +72,7 @@ class Media:
         self._answers: WeakSet[Generator[Part, None, None]] = WeakSet()
         self.info, self.name, self.limits = info, name, limits
         self.warnings: list[str] = warnings or []
+        self.is_limited = False
         self._descriptor, self._pixels, self._samples = descriptor, pixels, samples
         self._image_error: MediaError | None = None
 
@@ -161,6 +163,7 @@ class Media:
     def _bursts(self, most: int, values: dict[str, Any]) -> Iterator[BurstFrame]:
         left = most * values["frames"]
         for part in self._ask("bursts", format=self.info.format, most=most, **values):
+            self.is_limited |= part.values.get("limited") is True
             if part.array is None:
                 continue
             burst = _number(part.values.get("burst"))

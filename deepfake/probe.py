@@ -141,15 +141,20 @@ def _probe_video(job: Job, format: str, container: Any, video: Any, audio: Any) 
             f"file {job.name}: the video states no frame size", hint="re-encode or repair it"
         )
     seconds = streams.claimed_seconds(container, video)
-    rate = float(video.average_rate) if video.average_rate else None
+    rate = streams.frame_rate(video)
     streams.check_seconds(job, seconds)
     if format == "avi" and _avi_is_cut(job):
         job.warn("The video ends before the length that its header states.")
     if format in ("mp4", "mov") and _is_sideways(job, container, video):
         width, height = height, width
-    if seconds is None or format == "gif":
-        with streams.open_streams(job, format=format) as again:
-            span = streams.measure(job, again, streams.video_stream(again))
+    with streams.open_streams(job, format=format) as again:
+        span = streams.measure(job, again, streams.video_stream(again))
+    if seconds is None or format == "gif" or span.seconds > 1.1 * seconds + 1.0:
+        if seconds is not None and format != "gif":
+            job.warn(
+                f"The video is longer than its header states: {span.seconds:.1f} seconds, not "
+                f"{seconds:.1f}."
+            )
         seconds = span.seconds
         rate = rate or (span.packets / seconds if seconds > 0 else None)
         streams.check_seconds(job, seconds)

@@ -106,15 +106,17 @@ def scan(
     ``.txt`` file, or ``-`` for standard input. Files that ``output`` already holds in their present
     state, for the present models and options, are not examined again. ``executor(job, workers)``
     makes what examines; ``workers`` 0 is one for each core that it has. A file that takes more than
-    ``file_seconds`` is recorded as failed. Ctrl-C ends the scan after the files that are in work
-    and sets ``interrupted``, a second one at once; nothing that was finished is lost.
+    ``file_seconds``, by default those of the settings, is recorded as failed. Ctrl-C ends the scan
+    after the files that are in work and sets ``interrupted``, a second one at once; nothing that
+    was finished is lost.
 
     Raises ``SettingsError`` for a source that does not exist, and a results file that is of
     something else or in use; and ``ModelError``, before any file, when an active bundle is missing,
     differs from its sha256 or cannot be loaded.
     """
     settings, selection = settings or Settings(), selection or Selection()
-    if file_seconds is not None and file_seconds <= 0:
+    file_seconds = settings.file_seconds if file_seconds is None else file_seconds
+    if file_seconds is not None and not file_seconds > 0:
         raise SettingsError(f"option file_seconds {file_seconds!r}: not positive")
     if selection.watch_seconds and STANDARD_INPUT in map(str, sources):
         raise SettingsError("option watch: standard input cannot be read twice", hint="use a file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,11 @@ def add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.
         "--max-files", type=int, metavar="N", help="stop after N files that were not yet done"
     )
     choice.add_argument(
-        "--file-seconds", type=float, metavar="S", help="give up on a file after S seconds"
+        "--file-seconds",
+        type=float,
+        default=Settings().file_seconds,
+        metavar="S",
+        help="give up on a file after S seconds, 0 for never (%(default)g)",
     )
     choice.add_argument(
         "--watch",
@@ -138,10 +143,9 @@ def run_scan(
         summary = scan(
             options.sources,
             output=options.output,
-            settings=settings,
+            settings=replace(settings, file_seconds=options.file_seconds or None),
             options=detection,
             selection=selection,
-            file_seconds=options.file_seconds,
             workers=options.workers,
             executor=executor,
             progress=bar,

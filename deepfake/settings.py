@@ -6,6 +6,7 @@ Command-line flags, HTTP query parameters and controls of the page are made from
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from .errors import SettingsError
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32")
+_FULL_HD = 1920 * 1080
 
 
 def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0) -> Any:
@@ -35,6 +37,16 @@ class Limits:
     decode_cpu_seconds: int = 600
     decode_stall_seconds: float = 60.0
     """Longest wait for the next result of the decoder before it is ended."""
+    decode_pixels: int = 80_000_000_000
+    """Pixels × frames that one pass over a video may decode; less of a longer one is sampled. Ten
+    minutes of 1080p at 60 frames a second are 75 billion."""
+    sampled_frames: int = 3600
+    """Most frames of one video that are looked at, and half as many again where it is unclear, of
+    up to 1920×1080; larger ones count by their pixels."""
+
+    def most_frames(self, *, pixels: int) -> int:
+        """How many frames of so many ``pixels`` each may be looked at; at least one."""
+        return max(1, math.floor(self.sampled_frames * min(1.0, _FULL_HD / max(pixels, 1))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +113,9 @@ class Settings:
     Requests of several callers that arrive within ``batch_wait_seconds`` share a batch; None waits
     2 ms on a GPU and not at all on a CPU, where a larger batch is no faster. A caller waits while
     ``max_queued`` windows are in the queue of a device.
+
+    ``file_seconds`` is the most that one file may take in ``detect_many``, a scan, and on the page
+    and its API; None is no limit. Ten minutes of 1080p take two to five minutes on two cores.
     """
 
     models_folder: Path = field(default_factory=shipped_models_folder)
@@ -112,6 +127,7 @@ class Settings:
     max_queued: int = 256
     batch_wait_seconds: float | None = None
     limits: Limits = Limits()
+    file_seconds: float | None = 600.0
     trust_anchors: Path | None = None
     face_model: Path | None = None
 
@@ -135,6 +151,11 @@ class Settings:
                 f"max_batch {self.max_batch}, max_queued {self.max_queued}, threads "
                 f"{self.threads}: out of range",
                 hint="the first two must be positive, threads not negative",
+            )
+        if self.file_seconds is not None and not self.file_seconds > 0:
+            raise SettingsError(
+                f"file_seconds {self.file_seconds!r}: not positive",
+                hint="give more seconds, or None for no limit",
             )
 
     @property

@@ -13,7 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import audio, borders, cuda, peers, pipeline, scaling, startup, sweeps, timing
+from benchmarks import (
+    audio,
+    borders,
+    cuda,
+    hostile,
+    peers,
+    pipeline,
+    scaling,
+    startup,
+    sweeps,
+    timing,
+)
 from benchmarks.media import (
     jpeg_bytes,
     make_clip,
@@ -245,3 +256,14 @@ def test_files_come_in_turn_from_every_source(tmp_path: Path) -> None:
     chosen = borders.spread(named, 4)
     assert sorted(path.name[0] for path in chosen) == ["a", "a", "b", "b"]
     assert borders.spread(named, 9) == borders.spread(named[::-1], 9)
+
+
+def test_costly_files_are_measured_with_budgets_and_without(
+    known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--share", "0.001", "--models", str(known_models)]
+    hostile.main([*chosen, "--names", hostile.GIF_MANY, "APNG"])
+    rows = tables(capsys.readouterr().out)[0]
+    assert [row[0] for row in rows[1:]] == [hostile.GIF_MANY, "APNG, 2,000 frames"]
+    assert all(float(cell) > 0 for cell in rows[1][2:6])
+    assert "only the first" in rows[2][-1]

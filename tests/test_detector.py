@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from benchmarks.borders import KINDS
+from benchmarks.hostile import make_gif
+from deepfake.decode_budget import LEAST_PIXELS, OTHER_CODECS_COST
 from deepfake.detector import Detector
-from deepfake.errors import DeepfakeError, MediaError
+from deepfake.errors import DeepfakeError, MediaError, TimeLimit
 from deepfake.schema import REPORT_SCHEMA
-from deepfake.settings import DetectOptions, Settings
+from deepfake.settings import DetectOptions, Limits, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
 from examples.samples import camera_exif, jpeg, png
 
@@ -203,6 +205,27 @@ def test_many_files_keep_order_and_survive_bad_ones(known_detector: Detector) ->
     ]
     alone = known_detector.detect(good[5])
     assert results[-1].probability == pytest.approx(alone.probability)  # type: ignore[union-attr]
+
+
+def test_a_file_over_its_time_is_an_error_among_the_others(known_models: Path) -> None:
+    settings = Settings(models_folder=known_models, threads=1, file_seconds=1e-6)
+    sources = [image_bytes(scene()), image_bytes(scene(seed=1))]
+    with Detector(settings) as detector:
+        late = list(detector.detect_many(sources))
+        assert [one.code for one in late if isinstance(one, TimeLimit)] == ["time_limit"] * 2
+        done = list(detector.detect_many(sources, file_seconds=60.0))
+        assert not any(isinstance(one, DeepfakeError) for one in done)
+        assert detector.detect(sources[0]).verdict  # one file alone has no limit of its own
+
+
+def test_the_report_says_how_much_of_a_costly_video_was_looked_at(known_models: Path) -> None:
+    limits = Limits(decode_pixels=100 * LEAST_PIXELS * OTHER_CODECS_COST, sampled_frames=32)
+    content = make_gif(300, size=(64, 64))
+    with Detector(Settings(models_folder=known_models, threads=1, limits=limits)) as detector:
+        report = detector.detect(content)
+    said = " ".join(report.warnings)
+    assert "32 of 300 frames were looked at, spread over the first 10 of 30 seconds." in said
+    assert report.verdict
 
 
 def test_async_variant_gives_the_same_report(known_detector: Detector) -> None:

@@ -234,6 +234,16 @@ def test_a_file_over_its_time_fails_alone(tmp_path: Path, known_models: Path) ->
         assert again.scanned == scanned
 
 
+def test_the_time_of_a_file_is_that_of_the_settings(tmp_path: Path, known_models: Path) -> None:
+    (tmp_path / "good.png").write_bytes(image_bytes(scene()))
+    output = tmp_path / "results.jsonl"
+    settings = Settings(models_folder=known_models, file_seconds=1e-6)
+    scan([tmp_path / "good.png"], output=output, settings=settings, executor=Inline)
+    line = read_lines(output)[0]
+    assert line["error"]["code"] == "time_limit"
+    assert line["journal"]["file_seconds"] == 1e-6
+
+
 def test_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         scan([tmp_path / "nowhere"], output=tmp_path / "r.jsonl")

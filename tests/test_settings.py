@@ -30,6 +30,14 @@ def test_wrong_settings_list_the_choices(values: dict[str, str]) -> None:
         Settings(**values)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_a_time_limit_is_positive_or_none(seconds: float) -> None:
+    with pytest.raises(SettingsError, match="file_seconds"):
+        Settings(file_seconds=seconds)
+    assert Settings(file_seconds=None).file_seconds is None
+    assert Settings().file_seconds == 600
+
+
 def test_shipped_models_are_found() -> None:
     assert Path(Settings().models_folder).is_dir()
 

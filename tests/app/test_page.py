@@ -16,6 +16,8 @@ import pytest
 
 pytest.importorskip("gradio")
 
+import gradio as gr
+
 import app
 from app.page import api_handler, page_handler, stop_handler
 from app.stops import Stops
@@ -177,6 +179,18 @@ def test_a_bad_file_gives_a_message_and_is_deleted(examine: Examine, tmp_path: P
     assert "<script" not in page
     assert "Traceback" not in page
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_over_its_time_gives_a_message(known_models: Path, tmp_path: Path) -> None:
+    settings = Settings(models_folder=known_models, threads=1, file_seconds=1e-6)
+    with Detector(settings) as detector:
+        upload = sent(tmp_path, image_bytes(scene()), "late.png")
+        handler = page_handler(detector, Stops())
+        page, _, _ = handler(upload, Visitor("a"), lambda share, desc: None, *DEFAULTS)
+        assert 'role="alert"' in page
+        assert "time limit" in page
+        with pytest.raises(gr.Error, match="time limit"):
+            api_handler(detector)(sent(tmp_path, wav_bytes(speech()), "a.wav"), *DEFAULTS)
 
 
 def test_a_wrong_option_keeps_the_upload(examine: Examine, tmp_path: Path) -> None:
