@@ -9,6 +9,12 @@ from collections.abc import Iterable
 from deepfake.errors import SettingsError
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+PUBLIC_WARNING = """\
+WARNING: the page can be reached from other machines, by everybody who can reach this one.
+It asks nobody for a password and does not encrypt: whoever connects can examine files, read the
+reports that they ask for and keep this machine busy. Put a proxy with TLS and a login before it,
+or a firewall around it, and name the hosts that visitors use with --allow-host.
+"""
 
 
 def check_address(host: str, port: int, *, public: bool) -> None:
@@ -33,6 +39,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def warn_of(host: str) -> str:
+    """What it means to listen on ``host``; nothing where only this machine can reach it."""
+    return "" if is_loopback(host) else PUBLIC_WARNING
 
 
 def open_listener(host: str, port: int, *, public: bool) -> socket.socket:

@@ -43,8 +43,8 @@ def _heat_scale(pictures: Pictures) -> str:
     return (
         '<div class="df-heat-scale" role="img" aria-label="Colours of the heat map: nothing below '
         f'{limit:.2f}, yellow from there, darker to violet at 1"><span>nothing below {limit:.2f}'
-        f'</span><i style="background: linear-gradient(to right, {stops})"></i><span>1.00</span>'
-        "</div>"
+        f'</span><i style="background-image: linear-gradient(to right, {stops})"></i>'
+        "<span>1.00</span></div>"
     )
 
 

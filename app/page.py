@@ -84,9 +84,9 @@ def build(detector: Detector, *, uploads: Uploads, stops: Stops, limits: PageLim
             done.then,
             lambda: gr.Button(visible=False),
             outputs=stop,
-            js="() => window.deepfake.finish()",
+            js="() => (window.deepfake.finish(), [])",
         )
-        _at_once(stop.click, stop_handler(stops), js="() => window.deepfake.stop()")
+        _at_once(stop.click, stop_handler(stops), js="() => (window.deepfake.stop(), [])")
         page.unload(leave_handler(stops, uploads))
         gr.Button(visible=False).click(
             api_handler(examiner),

@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from deepfake.detector import Detector
 from deepfake.errors import BackendError
 
-from .address import Names, check_address, open_listener, url_of
+from .address import Names, check_address, open_listener, url_of, warn_of
 from .guards import OnlyNeeded, SafeHeaders, SameSite
 from .limits import PageLimits
 from .page import build
@@ -35,12 +35,6 @@ from .temporary import private_folder
 
 START_SECONDS, STOP_SECONDS = 30, 5
 MOST_HEAD_BYTES = 32 * 1024
-PUBLIC_WARNING = """\
-WARNING: the page can be reached from other machines, by everybody who can reach this one.
-It asks nobody for a password and does not encrypt: whoever connects can examine files, read the
-reports that they ask for and keep this machine busy. Put a proxy with TLS and a login before it,
-or a firewall around it, and name the hosts that visitors use with --allow-host.
-"""
 
 
 def serve(
@@ -57,9 +51,8 @@ def serve(
     page = running(
         detector, host=host, port=port, public=public, allowed_hosts=allowed_hosts, limits=limits
     )
-    if public:
-        check_address(host, port, public=public)
-        sys.stderr.write(PUBLIC_WARNING)
+    check_address(host, port, public=public)
+    sys.stderr.write(warn_of(host))
     with page as address, _stopping_on_sigterm(stop):
         sys.stdout.write(f"The page is open at {address} (Ctrl-C ends it)\n")
         sys.stdout.flush()

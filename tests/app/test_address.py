@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from app.address import Names, check_address, host_of, open_listener, url_of
+from app.address import Names, check_address, host_of, open_listener, url_of, warn_of
 from deepfake.cli import main
 from deepfake.errors import SettingsError
 
@@ -55,9 +55,18 @@ def test_serve_refuses_it_as_wrong_usage(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_sockets")
+@pytest.mark.parametrize("host", OTHERS)
+def test_a_public_page_warns_of_what_it_means(host: str) -> None:
+    warning = warn_of(host)
+    assert warning.startswith("WARNING: the page can be reached from other machines")
+    assert "nobody for a password" in warning
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.9.1"])
 def test_addresses_of_this_machine_need_no_word(host: str) -> None:
     check_address(host, 0, public=False)
+    assert warn_of(host) == ""
 
 
 def test_a_name_that_leads_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
