@@ -96,10 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_detect(commands, [detection, engine])
     add_scan(commands, [detection, fast]).set_defaults(run=run_scan)
 
-    serve = commands.add_parser("serve", parents=[engine], help="open the web page on this machine")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
-    serve.set_defaults(run=run_serve)
+    _add_serve(commands, [engine])
 
     add_models(commands, [engine]).set_defaults(run=run_models)
 
@@ -173,6 +170,37 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "several files to where-1.png, where-2.png …, numbered as the files are given",
     )
     detect.set_defaults(run=run_detect)
+
+
+def _add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", parents=parents, help="open the web page on this machine")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
+    serve.add_argument(
+        "--public",
+        action="store_true",
+        help="allow a --host that other machines can reach; the page asks nobody for a password",
+    )
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more host name under which the page answers, as behind a proxy; may be repeated",
+    )
+    serve.add_argument(
+        "--upload-megabytes",
+        type=int,
+        default=4096,
+        help="most disk space of all uploads together, in MiB (%(default)s)",
+    )
+    serve.add_argument(
+        "--file-seconds",
+        type=float,
+        default=600.0,
+        help="longest examination of one file (%(default)g)",
+    )
+    serve.set_defaults(run=run_serve)
 
 
 def run_detect(options: argparse.Namespace) -> int:
@@ -288,15 +316,30 @@ def run_scan(options: argparse.Namespace) -> int:
 def run_serve(options: argparse.Namespace) -> int:
     """``deepfake serve``: the web page, until Ctrl-C."""
     try:
-        from app import serve
+        from app import PageLimits, check_address, serve
     except ImportError as error:
         raise MissingDependency("gradio", extra="app") from error
     from .detector import Detector
 
-    with Detector(_settings(options)) as detector:
+    check_address(options.host, options.port, public=options.public)
+    settings = _settings(options)
+    disk_bytes = options.upload_megabytes * 1024**2
+    limits = PageLimits(
+        disk_bytes=disk_bytes,
+        upload_bytes=min(PageLimits.upload_bytes, disk_bytes, settings.limits.file_bytes),
+        file_seconds=options.file_seconds,
+    )
+    with Detector(settings) as detector:
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
-        serve(detector, host=options.host, port=options.port)
+        serve(
+            detector,
+            host=options.host,
+            port=options.port,
+            public=options.public,
+            allowed_hosts=options.allow_host,
+            limits=limits,
+        )
     return 0
 
 

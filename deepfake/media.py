@@ -24,7 +24,7 @@ from .decode import Part, ask, escape
 from .errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
 from .preprocess import Pixels, Samples, bound_samples
 from .progress import Watch
-from .settings import Limits
+from .settings import Limits, megapixels
 from .sniff import extension_mismatch
 from .sources import OpenFile, display_name, open_bytes, open_path, open_stream
 from .types import Kind, MediaInfo
@@ -463,7 +463,8 @@ def _open_pixels(array: npt.NDArray[np.uint8], *, name: str, limits: Limits) -> 
     height, width = array.shape[:2]
     if height * width > limits.image_pixels:
         raise TooLarge(
-            f"array {name}: {width}×{height} pixels are more than {limits.image_pixels:,} in all",
+            f"array {name}: this picture has {megapixels(width * height)} megapixels "
+            f"({width}×{height}), and {megapixels(limits.image_pixels)} are taken",
             hint="shrink the picture, or raise Limits.image_pixels",
         )
     warnings: list[str] = []

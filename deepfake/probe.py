@@ -6,6 +6,7 @@ from typing import Any
 
 from .decode_worker import Job
 from .errors import Corrupt, TooLarge, UnsupportedMedia
+from .settings import megapixels
 from .sniff import HEAD_BYTES, describe, sniff
 
 _MAX_CHUNKS = 1000
@@ -132,8 +133,8 @@ def _probe_video(job: Job, format: str, container: Any, video: Any, audio: Any) 
     width, height = video.codec_context.width, video.codec_context.height
     if width * height > job.limits.frame_pixels:
         raise TooLarge(
-            f"file {job.name}: frames of {width}×{height} pixels are more than "
-            f"{job.limits.frame_pixels:,} in all",
+            f"file {job.name}: its frames have {megapixels(width * height)} megapixels "
+            f"({width}×{height}), and {megapixels(job.limits.frame_pixels)} are taken",
             hint="scale the video down, or raise Limits.frame_pixels",
         )
     if min(width, height) < 1:

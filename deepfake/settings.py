@@ -23,6 +23,14 @@ def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0)
     return field(default=default, metadata={"help": text, "minimum": minimum, "maximum": maximum})
 
 
+def megapixels(pixels: int) -> str:
+    """A number of pixels as people name it: ``120``, ``200.5`` or ``0.3072``."""
+    count = pixels / 1e6
+    if pixels % 1_000_000 == 0:
+        return f"{count:,.0f}"
+    return f"{count:,.1f}" if count >= 100 else f"{count:.4g}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a file may cost, checked before and enforced while it is decoded."""

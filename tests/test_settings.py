@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfake.errors import MissingDependency, SettingsError
-from deepfake.settings import DetectOptions, Settings
+from deepfake.settings import DetectOptions, Settings, megapixels
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,11 @@ def test_missing_dependency_names_the_extra() -> None:
     error = MissingDependency("gradio", extra="app")
     assert str(error) == 'package gradio: not installed; run: pip install "deepfake[app]"'
     assert error.code == "missing_dependency"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [(120_000_000, "120"), (200_500_000, "200.5"), (307_200, "0.3072"), (12_000_000_000, "12,000")],
+)
+def test_pixels_are_counted_as_people_do(pixels: int, words: str) -> None:
+    assert megapixels(pixels) == words

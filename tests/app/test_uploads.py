@@ -1,48 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
-from app.uploads import claimed, read_options
-from deepfake.errors import MediaError, SettingsError
+from app.uploads import read_options
+from deepfake.errors import SettingsError
 from deepfake.settings import DetectOptions
-
-from .media import sent
-
-
-def test_an_upload_belongs_to_one_request_and_is_deleted(tmp_path: Path) -> None:
-    file = sent(tmp_path, b"content", "../../a/photo.jpg")
-    with claimed(file) as upload:
-        assert upload.name == "photo.jpg"
-        assert upload.path.read_bytes() == b"content"
-        assert not Path(file["path"]).exists()
-        with pytest.raises(MediaError, match="no longer here"), claimed(file):
-            pass
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_upload_is_deleted_when_its_examination_fails(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), claimed(sent(tmp_path, b"content", "a.jpg")):
-        raise ZeroDivisionError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_another_upload_beside_it_stays(tmp_path: Path) -> None:
-    file = sent(tmp_path, b"content", "a.jpg")
-    other = Path(file["path"]).with_name("other")
-    other.write_bytes(b"other")
-    with claimed(file):
-        pass
-    assert list(tmp_path.rglob("*")) == [other.parent, other]
-
-
-@pytest.mark.parametrize("nothing", [None, {}, {"path": ""}])
-def test_no_upload_is_said_so(nothing: dict[str, str] | None) -> None:
-    with pytest.raises(MediaError, match="no file was chosen") as caught, claimed(nothing):
-        pass
-    assert caught.value.code == "no_file"
 
 
 def test_options_come_in_the_order_of_their_fields() -> None:
