@@ -5,13 +5,16 @@
 >>> report.verdict, report.probability        # doctest: +SKIP
 
 Names are imported when they are first used, so that a process that reports on one file can do so
-while the process that decodes it starts.
+while the process that decodes it starts. The one thing that the import does is to keep dependencies
+quiet, which must come before theirs.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .quiet import silence
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -48,6 +51,8 @@ _PLACES = {
     "detect": "shared",
     "open_media": "media",
 }
+
+silence()
 
 
 def __getattr__(name: str) -> Any:

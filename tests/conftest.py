@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deepfake.settings import Settings
-
-from .bundles import make_models
+from tests.bundles import make_models
 
 if TYPE_CHECKING:
     from deepfake.detector import Detector

@@ -23,8 +23,7 @@ from deepfake.media.process import POOL
 from deepfake.media.sniff import sniff
 from deepfake.settings import Limits
 from deepfake.types import Kind
-
-from . import media_files as make
+from tests import media_files as make
 
 MIB = 1024**2
 SMALL = Limits(decode_memory_bytes=640 * MIB)

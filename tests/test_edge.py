@@ -19,8 +19,7 @@ from deepfake.export.bundles import ExportOptions, export_bundle
 from deepfake.media.opening import open_media
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess
 from examples import edge
-
-from .media_files import image_bytes, scene, speech, wav_bytes
+from tests.media_files import image_bytes, scene, speech, wav_bytes
 
 SCRIPT = Path(edge.__file__)
 BLOCKER = """

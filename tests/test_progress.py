@@ -25,8 +25,7 @@ from deepfake.settings import Settings
 from deepfake.show import console as console_module
 from deepfake.show.console import FileProgress
 from deepfake.types import Evidence, Kind
-
-from .media_files import image_bytes, scene, speech, video_bytes, wav_bytes
+from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 
 SOON_SECONDS = 1.0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .readme import CONSOLE, PYTHON, README, blur, make_samples, rewrite
+from tests.readme import CONSOLE, PYTHON, README, blur, make_samples, rewrite
 
 
 @pytest.mark.timeout(200)

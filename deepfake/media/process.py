@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Corrupt, DeepfakeError, MediaError, TooLarge
+from ..quiet import SWITCHES
 from ..settings import Limits
 from .shared_memory import Canvas
 from .wire import Message, ProtocolError, error_from_dict, receive, send
@@ -45,7 +46,7 @@ sys.path[:] = paths
 package = types.ModuleType("deepfake")  # without running __init__: a decoder needs no detector
 package.__path__ = [folder]
 sys.modules["deepfake"] = package
-from deepfake.decode_worker import main
+from deepfake.media.worker import main
 main()
 """
 _FOLDER = str(Path(__file__).resolve().parent)
@@ -399,5 +400,6 @@ def _environment() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **SWITCHES,
         **{key: os.environ[key] for key in kept if key in os.environ},
     }

@@ -21,10 +21,9 @@ from deepfake.preprocess import AudioPreprocess, Batch, Samples
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
 from deepfake.types import Evidence, Report, Status, Verdict
-
-from .bundles import POINTS, make_rough_models, roughen
-from .media_files import sound_bytes, speech, wav_bytes
-from .sounds import music
+from tests.bundles import POINTS, make_rough_models, roughen
+from tests.media_files import sound_bytes, speech, wav_bytes
+from tests.sounds import music
 
 RATE = 16000
 

@@ -9,9 +9,8 @@ from deepfake.bundle import Calibration
 from deepfake.detector import Detector
 from deepfake.engine.engine import Scored
 from deepfake.types import Evidence, Status
-
-from ..bundles import POINTS, paint_face
-from ..media_files import Pixels, image_bytes, scene
+from tests.bundles import POINTS, paint_face
+from tests.media_files import Pixels, image_bytes, scene
 
 
 def portrait(brightness: int, *, cells: tuple[tuple[int, int], ...] = ((1, 1),)) -> Pixels:

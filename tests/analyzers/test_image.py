@@ -6,8 +6,7 @@ import pytest
 
 from deepfake.analyzers.image import STABILITY_QUALITY, recompress, spread_over
 from deepfake.preprocess import Box
-
-from ..media_files import scene
+from tests.media_files import scene
 
 
 @pytest.mark.parametrize("size", [(211, 317), (64, 64), (40, 300)])

@@ -12,9 +12,8 @@ from deepfake.content.footage import BURST_SECONDS
 from deepfake.detector import Detector
 from deepfake.settings import Settings
 from deepfake.types import Evidence, Status, Verdict
-
-from ..bundles import make_models, paint_face
-from ..media_files import Pixels, speech, video_bytes
+from tests.bundles import make_models, paint_face
+from tests.media_files import Pixels, speech, video_bytes
 
 RATE = 8
 

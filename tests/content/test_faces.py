@@ -22,9 +22,8 @@ from deepfake.engine.engine import Engine
 from deepfake.errors import ModelError
 from deepfake.preprocess import FacePreprocess
 from deepfake.settings import Settings
-
-from .bundles import paint_face
-from .media_files import scene
+from tests.bundles import paint_face
+from tests.media_files import scene
 
 UPRIGHT = ((80.0, 90.0), (120.0, 90.0), (100.0, 112.0), (84.0, 136.0), (116.0, 136.0))
 

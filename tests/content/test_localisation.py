@@ -12,9 +12,8 @@ from deepfake.preprocess import Batch, ImagePreprocess, Pixels
 from deepfake.settings import Settings
 from deepfake.show import heatmaps as explain
 from deepfake.types import Heatmap
-
-from .bundles import make_bundle, residual_graph
-from .media_files import scene
+from tests.bundles import make_bundle, residual_graph
+from tests.media_files import scene
 
 
 @pytest.fixture(params=[48, 64])

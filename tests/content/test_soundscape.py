@@ -9,9 +9,8 @@ from deepfake_training.perturb import add_noise, clip_peaks, limit_band, mix
 from deepfake.content.soundscape import NOISY_DB, Soundscape, survey
 from deepfake.content.speech import find_speech
 from deepfake.preprocess import Samples
-
-from .media_files import speech
-from .sounds import INSTRUMENTS, music
+from tests.media_files import speech
+from tests.sounds import INSTRUMENTS, music
 
 RATE = 16000
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from deepfake.content.speech import CHUNK_SECONDS, _detector, find_speech, speech_share
-
-from .media_files import speech
+from tests.media_files import speech
 
 RATE = 16000
 TIME = np.arange(3 * RATE) / RATE

@@ -4,8 +4,7 @@ import numpy as np
 
 from deepfake.content.faces import Face
 from deepfake.content.tracks import Tracker
-
-from .media_files import Pixels, scene
+from tests.media_files import Pixels, scene
 
 OFFSETS = np.array([(-12, -8), (12, -8), (0, 4), (-9, 18), (9, 18)], float)
 

@@ -30,9 +30,8 @@ from deepfake.export.quantise import kept_nodes
 from deepfake.export.samples import Labelled, SampleReader, list_files, read_labels
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess
 from deepfake.settings import Settings, shipped_models_folder
-
-from .bundles import POINTS, make_bundle, make_rough_models, roughen
-from .media_files import image_bytes, scene, speech, tone, video_bytes, wav_bytes
+from tests.bundles import POINTS, make_bundle, make_rough_models, roughen
+from tests.media_files import image_bytes, scene, speech, tone, video_bytes, wav_bytes
 
 SLOTS = ("image", "face", "audio", "video", "face-finder")
 
@@ -379,7 +378,7 @@ def test_area_counts_pairs_and_ties() -> None:
 
 
 def test_faces_of_a_picture_become_crops(known: Engine, tmp_path: Path) -> None:
-    from .bundles import paint_face
+    from tests.bundles import paint_face
 
     pixels = scene(256, 256, noise=20.0)
     pixels[..., 0] //= 2

@@ -19,8 +19,7 @@ from deepfake.media.video import Reading, survey, to_pixels
 from deepfake.media.worker import Descriptor, Job
 from deepfake.preprocess import Pixels
 from deepfake.settings import Limits
-
-from . import media_files as make
+from tests import media_files as make
 
 X264 = {"preset": "veryfast"}
 CLOSED = X264 | {"x264-params": "open-gop=0:keyint=30:bframes=3:b-adapt=0:log=-1"}
@@ -125,7 +124,7 @@ def read(content: bytes, *, wanted: float) -> Iterator[tuple[float, Pixels]]:
     file = open_bytes(content, name="clip", limits=limits)
     with ours, theirs, Descriptor(file.descriptor) as stream:
         job = Job(connection=ours, stream=stream, name="clip", limits=limits)
-        span, _ = survey(job, "mp4")
+        span = survey(job, "mp4").span
         with open_streams(job, format="mp4") as container:
             reading = Reading(job, container, keys=span.keys, wanted=wanted)
             for time, frame in reading.frames():

@@ -18,8 +18,7 @@ from deepfake.errors import MediaError, SettingsError, TooLarge, UnsupportedMedi
 from deepfake.media.opening import open_media
 from deepfake.settings import Limits
 from deepfake.types import Kind
-
-from . import media_files as make
+from tests import media_files as make
 
 TRANSPARENT = "The picture is partly transparent; it was laid on white."
 CORNERS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]

@@ -28,8 +28,7 @@ from deepfake.media.opening import Media, open_media
 from deepfake.media.process import POOL, Decoder, Pool, ask, escape
 from deepfake.media.shared_memory import Canvas, paint_on
 from deepfake.settings import Limits
-
-from . import media_files as make
+from tests import media_files as make
 
 PNG = make.image_bytes(make.scene())
 MOVIE = make.video_bytes([make.scene(seed=seed) for seed in range(30)])
@@ -184,6 +183,7 @@ def test_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = (proc / "environ").read_bytes()
     assert b"hunter2" not in environment
     assert b"OMP_NUM_THREADS=1" in environment
+    assert b"ORT_DISABLE_TELEMETRY=1" in environment
     assert (proc / "cwd").readlink() == Path("/")
 
 
@@ -272,9 +272,9 @@ def test_in_a_spawned_process() -> None:
 
 SCRIPT = """
 import os, sys
-from deepfake.canvas import Canvas, paint_on
-from deepfake.decode import POOL
-from deepfake.media import Media, open_media
+from deepfake.media.shared_memory import Canvas, paint_on
+from deepfake.media.process import POOL
+from deepfake.media.opening import Media, open_media
 content = sys.stdin.buffer.read()
 def read():
     with open_media(content) as media:

@@ -14,8 +14,7 @@ from deepfake.networks.pictures import (
     StatisticsNet,
     TrunkStatistics,
 )
-
-from .media_files import scene
+from tests.media_files import scene
 
 
 def describe(statistics: torch.nn.Module, *pictures: np.ndarray) -> torch.Tensor:

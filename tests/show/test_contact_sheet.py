@@ -26,9 +26,8 @@ from deepfake.show.contact_sheet import (
 from deepfake.show.drawing import CLEAR, PAPER, SUSPICIOUS, SYNTHETIC, Colour, text_size, write
 from deepfake.show.exhibits import find_exhibits
 from deepfake.types import Kind, Report
-
-from .media_files import video_bytes
-from .reports import make_report, video_evidence
+from tests.media_files import video_bytes
+from tests.reports import make_report, video_evidence
 
 LEFT = MARGIN_PIXELS + NAMES_PIXELS
 RIGHT = WIDTH_PIXELS - MARGIN_PIXELS - PEAKS_PIXELS

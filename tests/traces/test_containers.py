@@ -18,8 +18,7 @@ from deepfake.traces.containers import printable, read_manifest, read_metadata
 from deepfake.traces.manifests import _fit, bounded
 from deepfake.traces.metadata_blocks import VALUE_CHARACTERS
 from examples import samples
-
-from . import evidence_files as files
+from tests import evidence_files as files
 
 MEBIBYTE = 1024**2
 

@@ -13,8 +13,7 @@ from torch import nn
 from deepfake import networks
 from deepfake.bundle import Applicability, Bundle
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess, Preprocess
-
-from .test_metrics import make_records
+from tests.training.test_metrics import make_records
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

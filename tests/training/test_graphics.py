@@ -10,8 +10,7 @@ from deepfake_training.image.drawings import Row, fit
 from deepfake_training.image.drawn import GRAPHICS, draw_screenshot
 
 from deepfake.content.drawings import Measures
-
-from ..media_files import image_bytes, scene
+from tests.media_files import image_bytes, scene
 
 
 def rows(kind: str, source: str, *, still: float, seed: int, count: int = 60) -> list[Row]:

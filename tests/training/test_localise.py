@@ -13,9 +13,8 @@ from deepfake_training.manifests import Item
 
 from deepfake.preprocess import ImagePreprocess
 from deepfake.types import Heatmap
-
-from ..bundles import make_bundle, residual_graph
-from ..media_files import image_bytes, scene
+from tests.bundles import make_bundle, residual_graph
+from tests.media_files import image_bytes, scene
 
 
 @pytest.fixture

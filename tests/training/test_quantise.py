@@ -14,9 +14,8 @@ from deepfake.bundle import Bundle
 from deepfake.engine.backends import INT8_GRAPH, has_int8, open_backend
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
-
-from ..bundles import make_bundle, residual_graph
-from ..media_files import image_bytes, scene
+from tests.bundles import make_bundle, residual_graph
+from tests.media_files import image_bytes, scene
 
 NEEDS_INT8 = pytest.mark.skipif(not has_int8(), reason="the processor has no int8 instructions")
 
