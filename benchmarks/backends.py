@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deepfake.bundle import Bundle, read_bundles
+from deepfake.bundle import Bundle
 from deepfake.engine.backends import INT8_GRAPH, Backend, has_int8, installed_backends, open_backend
 from deepfake.preprocess import Batch
 from deepfake.settings import Settings
+from deepfake.trust.registry import read_bundles
 
 from .timing import make_console, make_parser, print_machine, print_results, time_steps
 

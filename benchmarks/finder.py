@@ -23,12 +23,12 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from deepfake.bundle import read_bundles
 from deepfake.content.faces import YunetFinder, read_map
 from deepfake.engine.backends import choose_backend, open_backend
 from deepfake.preprocess import FinderPreprocess, Pixels
 from deepfake.settings import Settings
 from deepfake.show.console import print_table
+from deepfake.trust.registry import read_bundles
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,8 +25,9 @@ import numpy as np
 from rich.console import Console
 
 from deepfake import Settings
-from deepfake.bundle import Bundle, read_bundles
+from deepfake.bundle import Bundle
 from deepfake.engine.backends import installed_backends, open_backend
+from deepfake.trust.registry import read_bundles
 
 from .media import make_pictures
 from .peers import time_scan

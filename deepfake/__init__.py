@@ -5,7 +5,8 @@
 >>> report.verdict, report.probability        # doctest: +SKIP
 
 Names are imported when they are first used, so that a process that reports on one file can do so
-while the process that decodes it starts.
+while the process that decodes it starts. The one thing that the import does is to keep dependencies
+quiet, which must come before theirs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import functools
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .quiet import silence
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -47,6 +50,8 @@ _PLACES = {
     "Verdict": "types",
     "open_media": "media.opening",
 }
+
+silence()
 
 
 def detect(

@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,6 +43,10 @@ SLOTS = ("image", "frame", "face", "audio", "video", "face-finder", "fusion")
 LEAST_SPANS = 6
 """A file of fewer spans than this is judged as a whole: a span is no short part of it."""
 Logits = npt.NDArray[np.float32]
+
+DESCRIPTION, CARD = "bundle.json", "README.md"
+_PICTURES = (".png", ".jpg")
+_RESTORE = "restore the folder from the release that it came with"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +153,7 @@ class Bundle:
     provenance: Mapping[str, Any]
     licence: str
     folder: Path = field(default=Path(), compare=False)
+    _sha256: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -157,6 +163,14 @@ class Bundle:
         return Kind.AUDIO if isinstance(self.preprocess, AudioPreprocess) else Kind.IMAGE
 
     @property
+    def sha256(self) -> str:
+        """Of everything but the card: all values of ``bundle.json`` as JSON with sorted keys and no
+        spaces, among them the sha256 of every file. Of one that was not read: as it would be
+        written.
+        """
+        return self._sha256 or _digest(json.loads(json.dumps(self._values())))
+
+    @property
     def size_bytes(self) -> int:
         """Size of all files of the folder."""
         return sum(path.stat().st_size for path in self.folder.iterdir())
@@ -164,17 +178,18 @@ class Bundle:
     @classmethod
     def read(cls, folder: Path) -> Bundle:
         """Read ``bundle.json`` without loading weights; raises ``ModelError``."""
-        path = folder / "bundle.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             if values["schema"] != SCHEMA:
                 raise ModelError(
                     f"bundle {folder.name}: schema {values['schema']!r}",
                     hint=f"this version reads {SCHEMA}",
                 )
             frames = values["frames_calibration"]
-            return cls(
-                name=values["name"],
+            if not all(isinstance(facts["sha256"], str) for facts in values["files"].values()):
+                raise TypeError("a file without a sha256")
+            bundle = cls(
+                name=str(values["name"]),
                 slot=values["slot"],
                 network=values["network"],
                 network_options=values["network_options"],
@@ -188,19 +203,17 @@ class Bundle:
                 licence=values["licence"],
                 folder=folder,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
-                f"bundle {folder.name}: cannot be read ({error})",
-                hint="restore the folder from the release that it came with",
+                f"bundle {folder.name}: cannot be read ({error})", hint=_RESTORE
             ) from error
+        object.__setattr__(bundle, "_sha256", _digest(values))
+        return bundle
 
     def write(self, folder: Path) -> None:
         """Write ``bundle.json`` into ``folder``; the other files must already be there."""
-        values: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
-        del values["folder"]
-        values["preprocess"] = preprocess_to_dict(self.preprocess)
-        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        (folder / "bundle.json").write_text(text, encoding="utf-8")
+        text = json.dumps(self._values(), indent=2, ensure_ascii=False) + "\n"
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
     def verify(self) -> None:
         """Compare every file with its sha256; raises ``ModelError`` naming the first mismatch."""
@@ -215,15 +228,32 @@ class Bundle:
             content = (self.folder / name).read_bytes()
         except OSError as error:
             raise ModelError(
-                f"bundle {self.name}: file {name} cannot be read ({error.strerror})",
-                hint="restore the folder from the release that it came with",
+                f"bundle {self.name}: file {name} cannot be read ({error.strerror})", hint=_RESTORE
             ) from error
         if hashlib.sha256(content).hexdigest() != (expected or self.files[name]["sha256"]):
             raise ModelError(
                 f"bundle {self.name}: file {name} differs from its recorded sha256",
-                hint="do not use it; restore the folder from the release that it came with",
+                hint=f"do not use it; {_RESTORE}",
             )
         return content
+
+    def extra_files(self) -> list[str]:
+        """Names in the folder that neither ``bundle.json`` nor a picture of the card accounts for.
+
+        Nothing ever loads them.
+        """
+        known = {DESCRIPTION, CARD, *self.files}
+        card = self.folder / CARD
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        pictures = {n for n in re.findall(r"\]\(([^()/]+)\)", text) if n.endswith(_PICTURES)}
+        return sorted({path.name for path in self.folder.iterdir()} - known - pictures)
+
+    def card(self) -> str:
+        """The model card; raises ``ModelError`` when it cannot be read."""
+        try:
+            return (self.folder / CARD).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"bundle {self.name}: has no card", hint=_RESTORE) from error
 
     def golden(self) -> tuple[Batch, Logits]:
         """Synthetic inputs (windows, …) and the logits that torch gave for them."""
@@ -248,6 +278,12 @@ class Bundle:
             return "audio_too_short"
         return None
 
+    def _values(self) -> dict[str, Any]:
+        """What ``bundle.json`` holds."""
+        values: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
+        del values["folder"], values["_sha256"]
+        return values | {"preprocess": preprocess_to_dict(self.preprocess)}
+
 
 def golden_batch(preprocess: Preprocess, source: npt.NDArray[Any]) -> Batch:
     """The windows (windows, …) of a golden picture (uint8) or sound (int16)."""
@@ -271,25 +307,7 @@ def scale_batch(batch: Batch, preprocess: Preprocess) -> Floats:
     return preprocess.scale(np.asarray(batch, np.uint8))
 
 
-def read_bundles(folder: Path) -> dict[str, Bundle]:
-    """The newest bundle of every slot in ``folder``: ``<slot>-<integer>`` with the highest integer.
-
-    Raises ``ModelError`` when the folder holds none.
-    """
-    newest: dict[str, tuple[int, Bundle]] = {}
-    for path in sorted(folder.glob("*-*/bundle.json")):
-        bundle = Bundle.read(path.parent)
-        number = path.parent.name.rpartition("-")[2]
-        if not number.isdigit() or bundle.slot not in SLOTS:
-            raise ModelError(
-                f"bundle {path.parent.name}: not named <slot>-<integer>",
-                hint=f"slots are {', '.join(SLOTS)}",
-            )
-        if bundle.slot not in newest or newest[bundle.slot][0] < int(number):
-            newest[bundle.slot] = (int(number), bundle)
-    if not newest:
-        raise ModelError(
-            f"models folder {folder}: holds no bundle",
-            hint="set Settings.models_folder (or --models) to a folder with image-2, audio-1, …",
-        )
-    return {slot: bundle for slot, (_, bundle) in sorted(newest.items())}
+def _digest(values: Mapping[str, Any]) -> str:
+    """Of values as JSON gives them."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

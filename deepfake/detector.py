@@ -8,18 +8,20 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from os import PathLike
 from types import TracebackType
 
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
 from .bundle import Bundle
-from .engine.engine import Engine
-from .errors import Cancelled, DeepfakeError
-from .media.opening import Media, Source, open_media
+from .engine.engine import SLOTS_OF_KIND, Engine
+from .errors import Cancelled, DeepfakeError, FailedSource, ModelError, SettingsError
+from .faults import contain_faults
+from .media.opening import Media, Source, open_media, source_name
 from .media.process import POOL
 from .media.sniff import promises_picture
-from .progress import Progress, Watch
+from .progress import Progress, Watch, deadline_after
 from .settings import DetectOptions, Settings
 from .types import Evidence, Kind, Report, Status
 from .version import VERSION
@@ -32,7 +34,8 @@ WEIGHTS = {"audio": 4.0, "face": 8.0, "image": 4.0, "video": 8.0}
 class Detector:
     """Holds the loaded bundles and detects in any number of files; safe to share between threads.
 
-    Use it as a context manager, or call :meth:`close`.
+    Use it as a context manager, or call :meth:`close`. Making one compares every file of the active
+    bundles with its sha256, and raises ``ModelError`` for what is missing or differs.
     """
 
     def __init__(
@@ -71,9 +74,12 @@ class Detector:
         the path in the report. ``progress(share, text)`` is called with the share of the file that
         is done and what comes next. Raises ``MediaError`` when the input cannot be read at all; a
         source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
-        ``cancel`` is set, and ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``.
+        ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``,
+        ``ModelError`` when a bundle that this kind of file needs cannot be loaded, and
+        ``BackendError`` once the detector is closed.
         """
-        options = options or DetectOptions()
+        self.engine.require_open()
+        options, examined_at = options or DetectOptions(), utc_now()
         seconds: dict[str, float] = {}
         started = time.perf_counter()
         watch = Watch(progress, cancel, deadline=deadline)
@@ -94,9 +100,13 @@ class Detector:
                     watch.step(analyzer.name, 0.0)
                     evidence += self._analyze(analyzer, media, options)
                 seconds[analyzer.name] = time.perf_counter() - started
+            self.engine.check(SLOTS_OF_KIND[media.info.kind])
             watch.step("done", 1.0)
+            policy = self.policy
+            if options.trust_claims:
+                policy = replace(policy, trust_claims=True)
             decision = fusion.decide(
-                evidence, kind=media.info.kind, policy=self.policy, prior=options.prior
+                evidence, kind=media.info.kind, policy=policy, prior=options.prior
             )
             return Report(
                 path=name or (str(source) if isinstance(source, str | PathLike) else media.name),
@@ -109,15 +119,41 @@ class Detector:
                 warnings=(*media.warnings, *self.engine.warnings),
                 versions=self.versions,
                 seconds_by_step=seconds,
+                examined_at=examined_at,
             )
 
     async def detect_async(
-        self, source: Source, options: DetectOptions | None = None, *, name: str | None = None
+        self,
+        source: Source,
+        options: DetectOptions | None = None,
+        *,
+        name: str | None = None,
+        sample_rate: int | None = None,
+        progress: Progress | None = None,
+        deadline: float | None = None,
     ) -> Report:
-        """:meth:`detect` in a thread, for pipelines that must not block their event loop."""
+        """:meth:`detect` in a thread, for pipelines that must not block their event loop.
+
+        ``progress`` is called in that thread. Cancelling the task raises in it at once, and soon
+        ends the thread too.
+        """
         import asyncio
 
-        return await asyncio.to_thread(self.detect, source, options, name=name)
+        self.engine.require_open()
+        cancel = threading.Event()
+        try:
+            return await asyncio.to_thread(
+                self.detect,
+                source,
+                options,
+                name=name,
+                sample_rate=sample_rate,
+                progress=progress,
+                cancel=cancel,
+                deadline=deadline,
+            )
+        finally:
+            cancel.set()
 
     def detect_many(
         self,
@@ -125,22 +161,53 @@ class Detector:
         options: DetectOptions | None = None,
         *,
         workers: int = 4,
+        file_seconds: float | None = None,
     ) -> Iterator[Report | DeepfakeError]:
         """Examine many files, in their order, a few at a time; their windows share batches.
 
-        A file that cannot be read gives its error in place of a report, and the others go on.
+        A file that cannot be read, that takes more than ``file_seconds`` (by default those of the
+        settings) or that meets a bug (code ``internal``) gives its error in place of a report, with
+        its ``source``, and the others go on. Raises ``BackendError`` at once when the detector is
+        closed.
         """
-        remaining = iter(sources)
+        self.engine.require_open()
+        file_seconds = self.settings.file_seconds if file_seconds is None else file_seconds
+        if file_seconds is not None and not file_seconds > 0:
+            raise SettingsError(
+                f"option file_seconds {file_seconds!r}: not positive", hint="give more"
+            )
+        return self._detect_each(sources, options, workers, file_seconds)
+
+    def _detect_each(
+        self,
+        sources: Iterable[Source],
+        options: DetectOptions | None,
+        workers: int,
+        file_seconds: float | None,
+    ) -> Iterator[Report | DeepfakeError]:
+        cancel = threading.Event()
+
+        def examine(position: int, source: Source) -> Report | DeepfakeError:
+            name = source_name(source)
+            deadline = deadline_after(file_seconds)
+            try:
+                with contain_faults(name):
+                    return self.detect(source, options, cancel=cancel, deadline=deadline)
+            except DeepfakeError as error:
+                error.source = FailedSource(name, position)
+                return error
+
         with ThreadPoolExecutor(workers, thread_name_prefix="deepfake-detect") as pool:
             running: deque[Future[Report | DeepfakeError]] = deque()
             try:
-                for source in remaining:
-                    running.append(pool.submit(self._detect_or_error, source, options))
+                for position, source in enumerate(sources):
+                    running.append(pool.submit(examine, position, source))
                     if len(running) >= 2 * workers:
                         yield running.popleft().result()
                 while running:
                     yield running.popleft().result()
             finally:
+                cancel.set()  # for a caller that has seen enough
                 for future in running:
                     future.cancel()
 
@@ -159,14 +226,6 @@ class Detector:
     ) -> None:
         self.close()
 
-    def _detect_or_error(
-        self, source: Source, options: DetectOptions | None
-    ) -> Report | DeepfakeError:
-        try:
-            return self.detect(source, options)
-        except DeepfakeError as error:
-            return error
-
     def _parts(self, kind: Kind) -> Iterator[tuple[Analyzer, float, float]]:
         """The analyzers for a kind of media, and the part of the progress that is theirs."""
         chosen = [analyzer for analyzer in self.analyzers if kind in analyzer.kinds]
@@ -184,6 +243,9 @@ class Detector:
         except Cancelled:
             raise
         except DeepfakeError as error:
+            self.engine.require_open()  # else a file would be judged without the models
+            if isinstance(error, ModelError) and error.code == ModelError.code:
+                raise  # the fault is not the file's; a slot without a bundle has another code
             return [
                 Evidence(
                     source=analyzer.name,
@@ -200,6 +262,11 @@ class Detector:
                 runtime = self.engine.describe(bundle)
                 return replace(evidence, details={**evidence.details, "runtime": runtime})
         return evidence
+
+
+def utc_now() -> str:
+    """The time in UTC as ISO 8601 has it, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def name_versions(bundles: Mapping[str, Bundle]) -> dict[str, str]:

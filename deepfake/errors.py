@@ -10,24 +10,36 @@
     ├── ModelError                 a bundle is missing, damaged or does not fit
     ├── BackendError               a runtime cannot load or run a bundle
     ├── SettingsError              an option has a wrong value
-    │   └── MissingDependency      names the extra to install
+    │   └── MissingDependency      names what to install
     └── Cancelled                  the examination was stopped on request
         └── TimeLimit              it reached the time limit that it was given
 
 The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is stable and machine-readable
-(it becomes a reason code in a report), ``hint`` is the remedy alone.
+(it becomes a reason code in a report), ``hint`` is the remedy alone. A file that met a bug gives a
+plain ``DeepfakeError`` with the code ``internal`` (see :mod:`deepfake.faults`).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class FailedSource(NamedTuple):
+    """Which of many sources an error is about: its name as it is shown, and its place from 0."""
+
+    name: str
+    position: int
 
 
 class DeepfakeError(Exception):
     """Base of all deliberate errors.
 
     ``code`` is a short lower-case word with underscores; ``hint`` the remedy for a person.
+    ``source`` is set by ``Detector.detect_many`` alone.
     """
 
     code = "error"
+    source: FailedSource | None = None
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
         self.code = code or type(self).code
@@ -72,11 +84,10 @@ class SettingsError(DeepfakeError):
 
 
 class MissingDependency(SettingsError):
-    """A package of an optional extra is not installed."""
+    """A package of an optional ``extra``, or without one of the base install, is not there."""
 
     code = "missing_dependency"
 
-    def __init__(self, package: str, *, extra: str) -> None:
-        super().__init__(
-            f"package {package}: not installed", hint=f'run: pip install "deepfake[{extra}]"'
-        )
+    def __init__(self, package: str, *, extra: str | None = None) -> None:
+        wanted = f'"deepfake[{extra}]"' if extra else package
+        super().__init__(f"package {package}: not installed", hint=f"run: pip install {wanted}")

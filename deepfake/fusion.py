@@ -1,24 +1,34 @@
 """From evidence to a verdict: a pure function with its rules in one place.
 
-1. Conclusive evidence (a valid manifest that declares AI generation, generator parameters, a
-   decoded watermark) decides alone.
-2. Every other score is read at its own bundle's operating points. A file with several parts
-   (picture and sound of a video) is as suspicious as its most suspicious part, because either part
-   can be fake alone; the parts' scores are not multiplied, because they are not independent. The
-   probability is that of the mandatory source, or of a suspicious other one where that is higher.
+1. Proof (what a signer on the trust list declares, a decoded watermark) decides alone.
+2. Every score is read at its own bundle's operating points. A file with several parts (picture and
+   sound of a video) is as suspicious as its most suspicious part, because either part can be fake
+   alone; the parts' scores are not multiplied, because they are not independent. The probability is
+   that of the mandatory source, or of a suspicious other one where that is higher.
 3. ``inconclusive`` when nothing could be scored, when a score lies between the limits or its
    interval spans both of them, when strong evidence disagrees, and when a mandatory source did not
    run.
+4. A claim that a generative model made the file (parameters, labels, a manifest of an unknown
+   signer) is true more often than not, but anyone can write it, into a genuine file too. It makes a
+   file ``suspicious`` that the scores do not, and never more; a hint (a mere name) does so only
+   where no detector clears the file. Neither moves the probability: how often such claims are false
+   is unknown, so the number stays what the detectors measured, or None. ``trust_claims`` lets
+   claims (not hints) decide alone, for pipelines that know who writes into their files.
+5. Nothing unsigned lowers anything: only the camera manifest of a trusted signer weighs against a
+   detector, and that too ends in ``inconclusive``, never in ``authentic``. Against such a manifest
+   unsigned claims of synthesis do not count.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .types import Evidence, Kind, OperatingPoints, Reason, Status, Verdict
+from .types import Evidence, Kind, OperatingPoints, Reason, Status, Verdict, Weight
 
+TRUSTED_CLAIM = 0.999
+"""Probability under ``trust_claims``: that of proof, by decision and not by measurement."""
 _BY_CONCERN = (Verdict.AUTHENTIC, Verdict.INCONCLUSIVE, Verdict.SUSPICIOUS, Verdict.SYNTHETIC)
 
 
@@ -26,8 +36,9 @@ _BY_CONCERN = (Verdict.AUTHENTIC, Verdict.INCONCLUSIVE, Verdict.SUSPICIOUS, Verd
 class Policy:
     """``mandatory`` names the sources that must have run before a file of a kind is cleared.
 
-    ``hint_points`` are the limits for scores that come without their own (metadata hints).
-    ``cautions`` are the reason codes under which a score is shown but not trusted with a firm word.
+    ``hint_points`` are the limits for scores that come without their own. ``cautions`` are the
+    reason codes under which a score is shown but not trusted with a firm word. With
+    ``trust_claims`` what unsigned claims say is believed.
     """
 
     mandatory: dict[Kind, frozenset[str]] = field(
@@ -50,6 +61,7 @@ class Policy:
             "too_few_frames",
         }
     )
+    trust_claims: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,32 +77,33 @@ def decide(
 ) -> Decision:
     """Fuse the evidence about one file. ``prior`` is the share of synthetic files expected."""
     ran = [item for item in evidence if item.status is Status.OK]
-    proofs = [item for item in ran if item.conclusive and item.score is not None]
+    proofs = [item for item in ran if item.weight is Weight.PROOF and item.declares_synthesis]
     if proofs:
         return _decide_by_proof(proofs)
-    scored = [item for item in ran if item.score is not None]
+    claims = [item for item in ran if item.weight is Weight.CLAIM and item.declares_synthesis]
+    if claims and policy.trust_claims:
+        return _decide_by_claims(claims)
+    claims += [item for item in ran if item.weight is Weight.HINT]
+    scored = [item for item in ran if item.weight is Weight.SCORE and item.score is not None]
     if not scored:
-        return Decision(
-            None, None, Verdict.INCONCLUSIVE, _why_nothing(evidence, policy.mandatory[kind])
-        )
+        reasons = _why_nothing(evidence, policy.mandatory[kind])
+        return _heed(claims, ran, Decision(None, None, Verdict.INCONCLUSIVE, reasons))
     words = [_read(item, policy) for item in scored]
-    verdict = max((word for word, _ in words), key=_BY_CONCERN.index)
-    reasons = [reason for word, reason in words if word is verdict]
-    reasons += [reason for word, reason in words if word is not verdict]
-    leading = _lead(scored, policy, mandatory=policy.mandatory[kind])
-    verdict, reasons = _weigh_disagreement(ran, words, verdict, reasons)
+    verdict, reasons = _most_concerning(words, ran)
     missing = policy.mandatory[kind] - {item.source for item in ran}
     if verdict is Verdict.AUTHENTIC and missing:
-        verdict = Verdict.INCONCLUSIVE
-        names = ", ".join(sorted(missing))
-        reasons.insert(0, Reason(code="mandatory_not_run", text=f"not examined: {names}"))
+        text = f"not examined: {', '.join(sorted(missing))}"
+        reason = Reason(code="mandatory_not_run", text=text)
+        verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
+    leading = _lead(scored, policy, mandatory=policy.mandatory[kind])
     probability = _shift(leading.score or 0.0, prior)
     if verdict is Verdict.SYNTHETIC and probability < 0.5:
-        verdict = Verdict.SUSPICIOUS
         text = "at the stated share of synthetic files, a genuine file is still more likely"
-        reasons.insert(0, Reason(code="low_prior", text=text))
+        verdict, reasons = Verdict.SUSPICIOUS, (Reason(code="low_prior", text=text), *reasons)
     low, high = leading.interval or (leading.score or 0.0, leading.score or 0.0)
-    return Decision(probability, (_shift(low, prior), _shift(high, prior)), verdict, tuple(reasons))
+    decision = Decision(probability, (_shift(low, prior), _shift(high, prior)), verdict, reasons)
+    cleared = any(word is Verdict.AUTHENTIC for word, _ in words)
+    return _heed(claims, ran, decision, cleared=cleared)
 
 
 def _decide_by_proof(proofs: Sequence[Evidence]) -> Decision:
@@ -100,6 +113,55 @@ def _decide_by_proof(proofs: Sequence[Evidence]) -> Decision:
         for item in sorted(proofs, key=lambda item: -(item.score or 0.0))
     )
     return Decision(probability, (probability, probability), Verdict.SYNTHETIC, reasons)
+
+
+def _decide_by_claims(claims: Sequence[Evidence]) -> Decision:
+    reasons = tuple(
+        Reason(
+            code=f"{item.source}_claim_trusted",
+            text=f"{item.claim} Anyone can write this; it is believed, because claims are trusted.",
+        )
+        for item in claims
+    )
+    return Decision(TRUSTED_CLAIM, (TRUSTED_CLAIM, TRUSTED_CLAIM), Verdict.SYNTHETIC, reasons)
+
+
+def _heed(
+    claims: Sequence[Evidence],
+    ran: Sequence[Evidence],
+    decision: Decision,
+    *,
+    cleared: bool = False,
+) -> Decision:
+    """The decision with what unsigned claims and hints add to it: a word at most, never a number.
+
+    ``cleared`` says whether a detector saw no trace.
+    """
+    if not claims:
+        return decision
+    verdict, reasons = decision.verdict, decision.reasons
+    said = tuple(_word_claim(item) for item in claims)
+    if verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS) or _is_captured(ran):
+        reasons = (*reasons, *said)
+    elif cleared and all(item.weight is Weight.HINT for item in claims):
+        text = "the file names a generator, but no detector sees a trace of one"
+        verdict = Verdict.INCONCLUSIVE
+        reasons = (Reason(code="evidence_disagrees", text=text), *said, *reasons)
+    else:
+        verdict, reasons = Verdict.SUSPICIOUS, (*said, *reasons)
+    return replace(decision, verdict=verdict, reasons=reasons)
+
+
+def _word_claim(item: Evidence) -> Reason:
+    text = f"{item.claim} Anyone can write this, so it decides nothing alone."
+    return Reason(code=f"{item.source}_{item.weight.value}", text=text)
+
+
+def _is_captured(ran: Sequence[Evidence]) -> bool:
+    """Whether a signer on the trust list declares a camera original."""
+    return any(
+        item.weight is Weight.PROOF and item.details.get("declares") == "capture" for item in ran
+    )
 
 
 def _why_nothing(evidence: Sequence[Evidence], mandatory: frozenset[str]) -> tuple[Reason, ...]:
@@ -154,26 +216,20 @@ def _lead(scored: Sequence[Evidence], policy: Policy, *, mandatory: frozenset[st
     return max(telling or scored, key=lambda item: item.score or 0.0)
 
 
-def _weigh_disagreement(
-    ran: Sequence[Evidence],
-    words: Sequence[tuple[Verdict, Reason]],
-    verdict: Verdict,
-    reasons: list[Reason],
-) -> tuple[Verdict, list[Reason]]:
-    """A trusted camera manifest against a detector, or a hint against one, settles nothing."""
-    captured = any(
-        item.details.get("declares") == "capture" and item.details.get("state") == "trusted"
-        for item in ran
-    )
-    hints = any(item.score is not None and item.points is None for item in ran)
-    cleared = any(word is Verdict.AUTHENTIC for word, _ in words)
-    if captured and verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS):
+def _most_concerning(
+    words: Sequence[tuple[Verdict, Reason]], ran: Sequence[Evidence]
+) -> tuple[Verdict, tuple[Reason, ...]]:
+    """The most concerning word, its reasons first; a trusted camera manifest against a detector
+    settles nothing.
+    """
+    verdict = max((word for word, _ in words), key=_BY_CONCERN.index)
+    reasons = [reason for word, reason in words if word is verdict]
+    reasons += [reason for word, reason in words if word is not verdict]
+    if _is_captured(ran) and verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS):
         text = "a trusted camera manifest and a detector disagree"
-    elif hints and cleared and verdict is Verdict.SUSPICIOUS:
-        text = "the file names a generator, but no detector sees a trace of one"
-    else:
-        return verdict, reasons
-    return Verdict.INCONCLUSIVE, [Reason(code="evidence_disagrees", text=text), *reasons]
+        reasons.insert(0, Reason(code="evidence_disagrees", text=text))
+        verdict = Verdict.INCONCLUSIVE
+    return verdict, tuple(reasons)
 
 
 def _shift(score: float, prior: float) -> float:

@@ -26,6 +26,11 @@ Batch = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 runs it brings to its range by the preprocess's ``scale``, or samples, float32 (windows, samples).
 """
 
+LOUDEST = 2.0**31
+"""Largest sample that is kept: that of 32-bit integers that nobody scaled. The power of a spectrum
+of such samples still fits float32.
+"""
+
 
 class PixelScale(NamedTuple):
     """How pixels in 0…255 enter a network: ``(pixel / 255 - mean) / std`` for every channel."""
@@ -109,6 +114,22 @@ class ImagePreprocess:
             return crop
         mode = "symmetric" if min(height, width) > 0 else "constant"
         return np.pad(crop, ((0, missing[0]), (0, missing[1]), (0, 0)), mode=mode)  # type: ignore[call-overload, no-any-return]
+
+
+def bound_samples(samples: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Floating-point ``samples`` of any shape, what is no number as silence and the rest cut at
+    ``LOUDEST``, with a sentence for each of the two that was needed.
+    """
+    if float(np.abs(samples).max(initial=0)) <= LOUDEST:  # which a NaN is not
+        return samples, ()
+    warnings = []
+    if not np.isfinite(samples).all():
+        warnings.append("The sound has samples that are not numbers; they were taken as silence.")
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    if float(np.abs(samples).max(initial=0)) > LOUDEST:
+        warnings.append("The sound has samples far beyond full scale; they were cut.")
+        samples = np.clip(samples, -LOUDEST, LOUDEST)
+    return samples, tuple(warnings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,11 @@ class Watch:
             self._start, self._end = before
 
 
+def deadline_after(seconds: float | None) -> float | None:
+    """The moment of ``time.monotonic()`` that is ``seconds`` from now; None for no limit."""
+    return None if seconds is None else time.monotonic() + seconds
+
+
 @contextmanager
 def ctrl_c() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second one interrupts as usual."""

@@ -1,7 +1,8 @@
 """Reports as JSON values and back: schema ``deepfake-report/1``.
 
 Keys are only ever added within a version of the schema; a key that changes its meaning makes a new
-version. ``REPORT_SCHEMA`` is the JSON Schema (draft 2020-12) that every report keeps to.
+version. ``REPORT_SCHEMA`` is the JSON Schema (draft 2020-12) that every report keeps to; what was
+added since the first release (``examined_at``) is not required, so older reports still keep to it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .types import (
     Status,
     Timeline,
     Verdict,
+    Weight,
 )
 
 _SCORE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
@@ -32,6 +34,7 @@ _INTERVAL = {
     "maxItems": 2,
 }
 _TEXTS = {"type": "array", "items": {"type": "string"}}
+_UTC = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 REPORT_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -69,6 +72,7 @@ REPORT_SCHEMA: dict[str, Any] = {
                     "score": _SCORE,
                     "interval": _INTERVAL,
                     "claim": {"type": "string"},
+                    "weight": {"enum": [weight.value for weight in Weight]},
                     "conclusive": {"type": "boolean"},
                     "timelines": {"type": "array"},
                     "heatmaps": {"type": "array"},
@@ -78,6 +82,7 @@ REPORT_SCHEMA: dict[str, Any] = {
         },
         "warnings": _TEXTS,
         "versions": {"type": "object", "additionalProperties": {"type": "string"}},
+        "examined_at": {"type": ["string", "null"], "pattern": _UTC},
         "seconds": {"type": "number", "minimum": 0},
         "seconds_by_step": {"type": "object"},
         "media": {"type": "object"},
@@ -100,6 +105,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "evidence": [_evidence_to_dict(evidence) for evidence in report.evidence],
         "warnings": list(report.warnings),
         "versions": dict(report.versions),
+        "examined_at": report.examined_at,
         "seconds": round(report.seconds, 4),
         "seconds_by_step": {key: round(v, 4) for key, v in report.seconds_by_step.items()},
         "media": {**media, "kind": report.media.kind.value},
@@ -122,6 +128,7 @@ def report_from_dict(values: Mapping[str, Any]) -> Report:
         warnings=tuple(values["warnings"]),
         versions=values["versions"],
         seconds_by_step=values["seconds_by_step"],
+        examined_at=values.get("examined_at"),
     )
 
 
@@ -134,7 +141,8 @@ def _evidence_to_dict(evidence: Evidence) -> dict[str, Any]:
         "score": _rounded(evidence.score),
         "interval": _rounded(evidence.interval),
         "claim": evidence.claim,
-        "conclusive": evidence.conclusive,
+        "weight": evidence.weight.value,
+        "conclusive": evidence.weight is Weight.PROOF,  # the older key, for older readers
         "points": None if points is None else _rounded(asdict(points)),
         "timelines": [
             {
@@ -167,7 +175,7 @@ def _evidence_from_dict(values: Mapping[str, Any]) -> Evidence:
         score=values["score"],
         interval=_pair(values["interval"]),
         claim=values["claim"],
-        conclusive=values["conclusive"],
+        weight=_weight(values),
         points=None if points is None else OperatingPoints(**points),
         timelines=tuple(
             Timeline(
@@ -189,6 +197,18 @@ def _evidence_from_dict(values: Mapping[str, Any]) -> Evidence:
         ),
         details=values["details"],
     )
+
+
+def _weight(values: Mapping[str, Any]) -> Weight:
+    """Older reports have ``conclusive`` alone, which unsigned text could earn; it is read as what
+    it is worth today. Their verdicts stay as they were given.
+    """
+    if "weight" in values:
+        return Weight(values["weight"])
+    if values["conclusive"]:
+        proved = values["source"] == "watermark" or values["details"].get("state") == "trusted"
+        return Weight.PROOF if proved else Weight.CLAIM
+    return Weight.HINT if values["details"].get("strength") == "hint" else Weight.SCORE
 
 
 def _rounded(value: Any) -> Any:

@@ -6,6 +6,7 @@ Command-line flags, HTTP query parameters and controls of the page are made from
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,10 +16,19 @@ from .errors import SettingsError
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32")
+_FULL_HD = 1920 * 1080
 
 
 def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0) -> Any:
     return field(default=default, metadata={"help": text, "minimum": minimum, "maximum": maximum})
+
+
+def megapixels(pixels: int) -> str:
+    """A number of pixels as people name it: ``120``, ``200.5`` or ``0.3072``."""
+    count = pixels / 1e6
+    if pixels % 1_000_000 == 0:
+        return f"{count:,.0f}"
+    return f"{count:,.1f}" if count >= 100 else f"{count:.4g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,16 @@ class Limits:
     decode_cpu_seconds: int = 600
     decode_stall_seconds: float = 60.0
     """Longest wait for the next result of the decoder before it is ended."""
+    decode_pixels: int = 80_000_000_000
+    """Pixels × frames that one pass over a video may decode; less of a longer one is sampled. Ten
+    minutes of 1080p at 60 frames a second are 75 billion."""
+    sampled_frames: int = 3600
+    """Most frames of one video that are looked at, and half as many again where it is unclear, of
+    up to 1920×1080; larger ones count by their pixels."""
+
+    def most_frames(self, *, pixels: int) -> int:
+        """How many frames of so many ``pixels`` each may be looked at; at least one."""
+        return max(1, math.floor(self.sampled_frames * min(1.0, _FULL_HD / max(pixels, 1))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +74,11 @@ class DetectOptions:
         3600,
     )
     max_audio_seconds: float = _option(600.0, "most seconds of sound that are scored", 1, 14400)
+    trust_claims: bool = _option(
+        False,
+        "believe what the file says of itself unsigned (parameters, labels, manifests of unknown "
+        "signers), which anyone can write",
+    )
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -86,15 +111,19 @@ class Settings:
     """How a ``Detector`` is built.
 
     ``trust_anchors`` is a PEM file of certificate authorities that make a valid C2PA manifest a
-    *trusted* one; without it no manifest is called trusted. ``face_model`` is a YuNet ONNX file of
-    your own that finds faces in place of the shipped bundle. ``threads`` is the number of threads
-    of a CPU runtime, 0 for all cores. ``device`` is ``auto``, ``cpu``, ``cuda`` (every CUDA device
-    that is visible) or one of them, as ``cuda:1``. With ``precision`` ``auto`` a network runs in
-    the lowest precision that was measured to keep its accuracy, where the device is faster in it.
+    *trusted* one; it replaces the trust list of C2PA, which is shipped. ``face_model`` is a YuNet
+    ONNX file of your own that finds faces in place of the shipped bundle. ``threads`` is the number
+    of threads of a CPU runtime, 0 for all cores. ``device`` is ``auto``, ``cpu``, ``cuda`` (every
+    CUDA device that is visible) or one of them, as ``cuda:1``. With ``precision`` ``auto`` a
+    network runs in the lowest precision that was measured to keep its accuracy, where the device is
+    faster in it.
 
     Requests of several callers that arrive within ``batch_wait_seconds`` share a batch; None waits
     2 ms on a GPU and not at all on a CPU, where a larger batch is no faster. A caller waits while
     ``max_queued`` windows are in the queue of a device.
+
+    ``file_seconds`` is the most that one file may take in ``detect_many``, a scan, and on the page
+    and its API; None is no limit. Ten minutes of 1080p take two to five minutes on two cores.
     """
 
     models_folder: Path = field(default_factory=shipped_models_folder)
@@ -106,6 +135,7 @@ class Settings:
     max_queued: int = 256
     batch_wait_seconds: float | None = None
     limits: Limits = Limits()
+    file_seconds: float | None = 600.0
     trust_anchors: Path | None = None
     face_model: Path | None = None
 
@@ -129,6 +159,11 @@ class Settings:
                 f"max_batch {self.max_batch}, max_queued {self.max_queued}, threads "
                 f"{self.threads}: out of range",
                 hint="the first two must be positive, threads not negative",
+            )
+        if self.file_seconds is not None and not self.file_seconds > 0:
+            raise SettingsError(
+                f"file_seconds {self.file_seconds!r}: not positive",
+                hint="give more seconds, or None for no limit",
             )
 
     @property

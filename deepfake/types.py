@@ -38,6 +38,20 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class Weight(StrEnum):
+    """What a finding is worth; ``deepfake.fusion`` says what each may decide.
+
+    *score*: as much as its score says, nothing without one. *hint*: the name of a generator, which
+    has harmless explanations. *claim*: a declaration that anyone can write into a file. *proof*:
+    the declaration of a signer on the trust list, or a decoded watermark.
+    """
+
+    SCORE = "score"
+    HINT = "hint"
+    CLAIM = "claim"
+    PROOF = "proof"
+
+
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
     """What is known of a file without judging it. ``seconds`` is the playing time."""
@@ -99,11 +113,11 @@ class OperatingPoints:
 class Evidence:
     """What one analyzer found.
 
-    ``score`` is a calibrated P(synthetic), or None where the source makes no such estimate.
-    ``interval`` bounds the score. ``conclusive`` evidence (a valid manifest that declares AI
-    generation, generator parameters, a decoded generator watermark) decides a report alone.
-    ``claim`` is one sentence for a person; ``reason`` a code when ``status`` is not ok, or a
-    caution (such as ``graphic_not_photo``) when it is. ``details`` holds JSON values only.
+    ``score`` is a calibrated P(synthetic), or None where the source makes no such estimate, as for
+    claims and hints. ``interval`` bounds the score. ``claim`` is one sentence for a person, of
+    whatever ``weight``; ``reason`` a code when ``status`` is not ok, or a caution (such as
+    ``graphic_not_photo``) when it is. ``details`` holds JSON values only; what a hint, claim or
+    proof ``declares`` (``generated``, ``edited``, ``capture``) is among them.
     """
 
     source: str
@@ -113,10 +127,16 @@ class Evidence:
     score: float | None = None
     interval: tuple[float, float] | None = None
     points: OperatingPoints | None = None
-    conclusive: bool = False
+    weight: Weight = Weight.SCORE
     timelines: tuple[Timeline, ...] = ()
     heatmaps: tuple[Heatmap, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def declares_synthesis(self) -> bool:
+        """Whether a hint, claim or proof says that a generative model made or edited the file."""
+        declared = self.details.get("declares") in ("generated", "edited")
+        return self.weight is Weight.HINT or (self.weight is not Weight.SCORE and declared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +152,9 @@ class Report:
     """The answer for one file.
 
     ``probability`` is P(synthetic) at the prior of the options, None when nothing could be
-    estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds.
+    estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds. ``examined_at`` is
+    when the examination began, in UTC as ISO 8601 has it (``2026-03-01T09:30:00Z``), and None in
+    reports from before it was kept; two reports that differ in nothing else are equal.
     """
 
     path: str
@@ -145,6 +167,7 @@ class Report:
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     seconds_by_step: Mapping[str, float]
+    examined_at: str | None = field(default=None, compare=False)
 
     @property
     def seconds(self) -> float:

@@ -10,7 +10,9 @@ a face of 64 pixels around every red cell of 32 pixels (:func:`paint_face`).
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,14 @@ def make_bundle(
     )
     bundle.write(folder)
     return bundle
+
+
+def copy_bundle(folder: Path, name: str, **changes: Any) -> Bundle:
+    """The bundle in ``folder`` beside it under another name of its slot, with changed fields."""
+    there = folder.with_name(name)
+    shutil.copytree(folder, there)
+    replace(Bundle.read(there), name=name, **changes).write(there)
+    return Bundle.read(there)
 
 
 def residual_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:

@@ -13,7 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import audio, cuda, peers, pipeline, scaling, startup, sweeps, timing
+from benchmarks import (
+    audio,
+    borders,
+    cuda,
+    hostile,
+    peers,
+    pipeline,
+    scaling,
+    startup,
+    sweeps,
+    timing,
+)
 from benchmarks.media import (
     jpeg_bytes,
     make_clip,
@@ -26,7 +37,7 @@ from benchmarks.media import (
 from benchmarks.processes import Run, run_watched
 from benchmarks.rawnet import PARAMETERS_OF_AASIST, count_cost
 from benchmarks.timing import stopwatch, take_turns, time_steps
-from deepfake import Kind
+from deepfake import Detector, Kind
 from tests.reports import make_report
 
 
@@ -227,3 +238,32 @@ def test_cuda_benchmark_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(float(row[2]) for row in peak[1:]) == 1.0
     assert engine[1][0] == "Backend.run"
     assert all(float(row[2]) <= 0.02 for row in gaps[1:])
+
+
+def test_borders_count_what_keeps_its_word(known_detector: Detector) -> None:
+    dark = (photograph(320, 240, seed=1) // 4).astype(np.uint8)
+    trials = borders.examine(known_detector, dark, label="real")
+    head, rows = borders.tabulate(trials)
+    assert [row[0] for row in rows] == ["alone", *borders.KINDS]
+    kept = head.index("no sign kept")
+    assert {row[kept] for row in rows} == {"1 of 1"}
+    found = [row[head.index("photo found")] for row in rows]
+    assert found == ["0"] + ["1"] * len(borders.KINDS)
+
+
+def test_files_come_in_turn_from_every_source(tmp_path: Path) -> None:
+    named = [(source, tmp_path / f"{source}{n}") for source in "ab" for n in range(3)]
+    chosen = borders.spread(named, 4)
+    assert sorted(path.name[0] for path in chosen) == ["a", "a", "b", "b"]
+    assert borders.spread(named, 9) == borders.spread(named[::-1], 9)
+
+
+def test_costly_files_are_measured_with_budgets_and_without(
+    known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--share", "0.001", "--models", str(known_models)]
+    hostile.main([*chosen, "--names", hostile.GIF_MANY, "APNG"])
+    rows = tables(capsys.readouterr().out)[0]
+    assert [row[0] for row in rows[1:]] == [hostile.GIF_MANY, "APNG, 2,000 frames"]
+    assert all(float(cell) > 0 for cell in rows[1][2:6])
+    assert "only the first" in rows[2][-1]

@@ -4,15 +4,21 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from deepfake.bundle import Bundle, Calibration, read_bundles
+from deepfake.bundle import Applicability, Bundle, Calibration
 from deepfake.errors import ModelError
+from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import shipped_models_folder
+from deepfake.trust.registry import read_bundles
 from tests.bundles import POINTS
 
+SPANNING = Calibration(
+    slope=1.0, intercept=0.0, spread=0.3, points=POINTS, span_windows=3, length_penalty=0.5
+)
 SHIPPED = sorted(path.parent for path in shipped_models_folder().glob("*/bundle.json"))
 
 
@@ -60,17 +66,56 @@ def test_file_names_cannot_leave_the_folder(models: Path) -> None:
         Bundle.read(models / "image-1").file_bytes("../secret")
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": "other"}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": "other"}', "[" * 100_000])
 def test_damaged_description_is_refused(models: Path, text: str) -> None:
     (models / "image-1" / "bundle.json").write_text(text)
     with pytest.raises(ModelError, match="image-1"):
         read_bundles(models)
 
 
-def test_newest_version_of_a_slot_is_active(models: Path) -> None:
-    shutil.copytree(models / "image-1", models / "image-10")
-    shutil.copytree(models / "image-1", models / "image-9")
-    assert read_bundles(models)["image"].folder.name == "image-10"
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calibration": SPANNING},
+        {"frames_calibration": SPANNING},
+        {"limits": Applicability(min_side_pixels=17)},
+        {"network": "other"},
+        {"network_options": {"width": 2}},
+        {"preprocess": ImagePreprocess(side_pixels=32, max_windows=5)},
+        {"files": {"model.onnx": {"sha256": "0" * 64, "precision": "fp32"}}},
+        {"name": "image-2"},
+        {"slot": "frame"},
+        {"licence": "MIT"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_a_bundle_says_changes_its_sha256(models: Path, change: dict[str, Any]) -> None:
+    bundle = Bundle.read(models / "image-1")
+    changed = replace(bundle, **change)
+    assert changed.sha256 != bundle.sha256
+    changed.write(models / "image-1")
+    assert Bundle.read(models / "image-1").sha256 == changed.sha256
+
+
+def test_the_sha256_depends_on_values_alone(models: Path) -> None:
+    folder = models / "image-1"
+    before = Bundle.read(folder).sha256
+    values = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(dict(reversed(values.items())), indent=1))
+    (folder / "README.md").write_text("# another card\n")
+    assert Bundle.read(folder).sha256 == before
+    del values["calibration"]["span_windows"]  # as an older version wrote it, which means the same
+    (folder / "bundle.json").write_text(json.dumps(values))
+    assert Bundle.read(folder).sha256 != before
+
+
+def test_files_that_nothing_accounts_for_are_extra(models: Path) -> None:
+    folder = models / "image-1"
+    for name in ("roc.png", "noise.png", "weights.bin", ".hidden"):
+        (folder / name).write_bytes(b"")
+    (folder / "README.md").write_text("# image-1\n![curve](roc.png) [code](weights.bin)\n")
+    extra = [".hidden", "noise.png", "weights.bin"]
+    assert Bundle.read(folder).extra_files() == extra
 
 
 def test_empty_models_folder_names_the_remedy(tmp_path: Path) -> None:
@@ -96,11 +141,6 @@ def test_calibration_arithmetic() -> None:
     assert low < calibration.probability(1.5) < high
     assert calibration.probability(1e9) == pytest.approx(0.99)
     assert calibration.probability(-1e9) == pytest.approx(0.01)
-
-
-SPANNING = Calibration(
-    slope=1.0, intercept=0.0, spread=0.3, points=POINTS, span_windows=3, length_penalty=0.5
-)
 
 
 def test_a_short_stretch_raises_a_long_file() -> None:

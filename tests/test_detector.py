@@ -10,12 +10,17 @@ import jsonschema
 import numpy as np
 import pytest
 
+from benchmarks.borders import KINDS
+from benchmarks.hostile import make_gif
 from deepfake.detector import Detector
-from deepfake.errors import DeepfakeError, MediaError
+from deepfake.errors import DeepfakeError, MediaError, TimeLimit
+from deepfake.media.budget import LEAST_PIXELS, OTHER_CODECS_COST
 from deepfake.schema import REPORT_SCHEMA
-from deepfake.settings import DetectOptions, Settings
+from deepfake.settings import DetectOptions, Limits, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
+from examples.samples import camera_exif, jpeg, png
 from tests.media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
+from tests.test_graphics import photo
 
 
 def by_source(report: object) -> dict[str, Evidence]:
@@ -73,6 +78,26 @@ def test_tiny_picture_is_inconclusive_with_its_reason(known_detector: Detector) 
     assert report.reasons[0].code == "image_too_small"
 
 
+def test_unsigned_text_does_not_accuse_a_genuine_picture(known_detector: Detector) -> None:
+    dark = (scene(noise=24.0) // 8).astype(np.uint8)
+    plain = known_detector.detect(image_bytes(dark))
+    assert plain.verdict is Verdict.AUTHENTIC
+    text = {"parameters": "a, Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"}
+    told = known_detector.detect(png(dark, text=text))
+    assert (told.verdict, told.reasons[0].code) == (Verdict.SUSPICIOUS, "metadata_claim")
+    assert "Anyone can write this" in told.reasons[0].text
+    assert (told.probability, told.interval) == (plain.probability, plain.interval)
+    believed = known_detector.detect(png(dark, text=text), DetectOptions(trust_claims=True))
+    assert (believed.verdict, believed.probability) == (Verdict.SYNTHETIC, 0.999)
+
+
+def test_unsigned_text_does_not_clear_a_synthetic_picture(known_detector: Detector) -> None:
+    exif = camera_exif()
+    told = known_detector.detect(jpeg(bright(), exif=exif), DetectOptions(trust_claims=True))
+    assert "camera" in by_source(told)["metadata"].details
+    assert told.verdict is Verdict.SYNTHETIC
+
+
 def test_graphic_is_recognised(known_detector: Detector) -> None:
     graphic = np.full((200, 200, 3), 240, np.uint8)
     graphic[50:100, 50:150] = (20, 90, 160)
@@ -89,15 +114,29 @@ def test_of_a_screenshot_the_photo_is_judged(known_detector: Detector) -> None:
     shot[120:400, 160:520] = bright(360, 280)
     report = known_detector.detect(image_bytes(shot), DetectOptions(heatmap=True))
     image = by_source(report)["image"]
-    assert image.reason == "graphic_not_photo"
+    assert image.reason is None, "as if the photo were alone"
     left, top, width, height = image.details["panel"]
     assert 160 <= left < left + width <= 520
     assert 120 <= top < top + height <= 400
     assert image.heatmaps[0].box == (left, top, left + width, top + height)
     assert image.score is not None
     assert image.score > 0.9, "the dark interface is not judged"
-    assert report.verdict is Verdict.SUSPICIOUS
+    assert "Only that photo was judged" in image.claim
+    assert report.verdict is Verdict.SYNTHETIC
     jsonschema.validate(report.to_dict(), REPORT_SCHEMA)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_border_does_not_change_the_verdict(known_detector: Detector, kind: str) -> None:
+    for level, verdict in ((20, Verdict.AUTHENTIC), (190, Verdict.SYNTHETIC)):
+        alone = (photo(300, 400, seed=3) // 4 + level).astype(np.uint8)
+        plain = by_source(known_detector.detect(alone))["image"]
+        assert "panel" not in plain.details
+        bordered, _ = KINDS[kind](alone)
+        report = known_detector.detect(bordered)
+        image = by_source(report)["image"]
+        assert (report.verdict, "panel" in image.details) == (verdict, True)
+        assert image.score == pytest.approx(plain.score, abs=0.02)
 
 
 def test_speech_has_a_timeline(known_detector: Detector) -> None:
@@ -165,6 +204,27 @@ def test_many_files_keep_order_and_survive_bad_ones(known_detector: Detector) ->
     ]
     alone = known_detector.detect(good[5])
     assert results[-1].probability == pytest.approx(alone.probability)  # type: ignore[union-attr]
+
+
+def test_a_file_over_its_time_is_an_error_among_the_others(known_models: Path) -> None:
+    settings = Settings(models_folder=known_models, threads=1, file_seconds=1e-6)
+    sources = [image_bytes(scene()), image_bytes(scene(seed=1))]
+    with Detector(settings) as detector:
+        late = list(detector.detect_many(sources))
+        assert [one.code for one in late if isinstance(one, TimeLimit)] == ["time_limit"] * 2
+        done = list(detector.detect_many(sources, file_seconds=60.0))
+        assert not any(isinstance(one, DeepfakeError) for one in done)
+        assert detector.detect(sources[0]).verdict  # one file alone has no limit of its own
+
+
+def test_the_report_says_how_much_of_a_costly_video_was_looked_at(known_models: Path) -> None:
+    limits = Limits(decode_pixels=100 * LEAST_PIXELS * OTHER_CODECS_COST, sampled_frames=32)
+    content = make_gif(300, size=(64, 64))
+    with Detector(Settings(models_folder=known_models, threads=1, limits=limits)) as detector:
+        report = detector.detect(content)
+    said = " ".join(report.warnings)
+    assert "32 of 300 frames were looked at, spread over the first 10 of 30 seconds." in said
+    assert report.verdict
 
 
 def test_async_variant_gives_the_same_report(known_detector: Detector) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deepfake.fusion import Policy, decide
-from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict
+from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict, Weight
 
 POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
 POLICY = Policy()
@@ -14,6 +14,20 @@ POLICY = Policy()
 def scored(source: str, score: float, **values: Any) -> Evidence:
     values = {"points": POINTS, "interval": (score, score), "claim": f"{source} says", **values}
     return Evidence(source=source, status=Status.OK, score=score, **values)
+
+
+def told(
+    source: str, weight: Weight, declares: str | None = "generated", **values: Any
+) -> Evidence:
+    """What a file says of itself."""
+    return Evidence(
+        source=source,
+        status=Status.OK,
+        claim=f"{source} tells.",
+        weight=weight,
+        details={"declares": declares, "state": "trusted"},
+        **values,
+    )
 
 
 def skipped(source: str, reason: str) -> Evidence:
@@ -37,7 +51,7 @@ def test_one_score_is_read_at_its_own_points(score: float, verdict: Verdict, cod
 
 
 def test_proof_decides_against_a_detector() -> None:
-    proof = scored("watermark", 0.999, conclusive=True, points=None)
+    proof = told("watermark", Weight.PROOF, score=0.999)
     decision = decide([scored("image", 0.05), proof], kind=Kind.IMAGE, policy=POLICY)
     assert decision.verdict is Verdict.SYNTHETIC
     assert decision.reasons[0].code == "watermark_conclusive"
@@ -100,23 +114,77 @@ def test_a_video_is_not_cleared_by_its_sound_alone() -> None:
 
 
 def test_trusted_camera_against_detector_is_a_disagreement() -> None:
-    camera = Evidence(
-        source="provenance",
-        status=Status.OK,
-        claim="camera",
-        details={"declares": "capture", "state": "trusted"},
-    )
+    camera = told("provenance", Weight.PROOF, "capture")
     decision = decide([camera, scored("image", 0.95)], kind=Kind.IMAGE, policy=POLICY)
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert decision.reasons[0].code == "evidence_disagrees"
+    assert decision.probability == 0.95
+
+
+@pytest.mark.parametrize("score", [0.95, 0.7, 0.4, 0.05])
+@pytest.mark.parametrize("source", ["metadata", "provenance"])
+def test_an_unsigned_camera_claim_changes_nothing(source: str, score: float) -> None:
+    alone = decide([scored("image", score)], kind=Kind.IMAGE, policy=POLICY)
+    camera = told(source, Weight.CLAIM, "capture")
+    trusting = Policy(trust_claims=True)
+    for policy in (POLICY, trusting):
+        assert decide([camera, scored("image", score)], kind=Kind.IMAGE, policy=policy) == alone
 
 
 def test_a_hint_without_trace_is_a_disagreement() -> None:
-    hint = scored("metadata", 0.9, points=None)
+    hint = told("metadata", Weight.HINT, None)
     decision = decide([hint, scored("image", 0.05)], kind=Kind.IMAGE, policy=POLICY)
-    assert decision.verdict is Verdict.INCONCLUSIVE
-    both = decide([hint, scored("image", 0.7)], kind=Kind.IMAGE, policy=POLICY)
-    assert both.verdict is Verdict.SUSPICIOUS
+    assert (decision.verdict, decision.probability) == (Verdict.INCONCLUSIVE, 0.05)
+    assert [reason.code for reason in decision.reasons[:2]] == [
+        "evidence_disagrees",
+        "metadata_hint",
+    ]
+    both = decide([hint, scored("image", 0.4)], kind=Kind.IMAGE, policy=POLICY)
+    assert (both.verdict, both.probability) == (Verdict.SUSPICIOUS, 0.4)
+
+
+@pytest.mark.parametrize("declares", ["generated", "edited"])
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [(0.05, "suspicious"), (0.4, "suspicious"), (0.7, "suspicious"), (0.95, "synthetic")],
+)
+def test_an_unsigned_claim_is_suspicious_at_most(score: float, verdict: str, declares: str) -> None:
+    evidence = [told("metadata", Weight.CLAIM, declares), scored("image", score)]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (verdict, score)
+    assert decision.interval == (score, score)
+    reasons = {reason.code: reason.text for reason in decision.reasons}
+    assert "Anyone can write this" in reasons["metadata_claim"]
+    if score < 0.6:
+        assert decision.reasons[0].code == "metadata_claim"
+
+
+def test_a_claim_alone_is_suspicious_without_a_number() -> None:
+    evidence = [told("metadata", Weight.CLAIM), skipped("image", "image_too_small")]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (Verdict.SUSPICIOUS, None)
+    assert [reason.code for reason in decision.reasons] == ["metadata_claim", "image_too_small"]
+
+
+def test_a_trusted_camera_outweighs_an_unsigned_claim() -> None:
+    evidence = [
+        told("provenance", Weight.PROOF, "capture"),
+        told("metadata", Weight.CLAIM),
+        scored("image", 0.05),
+    ]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (Verdict.AUTHENTIC, 0.05)
+    assert decision.reasons[-1].code == "metadata_claim"
+
+
+def test_a_policy_may_trust_claims_but_not_hints() -> None:
+    policy = Policy(trust_claims=True)
+    image = scored("image", 0.05)
+    firm = decide([told("metadata", Weight.CLAIM), image], kind=Kind.IMAGE, policy=policy)
+    assert (firm.verdict, firm.probability) == (Verdict.SYNTHETIC, 0.999)
+    assert firm.reasons[0].code == "metadata_claim_trusted"
+    hint = decide([told("metadata", Weight.HINT), image], kind=Kind.IMAGE, policy=policy)
+    assert hint.verdict is Verdict.INCONCLUSIVE
 
 
 def test_prior_moves_the_probability_by_bayes_rule() -> None:

@@ -12,7 +12,7 @@ from deepfake.analyzers.provenance import Provenance
 from deepfake.analyzers.watermark import Watermark
 from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
-from deepfake.types import Evidence, Kind
+from deepfake.types import Evidence, Kind, Weight
 from examples import samples
 
 
@@ -24,39 +24,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look(path: Path, anchors: str | None = None) -> dict[str, Evidence]:
-    """The conclusive evidence by source."""
+    """What speaks of synthesis, by source."""
     with open_media(path) as media:
         return {
             evidence.source: evidence
             for analyzer in (Provenance(anchors), Metadata(), Watermark())
             if media.info.kind in analyzer.kinds
             for evidence in analyzer.analyze(media, None, DetectOptions())
-            if evidence.conclusive
+            if evidence.declares_synthesis
         }
 
 
 @pytest.mark.parametrize(
-    ("name", "sources"),
+    ("name", "weights"),
     [
-        ("camera.jpg", []),
-        ("camera.png", []),
-        ("sdxl.png", ["watermark"]),
-        ("parameters.png", ["metadata"]),
-        ("signed.jpg", ["provenance"]),
-        ("tampered.jpg", []),
-        ("speech.wav", []),
-        ("clip.mp4", []),
+        ("camera.jpg", {}),
+        ("camera.png", {}),
+        ("sdxl.png", {"watermark": "proof"}),
+        ("parameters.png", {"metadata": "claim"}),
+        ("signed.jpg", {"provenance": "claim"}),
+        ("tampered.jpg", {}),
+        ("speech.wav", {}),
+        ("clip.mp4", {}),
     ],
 )
 def test_each_sample_carries_its_one_kind_of_evidence(
-    folder: Path, name: str, sources: list[str]
+    folder: Path, name: str, weights: dict[str, str]
 ) -> None:
-    assert list(look(folder / name)) == sources
+    found = look(folder / name)
+    assert {source: evidence.weight.value for source, evidence in found.items()} == weights
 
 
 def test_the_authority_makes_the_signed_sample_trusted(folder: Path) -> None:
     anchors = (folder / "trust.pem").read_text()
-    assert look(folder / "signed.jpg", anchors)["provenance"].details["state"] == "trusted"
+    signed = look(folder / "signed.jpg", anchors)["provenance"]
+    assert (signed.details["state"], signed.weight) == ("trusted", Weight.PROOF)
 
 
 def test_the_camera_sample_is_recognised(folder: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -18,6 +19,7 @@ from deepfake.types import (
     Status,
     Timeline,
     Verdict,
+    Weight,
 )
 
 
@@ -47,16 +49,43 @@ def make_report() -> Report:
                 details={"frames": 2},
             ),
             Evidence(source="audio", status=Status.SKIPPED, claim="none", reason="no_sound"),
+            Evidence(
+                source="metadata",
+                status=Status.OK,
+                claim="says so",
+                weight=Weight.CLAIM,
+                details={"declares": "generated"},
+            ),
         ),
         warnings=("cut short",),
         versions={"deepfake": "0.1.0", "image": "image-1"},
         seconds_by_step={"open": 0.25, "video": 0.5},
+        examined_at="2026-03-01T09:30:00Z",
     )
 
 
 def test_report_survives_json() -> None:
     report = make_report()
-    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again == report
+    assert again.examined_at == "2026-03-01T09:30:00Z"
+
+
+def test_reports_of_two_days_are_equal_when_they_say_the_same() -> None:
+    later = replace(make_report(), examined_at="2026-03-02T09:30:00Z")
+    assert later == make_report()
+    assert replace(later, probability=0.5) != make_report()
+
+
+def test_reports_from_before_the_time_was_kept_are_read() -> None:
+    values = make_report().to_dict()
+    del values["examined_at"]
+    jsonschema.validate(values, REPORT_SCHEMA)
+    report = Report.from_dict(values)
+    assert (report, report.examined_at) == (make_report(), None)
+    jsonschema.validate(report.to_dict(), REPORT_SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values | {"examined_at": "yesterday"}, REPORT_SCHEMA)
 
 
 def test_report_keeps_to_its_schema() -> None:
@@ -75,6 +104,31 @@ def test_heat_maps_of_older_reports_span_the_picture() -> None:
         del heatmap["box"]
     heatmaps = Report.from_dict(values).evidence[0].heatmaps
     assert [heatmap.box for heatmap in heatmaps] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("source", "conclusive", "details", "weight"),
+    [
+        ("watermark", True, {}, Weight.PROOF),
+        ("provenance", True, {"state": "trusted"}, Weight.PROOF),
+        ("provenance", True, {"state": "valid"}, Weight.CLAIM),
+        ("metadata", True, {"strength": "proof", "declares": "generated"}, Weight.CLAIM),
+        ("metadata", False, {"strength": "hint"}, Weight.HINT),
+        ("image", False, {}, Weight.SCORE),
+    ],
+)
+def test_older_reports_are_read_as_what_they_are_worth(
+    source: str, conclusive: bool, details: dict[str, str], weight: Weight
+) -> None:
+    values = make_report().to_dict() | {"verdict": "synthetic", "probability": 0.999}
+    old = values["evidence"][0]
+    del old["weight"]
+    old |= {"source": source, "conclusive": conclusive, "details": details, "score": 0.999}
+    report = Report.from_dict(values)
+    assert report.evidence[0].weight is weight
+    assert (report.verdict, report.probability) == (Verdict.SYNTHETIC, 0.999), "as it was given"
+    again = report.to_dict()["evidence"][0]
+    assert again["conclusive"] is (weight is Weight.PROOF)
 
 
 def test_another_schema_is_refused() -> None:

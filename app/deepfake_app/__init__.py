@@ -1,4 +1,4 @@
-"""The web page over a Detector: ``build`` makes it, ``serve`` opens it on this machine.
+"""The web page over a Detector: ``serve`` opens it on this machine, ``build`` makes it alone.
 
 gradio is imported by the first call, not by ``import app``. Nothing on the page comes from another
 machine, and nothing is sent to one.
@@ -8,44 +8,50 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from deepfake.errors import MissingDependency
 
-if TYPE_CHECKING:
-    import gradio
+from .address import check_address
+from .limits import PageLimits
 
+if TYPE_CHECKING:
     from deepfake.detector import Detector
 
-__all__ = ["build", "serve"]
+__all__ = ["PageLimits", "check_address", "serve"]
 
 _OFFLINE = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",  # gradio takes themes from there
 }
 
 
-def build(detector: Detector) -> gradio.Blocks:
-    """The page as gradio ``Blocks``, to launch or to mount. Raises ``MissingDependency``.
-
-    Its uploads go to the folder that ``GRADIO_TEMP_DIR`` names at the time of this call.
-    """
-    _prepare()
-    from .page import build as build_page
-
-    return build_page(detector)
-
-
-def serve(detector: Detector, *, host: str, port: int) -> None:
+def serve(
+    detector: Detector,
+    *,
+    host: str,
+    port: int,
+    public: bool = False,
+    allowed_hosts: Iterable[str] = (),
+    limits: PageLimits | None = None,
+) -> None:
     """Serve the page at ``host`` and ``port`` until Ctrl-C or SIGTERM, then delete every upload.
 
-    Raises ``MissingDependency`` without gradio and ``SettingsError`` when the address is taken.
+    An address that other machines can reach needs ``public``; ``allowed_hosts`` are more names
+    under which the page answers. Raises ``MissingDependency`` without gradio, and
+    ``SettingsError`` when the address is taken or not allowed.
     """
     _prepare()
     from .server import serve as serve_page
 
-    serve_page(detector, host=host, port=port)
+    serve_page(
+        detector,
+        host=host,
+        port=port,
+        public=public,
+        allowed_hosts=allowed_hosts,
+        limits=limits or PageLimits(),
+    )
 
 
 def _prepare() -> None:

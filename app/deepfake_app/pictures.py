@@ -10,9 +10,11 @@ import cv2
 
 from deepfake.media.opening import open_media
 from deepfake.preprocess import Pixels
+from deepfake.progress import Watch
 from deepfake.settings import Limits
 from deepfake.show.contact_sheet import choose_grid, exact_clock
 from deepfake.show.exhibits import Exhibit, find_exhibits
+from deepfake.show.heatmaps import DEFAULT_LIMIT
 from deepfake.types import Kind, Report
 
 LONGEST_SIDE_PIXELS = 1280
@@ -20,40 +22,56 @@ JPEG_QUALITY = 88
 
 
 class Pictures(NamedTuple):
-    """Data URLs of equal size; ``subject`` says what they show, ``over`` what the second adds."""
+    """Data URLs of equal size; ``subject`` says what they show, ``over`` what the second adds.
+
+    ``limit`` is the score from which the heat map is drawn; None where all of it lies below.
+    """
 
     plain: str
     drawn: str
     subject: str
     over: str = "heat map"
+    limit: float | None = DEFAULT_LIMIT
+
+
+class Tile(NamedTuple):
+    """A frame of a video as a data URL, and what is to be said of it."""
+
+    url: str
+    caption: str
 
 
 class Shown(NamedTuple):
     """A picture or the spectrogram of a sound, or the ``tiles`` of a video with their captions."""
 
     pictures: Pictures | None = None
-    tiles: tuple[tuple[Pixels, str], ...] = ()
+    tiles: tuple[Tile, ...] = ()
 
 
-def draw_pictures(path: Path, report: Report, *, limits: Limits) -> Shown:
+def draw_pictures(
+    path: Path, report: Report, *, limits: Limits, watch: Watch | None = None
+) -> Shown:
     """Decode the file again for what the report can show; nothing when nothing was scored.
 
-    Raises ``MediaError`` when it can no longer be decoded.
+    Raises ``MediaError`` when it can no longer be decoded, and as ``watch`` does.
     """
     most = choose_grid(report.media.width, report.media.height).most
-    with open_media(path, limits=limits, name=report.path) as media:
+    with open_media(path, limits=limits, name=report.path, watch=watch) as media:
         exhibits = [
             exhibit.shrunk(LONGEST_SIDE_PIXELS)
             for exhibit in find_exhibits(media, report, most=most)
         ]
     if report.media.kind is Kind.VIDEO:
-        return Shown(tiles=tuple((exhibit.draw(), caption(exhibit)) for exhibit in exhibits))
+        return Shown(
+            tiles=tuple(Tile(_data_url(exhibit.draw()), caption(exhibit)) for exhibit in exhibits)
+        )
     if not exhibits:
         return Shown()
     subject = "The spectrogram" if report.media.kind is Kind.AUDIO else "The picture"
     (exhibit,) = exhibits
     plain, drawn = _data_url(exhibit.pixels), _data_url(exhibit.draw())
-    return Shown(Pictures(plain, drawn, subject, _overlay_words(exhibit)))
+    limit = min(exhibit.limits.values(), default=DEFAULT_LIMIT) if exhibit.shows_heat else None
+    return Shown(Pictures(plain, drawn, subject, _overlay_words(exhibit), limit))
 
 
 def caption(exhibit: Exhibit) -> str:

@@ -5,40 +5,56 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from socket import socket
 from types import FrameType
 
 import gradio as gr
-from starlette.datastructures import MutableHeaders
+import uvicorn
+from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfake.detector import Detector
-from deepfake.errors import SettingsError
+from deepfake.errors import BackendError
 
+from .address import Names, check_address, open_listener, url_of, warn_of
+from .guards import OnlyNeeded, SafeHeaders, SameSite
+from .limits import PageLimits
 from .page import build
+from .patience import UPLOADS, BodyLimits, PatientProtocol
+from .receiver import Receiver
+from .requests import UploadsOfRequests
+from .samples import serve_samples
+from .stops import Stops
+from .storage import Uploads
+from .temporary import private_folder
+from .tidy import keep_tidy
 
-MOST_UPLOAD_BYTES = 512 * 1024**2
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' "
-    "'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""gradio builds its components from inline scripts and ``Function``; nothing may be fetched from,
-or sent to, another machine."""
+START_SECONDS, STOP_SECONDS = 30, 5
+MOST_HEAD_BYTES = 32 * 1024
 
 
-def serve(detector: Detector, *, host: str, port: int) -> None:
+def serve(
+    detector: Detector,
+    *,
+    host: str,
+    port: int,
+    public: bool,
+    allowed_hosts: Iterable[str],
+    limits: PageLimits,
+) -> None:
     """See :func:`app.serve`."""
     stop = threading.Event()
-    with running(detector, host=host, port=port) as address, _stopping_on_sigterm(stop):
+    page = running(
+        detector, host=host, port=port, public=public, allowed_hosts=allowed_hosts, limits=limits
+    )
+    check_address(host, port, public=public)
+    sys.stderr.write(warn_of(host))
+    with page as address, _stopping_on_sigterm(stop):
         sys.stdout.write(f"The page is open at {address} (Ctrl-C ends it)\n")
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
@@ -46,62 +62,133 @@ def serve(detector: Detector, *, host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def running(detector: Detector, *, host: str, port: int) -> Iterator[str]:
+def running(
+    detector: Detector,
+    *,
+    host: str,
+    port: int,
+    public: bool = False,
+    allowed_hosts: Iterable[str] = (),
+    limits: PageLimits | None = None,
+) -> Iterator[str]:
     """The address of the page while it is served from a background thread.
 
     Uploads lie in a folder that only this user can read and that is gone afterwards. Raises
     ``SettingsError`` when the address cannot be used.
     """
-    port = _free_port(host, port)
-    with tempfile.TemporaryDirectory(prefix="deepfake-") as folder, _upload_folder(folder):
-        page = build(detector)
-        try:
-            _, address, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                prevent_thread_lock=True,
-                quiet=True,
-                share=False,
-                show_error=False,
-                footer_links=[],
-                run_history=False,
-                enable_monitoring=False,
-                mcp_server=False,
-                ssr_mode=False,
-                pwa=False,
-                max_file_size=min(detector.settings.limits.file_bytes, MOST_UPLOAD_BYTES),
-                theme=_theme(),
-                app_kwargs={
-                    "middleware": [Middleware(SafeHeaders)],
-                    "docs_url": None,
-                    "redoc_url": None,
-                    "openapi_url": None,
-                },
-            )
-            yield address
-        finally:
-            page.close(verbose=False)
+    limits = limits or PageLimits(
+        upload_bytes=min(PageLimits().upload_bytes, detector.settings.limits.file_bytes)
+    )
+    names = Names(host, allowed=allowed_hosts, public=public)
+    listener = open_listener(host, port, public=public)
+    with listener, private_folder() as folder, _gradio_folder(folder), keep_tidy():
+        uploads = Uploads(folder, limits)
+        app = make_app(detector, uploads=uploads, names=names, limits=limits)
+        with _served(app, listener, limits), _swept(uploads, limits):
+            yield url_of(listener)
 
 
-def _free_port(host: str, port: int) -> int:
-    """``port``, or a free one for 0. gradio's own check only looks at the loopback address."""
+def make_app(detector: Detector, *, uploads: Uploads, names: Names, limits: PageLimits) -> FastAPI:
+    """The page as an ASGI application, in which another service can be mounted beside it.
+
+    gradio's folder (``GRADIO_TEMP_DIR``) must be that of ``uploads``.
+    """
+    app = FastAPI(
+        docs_url=None, redoc_url=None, openapi_url=None, middleware=guards(uploads, names, limits)
+    )
+    app.add_route(UPLOADS, Receiver(uploads).receive, methods=["POST"])
+    app.add_route("/examples/{name}", serve_samples, methods=["GET"])
+    stops = app.state.stops = Stops()
+    page = app.state.page = build(detector, uploads=uploads, stops=stops, limits=limits)
+    closed = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        app_kwargs=closed,
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+        theme=_theme(),
+    )
+    page.has_launched = page.is_running = True  # else gradio checks no path that it is given
+    return app
+
+
+def guards(uploads: Uploads, names: Names, limits: PageLimits) -> list[Middleware]:
+    """What every request passes, from the outside in."""
+    return [
+        Middleware(SafeHeaders),
+        Middleware(SameSite, names=names),
+        Middleware(OnlyNeeded),
+        Middleware(BodyLimits, limits=limits),
+        Middleware(UploadsOfRequests, uploads=uploads),
+    ]
+
+
+@contextlib.contextmanager
+def _served(app: FastAPI, listener: socket, limits: PageLimits) -> Iterator[None]:
+    """Serve ``app`` from a thread until the end of the block."""
+    protocol = type("Protocol", (PatientProtocol,), {"limits": limits})
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+            limit_concurrency=limits.requests,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    thread = threading.Thread(target=server.run, args=([listener],), name="page", daemon=True)
+    thread.start()
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            return int(listener.getsockname()[1])
-    except (OSError, OverflowError) as error:
-        raise SettingsError(
-            f"address {host}:{port}: cannot be used ({error})",
-            hint="choose another --host or --port",
-        ) from error
+        _await_start(server, thread)
+        yield
+    finally:
+        app.state.stops.stop_all()
+        app.state.page.close(verbose=False)
+        server.should_exit = True
+        thread.join(timeout=STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def _swept(uploads: Uploads, limits: PageLimits) -> Iterator[None]:
+    """Delete abandoned uploads from time to time until the end of the block."""
+    end = threading.Event()
+
+    def sweep() -> None:
+        while not end.wait(min(60.0, limits.abandoned_seconds / 2)):
+            uploads.sweep()
+
+    thread = threading.Thread(target=sweep, name="sweeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
+    until = time.monotonic() + START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > until:
+            raise BackendError("page: its server did not start", hint="see the messages above")
+        time.sleep(0.005)
 
 
 def _theme() -> gr.themes.Base:
-    """Fonts of the reader's own system, and a button that is legible in both modes."""
+    """Fonts of the reader's own system, and buttons that are legible in both modes."""
     return gr.themes.Default(
         primary_hue="blue",
         font=["system-ui", "sans-serif"],
@@ -113,30 +200,21 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_800",
+        button_cancel_background_fill="#b3261e",
+        button_cancel_background_fill_hover="#8c1d18",
+        button_cancel_background_fill_dark="#b3261e",
+        button_cancel_background_fill_hover_dark="#8c1d18",
+        button_cancel_text_color="#ffffff",
+        button_cancel_text_color_hover="#ffffff",
+        button_cancel_text_color_dark="#ffffff",
+        button_cancel_text_color_hover_dark="#ffffff",
     )
 
 
-class SafeHeaders:
-    """Adds the headers that keep the page from loading or sending anything elsewhere."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
-
-
 @contextlib.contextmanager
-def _upload_folder(folder: str) -> Iterator[None]:
+def _gradio_folder(folder: Path) -> Iterator[None]:
     before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = folder
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
         yield
     finally:

@@ -33,3 +33,10 @@ class Stops:
         with self._lock:
             for event in self._events.get(session, ()):
                 event.set()
+
+    def stop_all(self) -> None:
+        """End everything that anybody has in work."""
+        with self._lock:
+            for events in self._events.values():
+                for event in events:
+                    event.set()

@@ -12,10 +12,13 @@ from deepfake.content.timelines import Segment, clock
 from deepfake.errors import DeepfakeError
 from deepfake.show.exhibits import describe_face, marked_faces
 from deepfake.text import printable
-from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict
+from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict, Weight
 
 from .charts import percent, score_bar, timeline_chart, timeline_rows
-from .pictures import Pictures
+from .explanations import explain
+from .failures import word_error
+from .figures import render_picture, render_tiles
+from .pictures import Shown
 
 MEANINGS = {
     Verdict.SYNTHETIC: "The evidence below says that a generative model made or altered this file.",
@@ -33,7 +36,9 @@ SYMBOLS = {
 }
 MOST_SEGMENTS = 20
 MOST_FACES = 8
-STATUS_WORDS = {Status.OK: "examined", Status.SKIPPED: "not applicable", Status.FAILED: "failed"}
+STATUS_WORDS = {Status.OK: "examined", Status.SKIPPED: "not judged", Status.FAILED: "failed"}
+NONE_FOUND = "no_"
+"""How the reason codes begin that say that there is nothing of its kind in the file."""
 
 
 def render_invitation() -> str:
@@ -41,35 +46,51 @@ def render_invitation() -> str:
     return _article(
         "empty",
         "<p>The report will appear here: a verdict in words, the probability with its interval, "
-        "and every piece of evidence behind it.</p>",
+        "and every piece of evidence behind it. Several files give a list of verdicts; each opens "
+        "its report.</p>",
     )
 
 
 def render_error(error: DeepfakeError) -> str:
-    """A file that could not be examined: what is wrong, and the remedy."""
+    """A file that could not be examined: what is wrong, and the remedy of a visitor."""
     return _article(
         "error",
-        '<div role="alert"><h2>This could not be examined</h2>'
-        f"<p>{_sentence(str(error), most=600)}</p>"
+        '<div role="alert"><h2 tabindex="-1">This could not be examined</h2>'
+        f"<p>{_sentence(word_error(error), most=600)}.</p>"
         f'<p class="df-dim">Code: <code>{_text(error.code)}</code></p></div>',
+    )
+
+
+def render_failure(number: str) -> str:
+    """A fault of the page: the id of its entry in the log, and nothing else of it."""
+    return _article(
+        "error",
+        '<div role="alert"><h2 tabindex="-1">Something went wrong here</h2>'
+        "<p>The page made a mistake with this file; that is not your doing, and says nothing about "
+        "the file. Nothing of it was kept. If it happens again, tell whoever runs this page the "
+        f"number <strong>{_text(number)}</strong>, under which it stands in the log.</p></div>",
     )
 
 
 def render_stopped() -> str:
     """What stands in the place of a report that its reader did not wait for."""
-    return _article(
-        "empty", "<p>Stopped. Nothing was kept; choose the file again to examine it.</p>"
-    )
+    return _article("empty", "<p>Stopped. Nothing was kept on the server.</p>")
 
 
-def render_report(report: Report, *, pictures: Pictures | None = None, note: str = "") -> str:
-    """The whole report. ``note`` is one more warning, about the page rather than the file."""
+def render_report(
+    report: Report, *, shown: Shown | None = None, note: str = "", place: int = 0
+) -> str:
+    """The whole report. ``note`` is one more warning, about the page rather than the file;
+    ``place`` tells several reports on one page apart.
+    """
+    shown = shown or Shown()
     warnings = [*report.warnings, *([note] if note else [])]
     return _article(
         report.verdict.value,
         _verdict(report)
         + _reasons(report)
-        + (_picture(pictures) if pictures else "")
+        + (render_picture(shown.pictures, place) if shown.pictures else "")
+        + render_tiles(shown.tiles)
         + _list("Warnings", (_text(warning, most=300) for warning in warnings), "df-warnings")
         + _evidence_section(report)
         + _file_facts(report)
@@ -99,7 +120,8 @@ def _verdict(report: Report) -> str:
     verdict = report.verdict
     head = (
         f'<header class="df-verdict"><span class="df-symbol" aria-hidden="true">'
-        f"{SYMBOLS[verdict]}</span><div><h2>{verdict.label.capitalize()}</h2>"
+        f'{SYMBOLS[verdict]}</span><div><h2 tabindex="-1">'
+        f"{verdict.label.capitalize()}</h2>"
         f"<p>{MEANINGS[verdict]}</p></div></header>"
     )
     if report.probability is None:
@@ -131,36 +153,20 @@ def _leading_points(report: Report) -> OperatingPoints | None:
 
 
 def _reasons(report: Report) -> str:
-    items = (
-        f"{_sentence(reason.text)} <code>{_text(reason.code)}</code>" for reason in report.reasons
-    )
+    items = (f"{_sentence(reason.text)} {_why(reason.code)}" for reason in report.reasons)
     return _list("Why", items, "df-reasons")
 
 
-def _picture(pictures: Pictures) -> str:
+def _why(code: str) -> str:
+    """A reason code, which opens what it means and what to do where that is known."""
+    explanation = explain(code)
+    if explanation is None:
+        return f"<code>{_text(code)}</code>"
     return (
-        '<figure class="df-heat"><input type="checkbox" id="df-heat-toggle" checked>'
-        f'<label for="df-heat-toggle">Show the {pictures.over} over it</label>'
-        f'<div class="df-stack"><img src="{pictures.plain}" alt="{pictures.subject} as it is">'
-        f'<img class="df-over" src="{pictures.drawn}" '
-        f'alt="{pictures.subject} with its {pictures.over}"></div>'
-        f"<figcaption>{pictures.subject}. {_explain(pictures)}</figcaption></figure>"
+        f'<details class="df-why"><summary><code>{_text(code)}</code> <span>What does this mean?'
+        f"</span></summary><p>{_sentence(explanation.meaning)}</p>"
+        f"<p><strong>What to do:</strong> {_sentence(explanation.remedy)}</p></details>"
     )
-
-
-def _explain(pictures: Pictures) -> str:
-    words = []
-    if "heat map" in pictures.over:
-        words.append(
-            "The redder a part, the higher its score. The map is coarse: it shows where to look, "
-            "not the outline of what was changed."
-        )
-    if "faces" in pictures.over:
-        words.append(
-            "Faces are framed: red from the limit of synthetic, amber from that of suspicious, "
-            "blue below, grey where they could not be judged."
-        )
-    return " ".join(words)
 
 
 def _evidence_section(report: Report) -> str:
@@ -171,11 +177,11 @@ def _evidence_section(report: Report) -> str:
 
 
 def _card(evidence: Evidence) -> str:
-    badge = (
-        f'<span class="df-badge df-{evidence.status.value}">{STATUS_WORDS[evidence.status]}</span>'
-    )
-    if evidence.conclusive:
-        badge += '<span class="df-badge df-proof">proof</span>'
+    badge = f'<span class="df-badge df-{evidence.status.value}">{_word_status(evidence)}</span>'
+    if evidence.weight is not Weight.SCORE:
+        weight = evidence.weight.value
+        tone = weight if evidence.declares_synthesis else "plain"
+        badge += f'<span class="df-badge df-{tone}">{weight}</span>'
     score = ""
     if evidence.score is not None:
         score = f'<p class="df-score">Score {evidence.score:.2f}</p>' + score_bar(
@@ -187,7 +193,7 @@ def _card(evidence: Evidence) -> str:
     reason = ""
     if evidence.reason:
         kind = "Caution" if evidence.status is Status.OK else "Reason"
-        reason = f'<p class="df-dim">{kind}: <code>{_text(evidence.reason)}</code></p>'
+        reason = f'<div class="df-dim">{kind}: {_why(evidence.reason)}</div>'
     charts = _charts(evidence) + _face_list(evidence)
     details = ""
     if evidence.details:
@@ -197,6 +203,12 @@ def _card(evidence: Evidence) -> str:
         f'<li class="df-card df-card-{evidence.status.value}"><h4>{_text(evidence.source)} {badge}'
         f"</h4><p>{_sentence(evidence.claim)}</p>{reason}{score}{charts}{details}</li>"
     )
+
+
+def _word_status(evidence: Evidence) -> str:
+    """``no_face`` is a find of none, ``face_too_small`` is one that could not be judged."""
+    none = evidence.status is Status.SKIPPED and (evidence.reason or "").startswith(NONE_FOUND)
+    return "none found" if none else STATUS_WORDS[evidence.status]
 
 
 def _charts(evidence: Evidence) -> str:
@@ -283,11 +295,13 @@ def _making(report: Report) -> str:
     """What the report rests on, how long each step took, and the report as a file."""
     versions = ", ".join(f"{slot} {name}" for slot, name in report.versions.items())
     steps = ", ".join(f"{step} {took:.2f} s" for step, took in report.seconds_by_step.items())
+    when = f" on {_text(report.examined_at)}" if report.examined_at else ""
     content = base64.b64encode(json.dumps(report.to_dict(), indent=1).encode()).decode("ascii")
     return (
         '<footer class="df-making">'
         f'<a class="df-download" download="deepfake-report-{report.media.sha256[:12]}.json" '
         f'href="data:application/json;base64,{content}">Download the report (JSON)</a>'
-        f'<p class="df-dim">Made with {_text(versions, most=400)} in {report.seconds:.1f} s '
+        f'<p class="df-dim">Made with {_text(versions, most=400)}{when} '
+        f"in {report.seconds:.1f} s "
         f"({_text(steps, most=400)}).</p></footer>"
     )

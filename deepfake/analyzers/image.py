@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..content import localisation as localise
+from ..content.borders import trim
 from ..content.drawings import find_photo, is_graphic
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
 
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from ..engine.engine import Engine
     from ..media.opening import Media
     from ..settings import DetectOptions
@@ -26,7 +28,7 @@ UNIT = 16
 class Image:
     """One score for the picture, its interval under a recompression, and a heat map on request.
 
-    Of a screenshot only the photo in it is judged, where one is found.
+    Where a photo is found within borders or on a screenshot, it is judged as if it were alone.
     """
 
     name = "image"
@@ -41,13 +43,9 @@ class Image:
         reason = bundle.why_not(width=width, height=height)
         if reason:
             return [skip(self.name, reason)]
-        caution = "graphic_not_photo" if is_graphic(pixels) else None
-        panel = find_photo(pixels) if caution else None
-        if panel and bundle.why_not(width=panel.width, height=panel.height):
-            panel = None
+        panel, caution = find_within(pixels, bundle)
         if panel:
-            right, bottom = panel.left + panel.width, panel.top + panel.height
-            pixels = np.ascontiguousarray(pixels[panel.top : bottom, panel.left : right])
+            pixels = crop(pixels, panel)
         batch, boxes = preprocess(pixels)
         chosen = spread_over(len(boxes), most=STABILITY_WINDOWS) if options.stability else []
         if chosen:  # in the same batch, which a runtime does quicker than two
@@ -71,15 +69,16 @@ class Image:
         heatmaps = []
         if options.heatmap:
             heatmap = localise.heatmap(engine, bundle, pixels)
-            box = (panel.left, panel.top, right, bottom) if panel else None
-            heatmaps.append(replace(heatmap, box=box))
+            heatmaps.append(replace(heatmap, box=_sides(panel) if panel else None))
         points = bundle.calibration.points
+        where = "the photo within the picture" if panel else "the picture"
+        claim = word_score(scored.score, points, where=where, caution=caution)
         return [
             Evidence(
                 source=self.name,
                 status=Status.OK,
                 reason=caution,
-                claim=word_score(scored.score, points, where="the picture", caution=caution),
+                claim=f"{claim} {_word_panel(panel)}" if panel else claim,
                 score=scored.score,
                 interval=(low, high),
                 points=points,
@@ -87,6 +86,42 @@ class Image:
                 details=details,
             )
         ]
+
+
+def find_within(pixels: Pixels, bundle: Bundle) -> tuple[Box | None, str | None]:
+    """The part of a picture that is the photo, None for all of it, and a caution for that part."""
+    panel = _large_enough(trim(pixels), bundle)
+    photo = crop(pixels, panel) if panel else pixels
+    if not is_graphic(photo):
+        return panel, None
+    inner = _large_enough(find_photo(photo), bundle)
+    if inner is None:
+        return panel, "graphic_not_photo"
+    graphic = is_graphic(crop(photo, inner))
+    left, top = (panel.left, panel.top) if panel else (0, 0)
+    panel = inner._replace(left=left + inner.left, top=top + inner.top)
+    return panel, "graphic_not_photo" if graphic else None
+
+
+def _large_enough(panel: Box | None, bundle: Bundle) -> Box | None:
+    refused = panel and bundle.why_not(width=panel.width, height=panel.height)
+    return None if refused else panel
+
+
+def crop(pixels: Pixels, box: Box) -> Pixels:
+    left, top, right, bottom = _sides(box)
+    return np.ascontiguousarray(pixels[top:bottom, left:right])
+
+
+def _sides(box: Box) -> tuple[int, int, int, int]:
+    return box.left, box.top, box.left + box.width, box.top + box.height
+
+
+def _word_panel(panel: Box) -> str:
+    left, top, right, bottom = _sides(panel)
+    return (
+        f"Only that photo was judged, from {left},{top} to {right},{bottom}; not what is around it."
+    )
 
 
 def spread_over(count: int, *, most: int) -> list[int]:

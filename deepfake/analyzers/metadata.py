@@ -1,14 +1,15 @@
 """Unsigned metadata: fingerprints of generators, AI labels, and what cameras write.
 
-Three strengths, since anyone can edit metadata, but hardly anyone labels a genuine file as
-generated:
+None of it is proof, since anyone can edit metadata. Three strengths:
 
-* *proof* – a full parameter block, an IPTC source type or a TC260 label that says so: conclusive;
-* *hint* – only the name of a generator in a field that software fills in. It is no proof, because
-  such a program can also have opened a photograph. ``HINT_SCORE`` is a judgement, not a
-  measurement: high enough to make a file suspicious, too low to decide alone;
-* *note* – worth saying, no score: a camera's Exif (weak evidence of an original, since it can be
-  copied onto anything), a workflow without a sampler.
+* *claim* – a full parameter block, an IPTC source type or a TC260 label that says so. Hardly anyone
+  labels a genuine file as generated, but whoever wants to discredit one can;
+* *hint* – only the name of a generator in a field that software fills in: such a program can also
+  have opened a photograph;
+* *note* – worth saying and no more: a workflow without a sampler.
+
+A camera's Exif is a claim too, of an original, and a weak one: it can be copied onto anything, so
+it never lowers a score. No finding has a score, because how often such claims are false is unknown.
 
 Captions, titles, keywords and edit histories are never searched for names.
 """
@@ -23,17 +24,14 @@ from typing import TYPE_CHECKING, Any
 from ..text import printable
 from ..traces import generators
 from ..traces.encoders import Encoding, describe_encoding
-from ..types import Evidence, Kind, Status
+from ..types import Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..media.opening import Media
     from ..settings import DetectOptions
 
-PROOF_SCORE = 0.999
-HINT_SCORE = 0.9
-
-_STRENGTHS = ("proof", "hint", "note")
+_STRENGTHS = {"claim": Weight.CLAIM, "hint": Weight.HINT, "note": Weight.SCORE}
 _SOFTWARE_FIELDS = frozenset(
     [
         "software",
@@ -124,8 +122,9 @@ def judge(metadata: dict[str, Any]) -> list[Evidence]:
                 claim="The file has no metadata, which says nothing about how it was made.",
             )
         ]
+    order = list(_STRENGTHS)
     findings = sorted(
-        dict.fromkeys(find_generators(metadata)), key=lambda item: _STRENGTHS.index(item.strength)
+        dict.fromkeys(find_generators(metadata)), key=lambda item: order.index(item.strength)
     )
     encoding = describe_encoding(metadata)
     evidence = [_from_findings(findings, metadata, encoding)]
@@ -171,8 +170,7 @@ def _from_findings(
         source=Metadata.name,
         status=Status.OK,
         claim=first.sentence,
-        score={"proof": PROOF_SCORE, "hint": HINT_SCORE}.get(first.strength),
-        conclusive=first.strength == "proof",
+        weight=_STRENGTHS[first.strength],
         details=details,
     )
 
@@ -227,7 +225,7 @@ def _source_types(metadata: dict[str, Any]) -> Iterator[Finding]:
             continue
         how = "made by" if declares == "generated" else "edited by, or composed with,"
         yield Finding(
-            "proof",
+            "claim",
             None,
             declares,
             "xmp.Iptc4xmpExt:DigitalSourceType",
@@ -245,7 +243,7 @@ def _label(field: str, name: str, text: str) -> Iterator[Finding]:
     producer = printable(label.get("ContentProducer", ""), most=60)
     by = f" of {producer}" if producer else ""
     yield Finding(
-        {"1": "proof", "2": "hint"}.get(label["Label"], "note"),
+        {"1": "claim", "2": "hint"}.get(label["Label"], "note"),
         producer or None,
         "generated" if label["Label"] == "1" else None,
         field,
@@ -264,7 +262,7 @@ def _parameters(field: str, name: str, text: str) -> Iterator[Finding]:
         found.append((_OWN_KEYS[name], "generated"))
     for generator, declares in dict.fromkeys(found):
         yield Finding(
-            "proof",
+            "claim",
             generator,
             declares,
             field,
@@ -293,7 +291,7 @@ def _comfyui(field: str, text: str) -> Iterator[Finding]:
     loads = any(node.startswith("LoadImage") for node in nodes)
     how = "edited or generated from a given picture" if loads else "generated"
     yield Finding(
-        "proof",
+        "claim",
         "ComfyUI",
         "edited" if loads else "generated",
         field,
@@ -322,7 +320,7 @@ def _named(field: str, name: str, text: str) -> Iterator[Finding]:
         "generated",
         field,
         f"The metadata name {generator} as the software that wrote the file "
-        f"({printable(field, most=40)}: {printable(text, most=60)}); a name alone is no proof.",
+        f"({printable(field, most=40)}: {printable(text, most=60)}); a name alone says little.",
     )
 
 
@@ -414,6 +412,7 @@ def _from_camera(camera: str, metadata: dict[str, Any], encoding: Encoding | Non
         source=Metadata.name,
         status=Status.OK,
         claim=claim,
+        weight=Weight.CLAIM,
         details={
             "camera": camera,
             "declares": "capture",

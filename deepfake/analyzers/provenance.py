@@ -6,15 +6,17 @@ Five states are kept apart, because moderators mix them up:
 * *present* – a manifest, or a link to one, that could not be validated here;
 * *valid* – content and signature match, but nobody vouches for the signer. Valid is not trusted:
   anyone can make such a certificate;
-* *trusted* – the signer also chains to an authority on the given trust list;
-* *tampered* – the content or the manifest was changed after signing. Untrusted is not tampered, and
-  tampered proves neither synthesis nor its absence: a resave by an old program does the same.
+* *trusted* – the signer also chains to an authority on the trust list;
+* *tampered* – the manifest is invalid: it or the content was changed after signing. Untrusted is
+  not tampered, and tampered proves neither synthesis nor its absence: a resave by an old program
+  does the same.
 
-A declaration of AI in a valid or trusted manifest is conclusive even from an unknown signer,
-because forgers hide synthesis and do not declare it. The exception is someone who relabels a
-genuine picture to discredit it, so the claim always says whether the signer is trusted. A
-declaration of a camera original is what a forger would sign, so it never lowers the score; it is
-strong from a trusted signer and weak from any other.
+What a trusted signer declares is proof; what a valid manifest of an unknown signer declares is a
+claim, of synthesis as of a camera original, because both can be signed by whoever wants to
+discredit or to clear a file. The same holds inside a trusted manifest: a program signs what it did
+itself, not what it found in the file that it opened. So only its own actions count as proof, and
+those of ingredients that it saw signed by a trusted signer; what else it carries (copied metadata,
+manifests of unknown signers) stays a claim.
 
 Standards: C2PA 2.x (actions, ingredients), IPTC Digital Source Type.
 """
@@ -22,15 +24,16 @@ Standards: C2PA 2.x (actions, ingredients), IPTC Digital Source Type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SettingsError
 from ..text import printable
 from ..traces.generators import SOURCE_TYPES, source_type
 from ..traces.manifests import MISMATCHES
-from ..types import Evidence, Kind, Status
+from ..types import Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -41,28 +44,42 @@ SCORE = 0.999
 _SOURCE_TYPE_KEYS = ("digitalSourceType", "Iptc4xmpExt:DigitalSourceType", "digital_source_type")
 _MAKING = ("c2pa.created", "c2pa.opened", "c2pa.converted", "c2pa.published")
 _AUTHORITY_BYTES = 4 * 1024**2
+TRUST_LIST_DATE = "2026-08-13"
+"""When C2PA published the trust list that is shipped (see ``deepfake/trust/c2pa_trust_list``)."""
 
 _STATES = {
     "absent": "The file carries no C2PA manifest, which says nothing about how it was made.",
     "present": "The file carries a C2PA manifest that could not be validated here, so nothing in "
     "it counts.",
     "unreadable": "The file carries C2PA data that cannot be read, so nothing in it counts.",
-    "tampered": "The content or its C2PA manifest was changed after it was signed, which neither "
-    "proves nor disproves synthesis.",
+    "tampered": "The file carries an invalid C2PA manifest: it or the content was changed after "
+    "it was signed, which neither proves nor disproves synthesis.",
 }
 _SIGNERS = {
-    "valid": "a valid C2PA manifest, whose signer {signer} is not on a trust list",
-    "trusted": "a C2PA manifest of the trusted signer {signer}",
+    "valid": "a valid C2PA manifest of an unknown signer ({signer}, not on the trust list)",
+    "trusted": "a valid C2PA manifest of a trusted signer ({signer})",
 }
+_NOT_VOUCHED = "a manifest or note inside it, for which that signer does not vouch"
 
 
-def read_trust_anchors(path: Path | None) -> str | None:
-    """The PEM text of a trust list, or None without one.
+class Declaration(NamedTuple):
+    """What is declared: ``generated``, ``edited`` or ``capture``, by which IPTC source type, and
+    whether the signer of the active manifest vouches for it.
+    """
+
+    word: str
+    source_type: str
+    vouched: bool
+
+
+def read_trust_anchors(path: Path | None) -> str:
+    """The PEM text of a trust list: that of C2PA, which is shipped, unless there is another.
 
     Raises ``SettingsError`` for a file that cannot be read or holds no certificate.
     """
     if path is None:
-        return None
+        shipped = resources.files("deepfake.trust") / "c2pa_trust_list" / "anchors.pem"
+        return shipped.read_text(encoding="ascii")
     hint = "give a PEM file of CA certificates"
     try:
         if path.stat().st_size > _AUTHORITY_BYTES:
@@ -99,12 +116,14 @@ def judge(found: dict[str, Any]) -> Evidence:
     """
     state = str(found.get("state", "absent"))
     manifest = _mapping(found.get("manifest"))
-    declares, kind = declaration(manifest, _mapping(found.get("ancestors")))
+    trusted = frozenset(map(str, _list(found.get("trusted"))))
+    declared = declaration(manifest, _mapping(found.get("ancestors")), trusted=trusted)
+    word = declared.word if declared else None
     details: dict[str, Any] = {
         "state": state,
-        "declares": declares if state in _SIGNERS else None,
-        "unverified": None if state in _SIGNERS else declares,
-        "digital_source_type": kind,
+        "declares": word if state in _SIGNERS else None,
+        "unverified": None if state in _SIGNERS else word,
+        "digital_source_type": declared.source_type if declared else None,
         "generator": generator(manifest),
         "signer": _signer(manifest),
         "problems": list(found.get("problems", [])),
@@ -115,31 +134,40 @@ def judge(found: dict[str, Any]) -> Evidence:
         return _evidence(_STATES[state], details, status=Status.SKIPPED, reason="no_manifest")
     if state not in _SIGNERS:
         return _evidence(_STATES.get(state, _STATES["unreadable"]), details)
-    return _declared(state, declares, details)
+    return _declared(state, declared, details)
 
 
-def _declared(state: str, declares: str | None, details: dict[str, Any]) -> Evidence:
-    signer = details["signer"] or "of no name"
-    by = _SIGNERS[state].format(signer=signer)
+def _declared(state: str, declared: Declaration | None, details: dict[str, Any]) -> Evidence:
+    by = _SIGNERS[state].format(signer=details["signer"] or "of no name")
+    if declared is None:
+        return _evidence(f"The file carries {by}; it declares neither AI nor a capture.", details)
+    proof = state == "trusted" and declared.vouched
+    if not declared.vouched:
+        by += f" – more exactly, in {_NOT_VOUCHED}" if state == "trusted" else ""
+    if declared.word == "capture":
+        return _capture(by, details, proof=proof)
     tool = f" with {details['generator']}" if details["generator"] else ""
-    if declares == "generated":
-        claim = f"The file is declared to be made by a generative model{tool}, in {by}."
-        return _evidence(claim, details, score=SCORE, conclusive=True)
-    if declares == "edited":
-        claim = (
-            f"The file is declared to be edited by, or composed with, a generative model{tool}, "
-            f"in {by}."
-        )
-        return _evidence(claim, details, score=SCORE, conclusive=True)
-    if declares == "capture":
-        details["strength"] = "strong" if state == "trusted" else "weak"
-        weight = (
-            "strong evidence of a camera original"
-            if state == "trusted"
-            else "only weak evidence of a camera original, because anyone can sign so"
-        )
-        return _evidence(f"The file is declared to be a capture, in {by}: {weight}.", details)
-    return _evidence(f"The file carries {by}; it declares neither AI nor a capture.", details)
+    how = "made by" if declared.word == "generated" else "edited by, or composed with,"
+    return _evidence(
+        f"The file is declared to be {how} a generative model{tool}, in {by}.",
+        details,
+        score=SCORE if proof else None,
+        weight=Weight.PROOF if proof else Weight.CLAIM,
+    )
+
+
+def _capture(by: str, details: dict[str, Any], *, proof: bool) -> Evidence:
+    details["strength"] = "strong" if proof else "weak"
+    worth = (
+        "strong evidence of a camera original"
+        if proof
+        else "only weak evidence of a camera original, because anyone can sign so"
+    )
+    return _evidence(
+        f"The file is declared to be a capture, in {by}: {worth}.",
+        details,
+        weight=Weight.PROOF if proof else Weight.CLAIM,
+    )
 
 
 def _evidence(
@@ -149,7 +177,7 @@ def _evidence(
     status: Status = Status.OK,
     reason: str | None = None,
     score: float | None = None,
-    conclusive: bool = False,
+    weight: Weight = Weight.SCORE,
 ) -> Evidence:
     return Evidence(
         source=Provenance.name,
@@ -157,46 +185,49 @@ def _evidence(
         claim=claim,
         reason=reason,
         score=score,
-        conclusive=conclusive,
+        weight=weight,
         details=details,
     )
 
 
 def declaration(
-    manifest: dict[str, Any], ancestors: dict[str, Any]
-) -> tuple[str | None, str | None]:
-    """What a manifest declares (``generated``, ``edited``, ``capture``, None) and by which term.
+    manifest: dict[str, Any], ancestors: dict[str, Any], *, trusted: Set[str] = frozenset()
+) -> Declaration | None:
+    """What a manifest declares: synthesis before capture, vouched before not, made before edited.
 
+    ``trusted`` holds the labels of the ancestors that are vouched for if the manifest itself is.
     What its parent was made by counts as its own making; an ingredient that was generated and
     placed in it counts as an edit.
     """
-    findings = list(_findings(manifest, ancestors))
-    for word in ("generated", "edited", "capture"):
-        for declared, kind in findings:
-            if declared == word:
-                return word, kind
-    return None, None
+
+    def order(found: Declaration) -> tuple[bool, bool, bool]:
+        return found.word == "capture", not found.vouched, found.word == "edited"
+
+    return min(_findings(manifest, ancestors, trusted), key=order, default=None)
 
 
-def _findings(manifest: dict[str, Any], ancestors: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    waiting = [(manifest, "parentOf")]
-    seen: set[tuple[str, str]] = set()
+def _findings(
+    manifest: dict[str, Any], ancestors: dict[str, Any], trusted: Set[str]
+) -> Iterator[Declaration]:
+    waiting = [(manifest, "parentOf", True)]
+    seen: set[tuple[str, str, bool]] = set()
     while waiting:
-        current, role = waiting.pop(0)
-        for declared, kind in _own_findings(current):
+        current, role, vouched = waiting.pop(0)
+        for declared in _own_findings(current):
+            known = declared._replace(vouched=declared.vouched and vouched)
             if role == "parentOf":
-                yield declared, kind
-            elif declared != "capture":
-                yield "edited", kind
+                yield known
+            elif declared.word != "capture":
+                yield known._replace(word="edited")
         for ingredient in map(_mapping, _list(current.get("ingredients"))[:64]):
             relation = str(ingredient.get("relationship"))
             if relation not in ("parentOf", "componentOf") or _is_tampered(ingredient):
                 continue
             label = str(ingredient.get("active_manifest"))
-            step = (label, relation if role == "parentOf" else role)
+            step = (label, relation if role == "parentOf" else role, vouched and label in trusted)
             if label in ancestors and step not in seen:
                 seen.add(step)
-                waiting.append((_mapping(ancestors[label]), step[1]))
+                waiting.append((_mapping(ancestors[label]), *step[1:]))
 
 
 def _is_tampered(ingredient: dict[str, Any]) -> bool:
@@ -205,13 +236,13 @@ def _is_tampered(ingredient: dict[str, Any]) -> bool:
     return any(str(_mapping(item).get("code")).endswith(MISMATCHES) for item in failures)
 
 
-def _own_findings(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _own_findings(manifest: dict[str, Any]) -> Iterator[Declaration]:
     for assertion in map(_mapping, _list(manifest.get("assertions"))):
         data = _mapping(assertion.get("data"))
         if not str(assertion.get("label")).startswith("c2pa.actions"):
             kind = source_type(_source_type_of(data))
-            if kind in SOURCE_TYPES:
-                yield SOURCE_TYPES[kind], kind
+            if kind in SOURCE_TYPES:  # metadata that may have been in the file before
+                yield Declaration(SOURCE_TYPES[kind], kind, vouched=False)
             continue
         for action in map(_mapping, _list(data.get("actions"))):
             kind = source_type(_source_type_of(action))
@@ -220,7 +251,7 @@ def _own_findings(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
             declared = SOURCE_TYPES[kind]
             # A trained model named in an edit changed a part; it made the whole only in a creation.
             part = declared == "generated" and action.get("action") not in _MAKING
-            yield ("edited" if part else declared), kind
+            yield Declaration("edited" if part else declared, kind, vouched=True)
 
 
 def _source_type_of(action: dict[str, Any]) -> str:

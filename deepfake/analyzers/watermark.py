@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Evidence, Kind, Status
+from ..types import Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -263,7 +263,7 @@ def _evidence(match: Match) -> Evidence:
         source=Watermark.name,
         status=Status.OK,
         score=0.999,
-        conclusive=True,
+        weight=Weight.PROOF,
         claim=f"The picture carries the invisible watermark of {match.generator}: "
         f"{match.matching_bits} of {match.payload_bits} bits match, which happens by chance in "
         f"fewer than 1 of {1 / FALSE_POSITIVES_PER_PICTURE:,.0f} pictures.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, DeepfakeError, MissingDependency, SettingsError
+from ..errors import Cancelled, DeepfakeError, MissingDependency, ModelError, SettingsError
 from ..settings import BACKENDS, PRECISIONS, DetectOptions, Limits, Settings, shipped_models_folder
 from .models import add_models, manage_models
 from .scan import add_scan
@@ -28,7 +29,8 @@ examples:
   deepfake scan downloads/ --output results.jsonl --csv results.csv
   deepfake serve
 
-exit status: 0 all files examined, 1 some failed, 2 wrong usage, 130 stopped with Ctrl-C
+exit status: 0 all files examined, 1 some failed, 2 wrong usage or a bundle that is missing, was
+changed or cannot be loaded, 130 stopped with Ctrl-C
 """
 
 
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except DeepfakeError as error:
         print(f"deepfake: {_escape(error)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ModelError) and options.command != "models" else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -88,10 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_detect(commands, [detection, engine])
     add_scan(commands, [detection, fast]).set_defaults(run=run_scan)
 
-    serve = commands.add_parser("serve", parents=[engine], help="open the web page on this machine")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
-    serve.set_defaults(run=run_serve)
+    _add_serve(commands, [engine])
 
     add_models(commands, [engine]).set_defaults(run=run_models)
 
@@ -120,7 +119,10 @@ def _engine_options(*, precision: str = "fp32") -> argparse.ArgumentParser:
         "--models", type=Path, default=shipped_models_folder(), help="folder of bundles"
     )
     group.add_argument(
-        "--trust-anchors", type=Path, help="PEM file of authorities whose manifests are trusted"
+        "--trust-anchors",
+        type=Path,
+        metavar="PEM",
+        help="file of authorities whose C2PA manifests are trusted, in place of the shipped list",
     )
     group.add_argument(
         "--face-model",
@@ -158,9 +160,41 @@ def _add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         type=Path,
         metavar="PNG",
         help="write the picture and its faces, or the spectrogram of a sound, under its heat "
-        "maps, or the contact sheet of a video: its most telling frames and all timelines",
+        "maps, or the contact sheet of a video: its most telling frames and all timelines; of "
+        "several files to where-1.png, where-2.png …, numbered as the files are given",
     )
     detect.set_defaults(run=run_detect)
+
+
+def _add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", parents=parents, help="open the web page on this machine")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
+    serve.add_argument(
+        "--public",
+        action="store_true",
+        help="allow a --host that other machines can reach; the page asks nobody for a password",
+    )
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more host name under which the page answers, as behind a proxy; may be repeated",
+    )
+    serve.add_argument(
+        "--upload-megabytes",
+        type=int,
+        default=4096,
+        help="most disk space of all uploads together, in MiB (%(default)s)",
+    )
+    serve.add_argument(
+        "--file-seconds",
+        type=float,
+        default=600.0,
+        help="longest examination of one file (%(default)g)",
+    )
+    serve.set_defaults(run=run_serve)
 
 
 def run_detect(options: argparse.Namespace) -> int:
@@ -169,24 +203,31 @@ def run_detect(options: argparse.Namespace) -> int:
 
     POOL.prepare(memory_bytes=Limits().decode_memory_bytes)  # it starts during the next imports
     from ..detector import Detector
+    from ..faults import contain_faults
     from ..media.sniff import promises_picture
     from ..progress import ctrl_c
+    from ..text import display_name
     from ..types import Kind
 
     detection = _detect_options(options)
+    pictures = _name_pictures(options.save_heatmap, options.paths)
     status = 0
     with ctrl_c() as stop, Detector(_settings(options)) as detector:
         if promises_picture(options.paths[0]):
             detector.engine.prepare(Kind.IMAGE)
+        if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
+            detector.engine.check(detector.engine.active)  # before the first is reported
         from ..show.console import FileProgress
 
         console = _console(stderr=True)
-        for path in options.paths:
+        for path, picture in zip(options.paths, pictures, strict=True):
             try:
-                with FileProgress(Path(path).name, console) as progress:
+                with contain_faults(path), FileProgress(Path(path).name, console) as progress:
                     report = detector.detect(path, detection, progress=progress, cancel=stop)
             except Cancelled as error:
                 raise KeyboardInterrupt from error
+            except ModelError:  # no other file would fare better
+                raise
             except DeepfakeError as error:
                 status = 1
                 if options.json:
@@ -194,27 +235,64 @@ def run_detect(options: argparse.Namespace) -> int:
                     print(json.dumps({"path": path, "error": values}), flush=True)
                 print(f"deepfake: {_escape(error)}", file=sys.stderr)
                 continue
-            _show_report(report, path, options)
+            _show_report(report, options)
+            try:
+                with contain_faults(path):
+                    _save_heatmap(report, path, picture)
+            except DeepfakeError as error:
+                status = 1
+                print(
+                    f"deepfake: heat map of {display_name(path)}: {_escape(error)}", file=sys.stderr
+                )
     return status
 
 
-def _show_report(report: Report, path: str, options: argparse.Namespace) -> None:
+def _show_report(report: Report, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report.to_dict()), flush=True)
     else:
         from ..show.console import print_report
 
         print_report(report, _console())
-    if options.save_heatmap:
-        from ..media.opening import open_media
-        from ..show.pictures import draw, write_png
 
-        with open_media(path) as media:
-            picture = draw(media, report)
-        if picture is None:
-            print("deepfake: no heat map: nothing was scored", file=sys.stderr)
-        else:
-            write_png(picture, options.save_heatmap)
+
+def _name_pictures(target: Path | None, paths: list[str]) -> list[Path | None]:
+    """Where the heat map of each path goes: to ``where.png``, or ``where-1.png`` and so on.
+
+    Raises ``SettingsError`` for a folder, and for a place where one of the files is.
+    """
+    if target is None:
+        return [None] * len(paths)
+    if not target.name or target.is_dir():
+        raise SettingsError(f"heat map {str(target)!r}: is a folder", hint="name a PNG file in it")
+    places = [target]
+    if len(paths) > 1:
+        digits = len(str(len(paths)))
+        numbers = range(1, len(paths) + 1)
+        places = [target.with_stem(f"{target.stem}-{number:0{digits}}") for number in numbers]
+    files = {os.path.realpath(path) for path in paths}
+    for place in places:
+        if os.path.realpath(place) in files:
+            raise SettingsError(
+                f"heat map {str(place)!r}: is a file to examine", hint="name another"
+            )
+    return [*places]
+
+
+def _save_heatmap(report: Report, path: str, picture: Path | None) -> None:
+    if picture is None:
+        return
+    from ..media.opening import open_media
+    from ..show.pictures import draw, write_png
+    from ..text import display_name
+
+    with open_media(path) as media:
+        pixels = draw(media, report)
+    if pixels is None:
+        shown = display_name(path)
+        print(f"deepfake: no heat map of {shown}: nothing was scored", file=sys.stderr)
+    else:
+        write_png(pixels, picture)
 
 
 def run_scan(options: argparse.Namespace) -> int:
@@ -232,19 +310,35 @@ def run_scan(options: argparse.Namespace) -> int:
 def run_serve(options: argparse.Namespace) -> int:
     """``deepfake serve``: the web page, until Ctrl-C."""
     try:
-        from deepfake_app import serve
+        page = importlib.import_module("deepfake_app")
     except ImportError as error:
         raise MissingDependency("gradio", extra="app") from error
     from ..detector import Detector
 
-    with Detector(_settings(options)) as detector:
+    page.check_address(options.host, options.port, public=options.public)
+    settings = _settings(options)
+    disk_bytes = options.upload_megabytes * 1024**2
+    limits = page.PageLimits(
+        disk_bytes=disk_bytes,
+        upload_bytes=min(page.PageLimits.upload_bytes, disk_bytes, settings.limits.file_bytes),
+        file_seconds=options.file_seconds,
+    )
+    with Detector(settings) as detector:
+        detector.engine.check(detector.engine.active)
         detector.engine.warm()
-        serve(detector, host=options.host, port=options.port)
+        page.serve(
+            detector,
+            host=options.host,
+            port=options.port,
+            public=options.public,
+            allowed_hosts=options.allow_host,
+            limits=limits,
+        )
     return 0
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """``deepfake models list|show|verify|export``."""
+    """``deepfake models list|show|verify|activate|export``."""
     return manage_models(options, _settings(options), _console())
 
 

@@ -9,10 +9,13 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from ..bundle import read_bundles
+from ..analyzers.provenance import TRUST_LIST_DATE
+from ..bundle import Bundle
 from ..engine.backends import choose_backend, installed_backends, open_backend
-from ..errors import DeepfakeError
+from ..errors import DeepfakeError, MissingDependency, ModelError
 from ..show.console import print_table
+from ..text import printable
+from ..trust.registry import inspect_folder, read_bundles
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +40,7 @@ PACKAGES = (
 
 
 def diagnose(settings: Settings, console: Console) -> int:
-    """Print the findings; 1 when a bundle is damaged or no backend can run it, else 0."""
+    """Print the findings; 1 when a bundle is not what it should be or a backend cannot run it."""
     console.print(
         f"deepfake {version('deepfake')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {sys.executable}"
@@ -47,29 +50,50 @@ def diagnose(settings: Settings, console: Console) -> int:
         try:
             found = version(package)
         except PackageNotFoundError:
-            found = (
-                f'missing; run: pip install "deepfake[{extra}]"' if extra != "base" else "missing"
-            )
+            missing = MissingDependency(package, extra=None if extra == "base" else extra)
+            found = f"missing; {missing.hint}"
         rows.append([package, extra, found])
     print_table(["package", "extra", "version"], rows, console)
     console.print()
-    status = 0
+    status = _check_models(settings, console)
+    try:
+        bundles = read_bundles(settings.models_folder)
+    except ModelError as error:
+        console.print(f"bundles: {printable(str(error), most=600)}")
+        bundles = {}
     rows = []
-    for bundle in read_bundles(settings.models_folder).values():
+    for bundle in bundles.values():
         for name in installed_backends():
-            row, works = _try(bundle.name, name, settings)
+            row, works = _try(bundle, name, settings)
             rows.append(row)
             status |= not works
     print_table(["bundle", "backend", "device", "golden inputs", "ms a window"], rows, console)
+    named = settings.trust_anchors or f"that of C2PA, {TRUST_LIST_DATE}"
+    console.print(f"trust list for manifests: {named}")
     console.print(f"auto chooses: {choose_backend(settings)}")
     return status
 
 
-def _try(bundle_name: str, backend_name: str, settings: Settings) -> tuple[list[str], bool]:
+def _check_models(settings: Settings, console: Console) -> int:
+    """One line on the bundles of the models folder; 1 when ``models verify`` would find a fault."""
+    try:
+        findings = inspect_folder(settings.models_folder)
+    except ModelError:  # told with the bundles
+        return 1
+    active = [one for one in findings if one.active]
+    faulty = [one.name for one in findings if one.faults]
+    text = f"bundles: {len(active)} active, {sum(one.shipped for one in active)} of them shipped"
+    if faulty:
+        names = printable(", ".join(faulty), most=300)
+        text += f"; faults in {names} (deepfake models verify names them)"
+    console.print(text, soft_wrap=True)
+    return int(bool(faulty))
+
+
+def _try(bundle: Bundle, backend_name: str, settings: Settings) -> tuple[list[str], bool]:
     """One row: load, run the golden inputs, compare and time."""
     from dataclasses import replace
 
-    bundle = next(b for b in read_bundles(settings.models_folder).values() if b.name == bundle_name)
     try:
         backend = open_backend(bundle, settings=replace(settings, backend=backend_name))
         batch, logits = bundle.golden()

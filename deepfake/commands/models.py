@@ -1,4 +1,4 @@
-"""``deepfake models``: list, show, verify and export bundles."""
+"""``deepfake models``: list, show, verify, activate and export bundles."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..export.bundles import Exported
     from ..settings import Settings
+    from ..trust.registry import Finding
 
 EXAMPLES = """\
-list    every bundle with its slot, network, licence and size
-show    the model card of one bundle, or of all
-verify  compare every file with its recorded sha256
-export  write one bundle for an edge device: a single graph that takes bytes of pixels or samples
-        and gives the calibrated score, kept only when it agrees with the bundle on files
+list      every bundle with its slot, licence, size and the first digits of its sha256, which
+          covers all but the card; whether it is the active one of its slot, and shipped
+show      the model card of one bundle, or of all active ones
+verify    compare every bundle with active.json, the list of the models folder, and with what is
+          shipped, and every file with its recorded sha256; name what differs, lacks or is extra
+activate  make a bundle the one that answers in its slot: writes its present sha256 into active.json
+export    write one bundle for an edge device: a single graph that takes bytes of pixels or samples
+          and gives the calibrated score, kept only when it agrees with the bundle on files
 
 examples:
+  deepfake models verify
+  deepfake models activate image-100 --models my-models
   deepfake models export image-2 --format onnx --output edge
   deepfake models export image-2 --format openvino --half --check photos/
   deepfake models export audio-2 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
   deepfake models export face-1 --format tflite-ready
 
-exit status: 0 done, 1 the export does not agree (nothing is written) or a file is damaged,
-2 wrong usage
+exit status: 0 done, 1 the export does not agree (nothing is written) or a bundle is not what it
+should be, 2 wrong usage
 """
+_DIGITS = 12
 
 
 def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any:
@@ -39,12 +46,12 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
     models = commands.add_parser(
         "models",
         parents=parents,
-        help="list, show, verify or export bundles",
+        help="list, show, verify, activate or export bundles",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models.add_argument("action", choices=("list", "show", "verify", "export"))
-    models.add_argument("name", nargs="?", help="one bundle; export needs it")
+    models.add_argument("action", choices=("list", "show", "verify", "activate", "export"))
+    models.add_argument("name", nargs="?", help="one bundle; activate and export need it")
     group = models.add_argument_group(
         "export",
         "Without --check and --labels the export is compared on the bundle's own golden input.",
@@ -81,31 +88,112 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
 
 
 def manage_models(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    """``deepfake models list|show|verify|export``; bars go to standard error."""
-    from ..bundle import read_bundles
-    from ..show.console import print_table
+    """``deepfake models list|show|verify|activate|export``; bars go to standard error."""
+    if options.action == "activate":
+        return _activate(options, console)
+    if options.action in ("list", "verify"):
+        from ..trust.registry import inspect_folder
+
+        findings = inspect_folder(options.models)
+        _check_name(options.name, [finding.name for finding in findings])
+        findings = [one for one in findings if options.name in (None, one.name)]
+        show = _list if options.action == "list" else _verify
+        return show(findings, options.models, console)
+    from ..trust.registry import read_bundles
 
     bundles = {bundle.name: bundle for bundle in read_bundles(options.models).values()}
-    if options.name and options.name not in bundles:
-        raise SettingsError(
-            f"bundle {options.name!r}: not found", hint=f"there are {', '.join(bundles)}"
-        )
-    chosen = [bundles[options.name]] if options.name else list(bundles.values())
+    _check_name(options.name, list(bundles))
     if options.action == "export":
         return _export(options, settings, bundles, console)
-    if options.action == "list":
-        rows = [
-            [b.slot, b.name, b.network, b.licence, f"{b.size_bytes / 1e6:.1f} MB"] for b in chosen
-        ]
-        print_table(["slot", "bundle", "network", "licence", "size"], rows, console)
-    elif options.action == "show":
-        for bundle in chosen:
-            console.out((bundle.folder / "README.md").read_text(encoding="utf-8"))
-    else:
-        for bundle in chosen:
-            bundle.verify()
-            console.out(f"{bundle.name}: every file matches its sha256")
+    for bundle in [bundles[options.name]] if options.name else bundles.values():
+        console.out(bundle.card())
     return 0
+
+
+def _check_name(name: str | None, known: Sequence[str]) -> None:
+    if name and name not in known:
+        raise SettingsError(f"bundle {name!r}: not found", hint=f"there are {', '.join(known)}")
+
+
+def _list(findings: Sequence[Finding], folder: Path, console: Console) -> int:
+    from ..show.console import print_table
+    from ..text import printable
+
+    rows = []
+    for one in findings:
+        facts = ["–"] * 4
+        if (bundle := one.bundle) is not None:
+            size = f"{bundle.size_bytes / 1e6:.1f} MB"
+            facts = [bundle.slot, bundle.licence, size, bundle.sha256[:_DIGITS]]
+        words = [printable(word, most=40) for word in (one.name, *facts)]
+        rows.append([*words, _say(one.active), _say(one.shipped)])
+    head = ["bundle", "slot", "licence", "size", "sha256", "active", "shipped"]
+    print_table(head, rows, console)
+    _print_faults(findings, console)
+    _print_warnings(folder, console)
+    return 0
+
+
+def _verify(findings: Sequence[Finding], folder: Path, console: Console) -> int:
+    """Print a table; 1 when anything is not what it should be, else 0."""
+    from ..show.console import print_table
+    from ..text import printable
+    from ..trust.registry import LIST
+
+    listed = (folder / LIST).exists()
+    if listed:
+        fine = "as recorded, every file whole"
+    else:
+        fine = f"every file whole; no {LIST} vouches for bundle.json"
+    rows = []
+    for one in findings:
+        result = f"{len(one.faults)} fault(s), below" if one.faults else fine
+        rows.append([printable(one.name, most=40), _say(one.active), _say(one.shipped), result])
+    print_table(["bundle", "active", "shipped", "result"], rows, console)
+    _print_faults(findings, console)
+    if not listed:
+        console.out(f"to have a list: deepfake models activate NAME --models {folder}")
+    return int(any(one.faults for one in findings))
+
+
+def _activate(options: argparse.Namespace, console: Console) -> int:
+    from ..show.console import print_table
+    from ..trust.registry import LIST, activate
+
+    if options.name is None:
+        raise SettingsError("models activate: needs a bundle", hint="for example: image-2")
+    bundles = activate(options.models, options.name)
+    rows = [[slot, one.name, one.sha256[:_DIGITS]] for slot, one in sorted(bundles.items())]
+    print_table(["slot", "bundle", "sha256"], rows, console)
+    console.out(f"recorded in {options.models / LIST}")
+    _print_warnings(options.models, console)
+    return 0
+
+
+def _print_faults(findings: Sequence[Finding], console: Console) -> None:
+    from ..text import printable
+
+    for one in findings:
+        for fault in one.faults:
+            console.out(f"{printable(one.name, most=40)}: {printable(fault, most=400)}")
+
+
+def _print_warnings(folder: Path, console: Console) -> None:
+    """What reports made with this folder say of its bundles, or why there can be none."""
+    from ..errors import ModelError
+    from ..text import printable
+    from ..trust.registry import read_bundles, warn_of
+
+    try:
+        texts = warn_of(folder, read_bundles(folder))
+    except ModelError as error:
+        texts = [f"{error}."]
+    for text in texts:
+        console.out(f"warning: {printable(text, most=600)}")
+
+
+def _say(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 def _export(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Examine every file of the sources. The results file is also the journal: the same command again
 goes on where a stopped scan ended, and examines only files that are new or changed. Files with
-equal content are examined once and reported each.
+equal content are examined once and reported each. --repair makes a damaged results file usable.
 
 A SOURCE is
   a folder or a file
@@ -43,10 +44,11 @@ examples:
   many machines (pip install "deepfake[cluster]")
     deepfake scan s3://bucket/prefix --output results.jsonl --cluster ray://head:10001
 
-exit status: 0 all files examined, 1 some failed, 2 wrong usage, 130 stopped with Ctrl-C before
-the end. Ctrl-C finishes the files in work, a second one ends at once; either way the same command
-goes on from there. --watch ends with Ctrl-C, and with 0 or 1. Files that are no media and do not
-look so are counted as not_media, not as failed.
+exit status: 0 all files examined, 1 some failed or a folder could not be listed, 2 wrong usage or a
+bundle that is missing, was changed or cannot be loaded (nothing is examined then), 130 stopped with
+Ctrl-C before the end. Ctrl-C finishes the files in work, a second one ends at once; either way the
+same command goes on from there. --watch ends with Ctrl-C, and with 0 or 1. Files that are no media
+and do not look so are counted as not_media, not as failed.
 """
 
 
@@ -65,6 +67,12 @@ def add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.
     scan.add_argument(
         "--output", type=Path, required=True, metavar="JSONL", help="results file, JSON lines"
     )
+    scan.add_argument(
+        "--repair",
+        action="store_true",
+        help="reduce a damaged results file to its whole lines first, say what was lost, and keep "
+        "the damaged one as JSONL.damaged",
+    )
     choice = scan.add_argument_group("selection")
     choice.add_argument(
         "--include",
@@ -80,7 +88,11 @@ def add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.
         "--max-files", type=int, metavar="N", help="stop after N files that were not yet done"
     )
     choice.add_argument(
-        "--file-seconds", type=float, metavar="S", help="give up on a file after S seconds"
+        "--file-seconds",
+        type=float,
+        default=Settings().file_seconds,
+        metavar="S",
+        help="give up on a file after S seconds, 0 for never (%(default)g)",
     )
     choice.add_argument(
         "--watch",
@@ -125,14 +137,15 @@ def run_scan(
         watch_seconds=options.watch,
     )
     executor = choose_executor(options.cluster)
+    if options.repair:
+        _repair(options.output, console(stderr=True))
     with Bar(console(stderr=True)) as bar:
         summary = scan(
             options.sources,
             output=options.output,
-            settings=settings,
+            settings=replace(settings, file_seconds=options.file_seconds or None),
             options=detection,
             selection=selection,
-            file_seconds=options.file_seconds,
             workers=options.workers,
             executor=executor,
             progress=bar,
@@ -149,6 +162,14 @@ def run_scan(
         console(stderr=True).print(message, soft_wrap=True)
         return 130
     return 1 if summary.failed else 0
+
+
+def _repair(output: Path, console: Console) -> None:
+    from ..scan.repair import repair_results
+
+    repair = repair_results(output)
+    told = repair or f"results file {str(output)!r}: nothing to repair"
+    console.print(f"deepfake: {told}", soft_wrap=True, markup=False, highlight=False)
 
 
 def write_reports(options: argparse.Namespace, settings: Settings) -> None:

@@ -214,12 +214,18 @@ def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) 
     footage = watcher.finish()
     spans = unclear_spans(footage, engine)
     if spans:
+        before, limited = footage.frames, media.is_limited
+        if limited:
+            most = len(footage.bursts)
         first, last = spans[0][0], spans[-1][1]
         for burst in _bursts(media, most=max(1, int(most * SECOND_PASS_SHARE)), spans=spans):
             done = (burst[-1].seconds - first) / max(last - first, 1e-3)
             media.watch.step("unclear moments", 0.75 + 0.25 * min(1.0, max(0.0, done)))
             watcher.look(burst)
         footage = watcher.finish()
+        if limited and footage.frames > before:
+            more = footage.frames - before
+            media.warnings.append(f"So were {more:,} more frames, at moments that were unclear.")
     return footage
 
 

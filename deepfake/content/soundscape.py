@@ -82,7 +82,10 @@ class _Chunks(NamedTuple):
 
 
 def survey(samples: Samples, speech: Marks) -> Soundscape:
-    """Measure mono ``samples`` at 16 kHz, in whose chunks ``speech`` (chunks,) says who speaks."""
+    """Measure mono ``samples`` at 16 kHz, in whose chunks ``speech`` (chunks,) says who speaks.
+
+    Less than one chunk, and silence, hold no noise, no music and no clipping.
+    """
     peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
     size = _PIECE_CHUNKS * CHUNK_SAMPLES
     pieces, at_peak = [], 0
@@ -90,7 +93,7 @@ def survey(samples: Samples, speech: Marks) -> Soundscape:
         piece = samples[start : start + size]
         at_peak += int(np.count_nonzero(np.abs(piece) >= _AT_PEAK * peak))
         pieces.append(_measure(piece))
-    if not pieces or peak == 0.0:
+    if len(samples) < CHUNK_SAMPLES or peak == 0.0:
         return Soundscape(snr_db=_HIGHEST_SNR_DB, music_share=0.0, clipped_share=0.0)
     chunks = _Chunks(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
     return Soundscape(

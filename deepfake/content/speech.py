@@ -18,6 +18,8 @@ SAMPLE_RATE = 16000
 CHUNK_SAMPLES = 512
 CHUNK_SECONDS = CHUNK_SAMPLES / SAMPLE_RATE
 THRESHOLD = 0.5
+SILENT = 1e-10
+"""A sound whose peak is lower, 200 dB below full scale, is silence."""
 _LOUD = 0.5
 _lock = threading.Lock()
 
@@ -36,7 +38,7 @@ def find_speech(samples: Samples) -> npt.NDArray[np.bool_]:
     chunk that is not whole is left out.
     """
     peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
-    if peak == 0.0:
+    if peak < SILENT:
         return np.zeros(len(samples) // CHUNK_SAMPLES, np.bool_)
     gain = np.float32(_LOUD / peak)
     with _lock:

@@ -231,9 +231,8 @@ def choose_backend(settings: Settings) -> str:
     present = installed_backends()
     if settings.backend != "auto":
         if settings.backend not in present:
-            raise MissingDependency(
-                settings.backend, extra="train" if settings.backend == "torch" else "app"
-            )
+            extra = "train" if settings.backend == "torch" else None
+            raise MissingDependency(settings.backend, extra=extra)
         if settings.wants_cuda and settings.backend != "torch":
             raise SettingsError(
                 f"device {settings.device!r}: backend {settings.backend!r} runs on the CPU",
@@ -246,7 +245,7 @@ def choose_backend(settings: Settings) -> str:
         return "torch"
     if cpu := cpu_backends(settings):
         return cpu[0]
-    raise MissingDependency("onnxruntime", extra="app")
+    raise MissingDependency("onnxruntime")
 
 
 def cpu_backends(settings: Settings) -> tuple[str, ...]:

@@ -6,18 +6,19 @@ A request goes to the device with the shortest queue; see :mod:`deepfake.engine.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
-from ..bundle import Bundle, Calibration, Logits, read_bundles
+from ..bundle import Bundle, Calibration, Logits
 from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
 from ..settings import Settings
+from ..trust.registry import read_bundles, warn_of
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
 from .queues import Lane
@@ -77,21 +78,29 @@ class Engine:
 
     ``active`` maps a slot to its bundle. Backends are opened at first use, or ahead of it by
     :meth:`prepare` or :meth:`warm`, but one that cannot be had raises at once
-    (``MissingDependency``, ``SettingsError``). ``warnings`` are sentences about backends that
-    failed and what runs in their place.
+    (``MissingDependency``, ``SettingsError``), and so does a bundle that is missing or has a file
+    that differs from its sha256 (``ModelError``). ``warnings`` are sentences about bundles that are
+    not shipped, and about backends that failed and what runs in their place. A training that works
+    on its own bundles gives them as ``active``, which are taken as they are.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, active: Mapping[str, Bundle] | None = None
+    ) -> None:
         self.settings = settings or Settings()
         name = choose_backend(self.settings)
         self.devices = torch_devices(self.settings) if name == "torch" else ("cpu",)
-        self.active: dict[str, Bundle] = read_bundles(self.settings.models_folder)
-        self.warnings: list[str] = []
+        folder = self.settings.models_folder
+        self.active = dict(read_bundles(folder) if active is None else active)
+        self.warnings: list[str] = warn_of(folder, self.active) if active is None else []
         self._lanes: dict[str, Future[list[Lane]]] = {}
         self._lock = threading.Lock()
         self._closed = False
         # Importing a runtime takes as long as opening and decoding a picture: both at once.
         threading.Thread(target=self._load_runtime, daemon=True).start()
+        if active is None:
+            for bundle in self.active.values():  # meanwhile: hashing needs no interpreter
+                bundle.verify()
 
     def bundle(self, slot: str) -> Bundle:
         """The active bundle of a slot; raises ``ModelError`` when there is none."""
@@ -135,6 +144,23 @@ class Engine:
                 with suppress(BackendError):  # a closed engine says so to those who score
                     self._open(self.active[slot])
 
+    def check(self, slots: Iterable[str]) -> None:
+        """Wait until the bundles of these slots are open, those of slots without one apart.
+
+        Raises ``ModelError`` for a bundle that no backend can load.
+        """
+        bundles = [self.active[slot] for slot in slots if slot in self.active]
+        for bundle, opening in [(bundle, self._open(bundle)) for bundle in bundles]:
+            error = opening.exception()
+            if isinstance(error, DeepfakeError) and not isinstance(error, BackendError):
+                raise error
+            if error is not None:
+                raise ModelError(
+                    f"bundle {bundle.name}: cannot be loaded ({str(error).split('; ')[0]})",
+                    hint="deepfake doctor tells which backends can, deepfake models verify whether "
+                    "it is whole",
+                ) from error
+
     def warm(self) -> None:
         """Open every bundle on every device and run it once, so that no file waits for that."""
         for bundle in self.active.values():
@@ -143,6 +169,11 @@ class Engine:
             batch, _ = bundle.golden()
             for lane in self._open(bundle).result():
                 lane.submit(batch, lambda logits: logits).result()
+
+    def require_open(self) -> None:
+        """Raise ``BackendError`` once :meth:`close` was called."""
+        if self._closed:
+            raise BackendError("detector: is closed", hint="make a new Detector")
 
     def close(self) -> None:
         """Finish what is queued, then release every backend."""
@@ -160,8 +191,7 @@ class Engine:
 
     def _open(self, bundle: Bundle) -> Future[list[Lane]]:
         with self._lock:
-            if self._closed:
-                raise BackendError("engine: already closed", hint="make a new Detector")
+            self.require_open()
             known = self._lanes.get(bundle.name)
             if known is not None and not (known.done() and known.exception()):
                 return known
@@ -186,6 +216,19 @@ class Engine:
         with self._lock:
             if text not in self.warnings:
                 self.warnings.append(text)
+
+
+def check_bundles(settings: Settings) -> dict[str, Bundle]:
+    """The active bundles, once every file of them was compared and each was loaded.
+
+    Where any backend may run them, the quickest to load decides, as it would stand in for others.
+    Raises ``ModelError`` for one that cannot be used, and as :class:`Engine`.
+    """
+    if settings.backend == "auto":
+        settings = replace(settings, precision="fp32")
+    with closing(Engine(settings)) as engine:
+        engine.check(engine.active)
+        return engine.active
 
 
 def _fulfil(future: Future[_Answer], make: Callable[[], _Answer]) -> None:

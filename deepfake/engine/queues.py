@@ -178,7 +178,7 @@ class Lane:
             )
         except BackendError as error:
             for spare in self._spare:
-                with suppress(BackendError):
+                with suppress(DeepfakeError):
                     backend = self._open_spare(spare)
                     self._tell(backend, error)
                     return backend

@@ -13,7 +13,6 @@ tflite-ready    NAME-tflite.onnx, one window of one fixed shape in few operators
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -334,7 +333,7 @@ def describe(bundle: Bundle, *, format: str, single: bool) -> dict[str, str]:
         "calibration": json.dumps(asdict(bundle.calibration)),
         "preprocess": json.dumps(asdict(bundle.preprocess)),
         "limits": json.dumps(asdict(bundle.limits)),
-        "bundle_sha256": hashlib.sha256((bundle.folder / "bundle.json").read_bytes()).hexdigest(),
+        "bundle_sha256": bundle.sha256,
         "model_sha256": bundle.files["model.onnx"]["sha256"],
         "made_by": f"deepfake {VERSION}",
     }
@@ -348,7 +347,7 @@ def _write(model: onnx.ModelProto, folder: Path, bundle: Bundle, options: Export
         try:
             openvino = import_openvino()
         except ImportError as error:
-            raise MissingDependency("openvino", extra="edge") from error
+            raise MissingDependency("openvino") from error
 
         graph = openvino.Core().read_model(model.SerializeToString(), b"")
         for key, text in facts.items():
@@ -381,7 +380,7 @@ def _fix_shapes(network: onnx.ModelProto, bundle: Bundle) -> onnx.ModelProto:
         dimension.dim_value = length
     for dimension in fixed.graph.output[0].type.tensor_type.shape.dim:
         dimension.Clear()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="deepfake-") as name:
         path = Path(name) / "fixed.onnx"
         session = onnxruntime.SessionOptions()
         session.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

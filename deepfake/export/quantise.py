@@ -73,7 +73,7 @@ def quantise_network(
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # it advises a step that these graphs do not need
     try:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory(prefix="deepfake-") as name:
             source, goal = Path(name) / "source.onnx", Path(name) / "goal.onnx"
             source.write_bytes(network.SerializeToString())
             quantization.quantize_static(

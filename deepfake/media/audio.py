@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from ..errors import Corrupt
-from ..preprocess import Samples
+from ..preprocess import Samples, bound_samples
 from . import streams
 from .job import Job
 
@@ -60,18 +60,18 @@ def _decode(job: Job, container: Any, stream: Any) -> Iterator[Any]:
             continue
         for frame in frames:
             job.progress()
-            yield _finite(job, frame)
+            yield _bounded(job, frame)
 
 
-def _finite(job: Job, frame: Any) -> Any:
-    """Not-a-number samples as silence, before resampling would spread them."""
+def _bounded(job: Job, frame: Any) -> Any:
+    """Samples that are no numbers or beyond all bounds mended, before resampling spreads them."""
     if frame.format.name.rstrip("p") not in ("flt", "dbl"):
         return frame
-    values = frame.to_ndarray()
-    if np.isfinite(values).all():
+    values, warnings = bound_samples(frame.to_ndarray())
+    if not warnings:
         return frame
-    job.warn("The sound has samples that are not numbers; they were taken as silence.")
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    for warning in warnings:
+        job.warn(warning)
     clean = av.AudioFrame.from_ndarray(values, format=frame.format.name, layout=frame.layout.name)
     clean.sample_rate, clean.pts, clean.time_base = frame.sample_rate, frame.pts, frame.time_base
     return clean

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageFile, ImageMode, PngImagePlugin, Unidentif
 
 from ..errors import Corrupt, MediaError, TooLarge
 from ..preprocess import Pixels, Samples
+from ..settings import megapixels
 from .job import Job
 
 PILLOW_FORMATS = {
@@ -80,8 +81,8 @@ def open_image(job: Job, *, format: str) -> Image.Image:
     width, height = image.size
     if width * height > job.limits.image_pixels:
         raise TooLarge(
-            f"file {job.name}: {width}×{height} pixels are more than "
-            f"{job.limits.image_pixels:,} in all",
+            f"file {job.name}: this picture has {megapixels(width * height)} megapixels "
+            f"({width}×{height}), and {megapixels(job.limits.image_pixels)} are taken",
             hint="shrink the picture, or raise Limits.image_pixels",
         )
     if min(width, height) < 1:

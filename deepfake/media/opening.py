@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
-from ..preprocess import Pixels, Samples
+from ..preprocess import Pixels, Samples, bound_samples
 from ..progress import Watch
-from ..settings import Limits
+from ..settings import Limits, megapixels
 from ..text import display_name, escape
 from ..types import Kind, MediaInfo
 from .process import Part, ask
@@ -52,7 +52,8 @@ class BurstFrame(NamedTuple):
 class Media:
     """One opened file. Use it as a context manager, from one thread at a time.
 
-    ``warnings`` are sentences for a person and grow as parts are decoded. ``watch`` is told of
+    ``warnings`` are sentences for a person and grow as parts are decoded; ``is_limited`` becomes
+    true when a video costs too much to look at as closely as was asked. ``watch`` is told of
     progress and ends decoding, with ``Cancelled``, when that is wanted.
     """
 
@@ -72,6 +73,7 @@ class Media:
         self._answers: WeakSet[Generator[Part, None, None]] = WeakSet()
         self.info, self.name, self.limits = info, name, limits
         self.warnings: list[str] = warnings or []
+        self.is_limited = False
         self._descriptor, self._pixels, self._samples = descriptor, pixels, samples
         self._image_error: MediaError | None = None
 
@@ -162,6 +164,7 @@ class Media:
     def _bursts(self, most: int, values: dict[str, Any]) -> Iterator[BurstFrame]:
         left = most * values["frames"]
         for part in self._ask("bursts", format=self.info.format, most=most, **values):
+            self.is_limited |= part.values.get("limited") is True
             if part.array is None:
                 continue
             burst = _number(part.values.get("burst"))
@@ -172,7 +175,8 @@ class Media:
             yield BurstFrame(int(burst), seconds, _pixels(part, self.name))
 
     def audio(self, *, sample_rate: int, max_seconds: float) -> Samples:
-        """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1, ``max_seconds`` at most.
+        """Mono float32 (samples,) at ``sample_rate``, nominally in -1…1 and never far beyond
+        ``preprocess.LOUDEST``, ``max_seconds`` at most.
 
         Raises as :meth:`image`, and ``MediaError`` for a file without sound.
         """
@@ -301,21 +305,18 @@ def open_media(
     Raises ``MediaError`` (no such file, no file at all, empty), ``UnsupportedMedia``, ``Corrupt``
     or ``TooLarge``, and ``SettingsError`` for a source of another type.
     """
+    shown = source_name(source, name=name)
     if isinstance(source, np.ndarray):
-        shown = display_name(name) if name else "<array>"
         media = _open_array(source, name=shown, limits=limits, sample_rate=sample_rate)
         media.watch = watch or media.watch
         return media
     if isinstance(source, OpenFile):
-        shown, file = display_name(name or "<file>"), source
+        file = source
     elif isinstance(source, bytes | bytearray | memoryview):
-        shown = display_name(name) if name else "<bytes>"
         file = open_bytes(source, name=shown, limits=limits)
     elif isinstance(source, str | os.PathLike):
-        shown = display_name(name or source)
         file = open_path(source, name=shown, limits=limits, check=(watch or Watch()).check)
     elif callable(getattr(source, "read", None)):
-        shown = display_name(name) if name else "<stream>"
         file = open_stream(source, name=shown, limits=limits)
     else:
         raise SettingsError(
@@ -323,6 +324,21 @@ def open_media(
             hint="give a path, bytes, a binary file object or a numpy array",
         )
     return _open_file(file, name=shown, limits=limits, watch=watch or Watch())
+
+
+def source_name(source: Source, *, name: str | None = None) -> str:
+    """What a source is called to people and in logs: ``name``, its path, or what it is."""
+    if name:
+        return display_name(name)
+    if isinstance(source, str | os.PathLike):
+        return display_name(source)
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, OpenFile):
+        return "<file>"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    return "<stream>" if hasattr(source, "read") else f"<{type(source).__name__}>"
 
 
 def wav_bytes(samples: Samples, *, sample_rate: int) -> bytes:
@@ -422,11 +438,8 @@ def _open_array(
             f"array {name}: {seconds:.0f} seconds are more than {limits.seconds:.0f}",
             hint="cut it into parts, or raise Limits.seconds",
         )
-    warnings = []
-    samples = array.astype(np.float32)
-    if not np.isfinite(samples).all():
-        warnings.append("The sound has samples that are not numbers; they were taken as silence.")
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    bounded, warnings = bound_samples(array)
+    samples = bounded.astype(np.float32)
     if samples.ndim == 2:
         samples = samples.mean(axis=1, dtype=np.float32)
     info = MediaInfo(
@@ -438,7 +451,7 @@ def _open_array(
         sample_rate=sample_rate,
         has_audio=True,
     )
-    return Media(info, name=name, limits=limits, samples=samples, warnings=warnings)
+    return Media(info, name=name, limits=limits, samples=samples, warnings=[*warnings])
 
 
 def _open_pixels(array: npt.NDArray[np.uint8], *, name: str, limits: Limits) -> Media:
@@ -451,7 +464,8 @@ def _open_pixels(array: npt.NDArray[np.uint8], *, name: str, limits: Limits) -> 
     height, width = array.shape[:2]
     if height * width > limits.image_pixels:
         raise TooLarge(
-            f"array {name}: {width}×{height} pixels are more than {limits.image_pixels:,} in all",
+            f"array {name}: this picture has {megapixels(width * height)} megapixels "
+            f"({width}×{height}), and {megapixels(limits.image_pixels)} are taken",
             hint="shrink the picture, or raise Limits.image_pixels",
         )
     warnings: list[str] = []

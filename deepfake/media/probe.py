@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import Corrupt, TooLarge, UnsupportedMedia
+from ..settings import megapixels
 from .job import Job
 from .sniff import HEAD_BYTES, describe, sniff
 
@@ -132,8 +133,8 @@ def _probe_video(job: Job, format: str, container: Any, video: Any, audio: Any) 
     width, height = video.codec_context.width, video.codec_context.height
     if width * height > job.limits.frame_pixels:
         raise TooLarge(
-            f"file {job.name}: frames of {width}×{height} pixels are more than "
-            f"{job.limits.frame_pixels:,} in all",
+            f"file {job.name}: its frames have {megapixels(width * height)} megapixels "
+            f"({width}×{height}), and {megapixels(job.limits.frame_pixels)} are taken",
             hint="scale the video down, or raise Limits.frame_pixels",
         )
     if min(width, height) < 1:
@@ -141,15 +142,20 @@ def _probe_video(job: Job, format: str, container: Any, video: Any, audio: Any) 
             f"file {job.name}: the video states no frame size", hint="re-encode or repair it"
         )
     seconds = streams.claimed_seconds(container, video)
-    rate = float(video.average_rate) if video.average_rate else None
+    rate = streams.frame_rate(video)
     streams.check_seconds(job, seconds)
     if format == "avi" and _avi_is_cut(job):
         job.warn("The video ends before the length that its header states.")
     if format in ("mp4", "mov") and _is_sideways(job, container, video):
         width, height = height, width
-    if seconds is None or format == "gif":
-        with streams.open_streams(job, format=format) as again:
-            span = streams.measure(job, again, streams.video_stream(again))
+    with streams.open_streams(job, format=format) as again:
+        span = streams.measure(job, again, streams.video_stream(again))
+    if seconds is None or format == "gif" or span.seconds > 1.1 * seconds + 1.0:
+        if seconds is not None and format != "gif":
+            job.warn(
+                f"The video is longer than its header states: {span.seconds:.1f} seconds, not "
+                f"{seconds:.1f}."
+            )
         seconds = span.seconds
         rate = rate or (span.packets / seconds if seconds > 0 else None)
         streams.check_seconds(job, seconds)

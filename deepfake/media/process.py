@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Corrupt, DeepfakeError, MediaError, TooLarge
+from ..quiet import SWITCHES
 from ..settings import Limits
 from ..text import escape
 from .shared_memory import Canvas
@@ -387,5 +388,6 @@ def _environment() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **SWITCHES,
         **{key: os.environ[key] for key in kept if key in os.environ},
     }

@@ -37,6 +37,9 @@ SOUND_ONLY = ("aac", "flac", "m4a", "mp3", "ogg", "wav")
 DAMAGE = (av.error.FFmpegError, EOFError, ValueError, LookupError, UnicodeDecodeError)
 """What PyAV raises for damaged files."""
 
+MOST_PACKETS = 1_000_000
+"""Of one stream; four hours at 60 frames a second are 864,000."""
+MOST_FRAMES_PER_SECOND = 1000.0
 _BUFFER_BYTES = 256 * 1024
 _KEY_STEP_SECONDS = 0.1
 
@@ -156,7 +159,7 @@ def measure(job: Job, container: Any, stream: Any, *, most: int | None = None) -
                 last_key = time
                 if packet.pts is not None and _is_next_key(job, keys, time):
                     keys.append(time)
-        if count == most:
+        if count == (most or MOST_PACKETS):
             break
     if last_key is not None:
         gap = max(gap, end - last_key)
@@ -171,10 +174,18 @@ def _is_next_key(job: Job, keys: Sequence[float], time: float) -> bool:
 
 
 def claimed_seconds(container: Any, stream: Any) -> float | None:
-    """The playing time that the headers state."""
+    """The playing time that the headers state; None for none, or less than nothing."""
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = (container.duration or 0) / av.time_base
+    return seconds if seconds > 0 else None
+
+
+def frame_rate(stream: Any) -> float | None:
+    """Frames a second that the headers state; None for none, or one that no camera has."""
+    rate = float(stream.average_rate or 0)
+    return rate if 0 < rate <= MOST_FRAMES_PER_SECOND else None
 
 
 def check_seconds(job: Job, seconds: float | None) -> None:

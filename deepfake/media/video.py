@@ -19,14 +19,11 @@ import numpy as np
 from ..errors import Corrupt
 from ..preprocess import Pixels
 from . import streams
+from .budget import KEYED_CODECS, Survey, frame_cost
 from .job import Job
 
 KEY_FRAMES_FROM = 300
 """Videos with more frames are sampled from key frames alone when those lie close enough."""
-KEYED_CODECS = frozenset(
-    ["av1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"]
-)
-"""Codecs that are decoded from a later key frame as from the start; a GIF, for one, is not."""
 SKIPPING_CODECS = frozenset(["h264", "hevc"])
 """Codecs whose decoder leaves out unwanted frames that no other frame needs."""
 
@@ -37,31 +34,37 @@ _CLOSE_SECONDS = 1e-6
 
 def decode_frames(job: Job, *, format: str, most: int) -> dict[str, Any]:
     """Send at most ``most`` upright RGB frames with their ``seconds`` from the first frame."""
-    span, claimed = survey(job, format)
-    only_keys = _key_frames_suffice(job, span, most)
-    sent = _send_spread(job, format, span, most, only_keys=only_keys)
+    found = survey(job, format)
+    only_keys = _key_frames_suffice(job, found.span, most)
+    sent = _send_spread(job, format, found, most, only_keys=only_keys)
     if not sent and only_keys:
-        sent = _send_spread(job, format, span, most, only_keys=False)
-    check_end(job, sent, span, claimed)
+        sent = _send_spread(job, format, found, most, only_keys=False)
+    check_end(job, sent, found)
     return {"frames": sent}
 
 
-def survey(job: Job, format: str) -> tuple[streams.Span, float | None]:
-    """What the packets of the picture span, and the seconds that the headers claim."""
+def survey(job: Job, format: str) -> Survey:
+    """What a pass over the packets of the picture tells."""
     with streams.open_streams(job, format=format) as container:
         stream = _video(job, container)
-        return streams.measure(job, container, stream), streams.claimed_seconds(container, stream)
+        context = stream.codec_context
+        pixels, codec = context.width * context.height, context.codec.canonical_name
+        span = streams.measure(job, container, stream)
+        return Survey(span, streams.claimed_seconds(container, stream), pixels, codec)
 
 
-def check_end(job: Job, shown: int, span: streams.Span, claimed: float | None) -> None:
+def check_end(job: Job, shown: int, found: Survey) -> None:
     """Raise ``Corrupt`` when no frame could be ``shown``; warn of a video that ends early."""
+    span, claimed = found.span, found.claimed
     if not shown:
         raise Corrupt(
             f"file {job.name}: no frame of the video can be decoded",
             code="no_frames",
             hint="get the complete file, or re-encode it",
         )
-    if claimed is not None and span.seconds < 0.95 * claimed - 0.5:
+    if span.packets >= streams.MOST_PACKETS:
+        job.warn(f"Only the first {span.packets:,} frames of the video were looked at.")
+    elif claimed is not None and span.seconds < 0.95 * claimed - 0.5:
         job.warn(
             f"The video ends early: {span.seconds:.1f} of {claimed:.1f} seconds could be read."
         )
@@ -77,13 +80,24 @@ def _spacing(job: Job, span: streams.Span, most: int) -> float:
     return min(span.seconds, job.limits.seconds) / most
 
 
+def warn_of_first_part(job: Job, seconds: float, found: Survey) -> None:
+    """Tell that no more than the first ``seconds`` could be decoded within the budget."""
+    job.warn(
+        f"Decoding all of the video would cost too much: only the first {seconds:.3g} of "
+        f"{found.span.seconds:.5g} seconds ({found.span.packets:,} frames) were decoded."
+    )
+
+
 def _key_frames_suffice(job: Job, span: streams.Span, most: int) -> bool:
     spacing = _spacing(job, span, most)
     return span.packets > KEY_FRAMES_FROM and 0 < span.widest_key_gap <= spacing
 
 
-def _send_spread(job: Job, format: str, span: streams.Span, most: int, *, only_keys: bool) -> int:
-    spacing, sent = _spacing(job, span, most), 0
+def _send_spread(job: Job, format: str, found: Survey, most: int, *, only_keys: bool) -> int:
+    spacing, sent = _spacing(job, found.span, most), 0
+    last = (most - 1) * spacing
+    if not only_keys and found.cost([0.0], last) > job.limits.decode_pixels:
+        spacing = min(spacing, found.reach(job.limits.decode_pixels) / most)
     with streams.open_streams(job, format=format) as container:
         reading = Reading(job, container, only_keys=only_keys)
         for time, frame in reading.frames():
@@ -93,6 +107,8 @@ def _send_spread(job: Job, format: str, span: streams.Span, most: int, *, only_k
                 reading.wanted = after(time, spacing)
             if sent == most:
                 break
+        if reading.is_spent:
+            warn_of_first_part(job, reading.seconds, found)
     return sent
 
 
@@ -119,6 +135,9 @@ class Reading:
     only_keys: bool = False
     keys: Sequence[float] = ()
     wanted: float = 0.0
+    is_spent: bool = False
+    """Whether the pass ended because its budget did, at ``seconds`` from the first frame."""
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
@@ -126,6 +145,7 @@ class Reading:
         streams.keep_only(self.container, self._stream)
         self._context = self._stream.codec_context
         codec = self._context.codec.canonical_name
+        self._codec, self._cost, self._fed = codec, 0, 0
         self._skips = codec in SKIPPING_CODECS
         self.keys = self.keys if codec in KEYED_CODECS else ()
         self._start: float | None = None
@@ -137,13 +157,14 @@ class Reading:
     def frames(self) -> Iterator[tuple[float, Any]]:
         """Frames in display order with their seconds from the first one.
 
-        Damaged frames are left out with a warning. Ends at the limit of seconds, or when most of
-        the processor time is spent.
+        Damaged frames are left out with a warning. Ends at the limit of seconds, when most of the
+        processor time is spent, or when more pixels or packets were read than are allowed.
         """
         for frame in self._decode():
             time = self._frame_seconds(frame)
             self._start = time if self._start is None else self._start
             self._last, seconds = time, max(0.0, time - self._start)
+            self.seconds = max(self.seconds, seconds)
             if self._awaited_key is not None and not self._resume(time):
                 continue
             if seconds > self.job.limits.seconds:
@@ -165,18 +186,23 @@ class Reading:
                 # Pictures before a key frame may rest on others that were dropped before it.
                 self._damaged, frames = self._damaged or self._awaited_key is None, []
             for frame in frames:
+                self._cost += frame_cost(self._codec, frame.width * frame.height)
                 if frame.is_corrupt or (self.only_keys and not frame.key_frame):
                     self._damaged = self._damaged or self._awaited_key is None
                 elif frame.width * frame.height <= self.job.limits.frame_pixels:
                     yield frame
             if self._damaged:
                 self.job.warn("Parts of the video are damaged; they were left out.")
+            self.is_spent = self._cost > self.job.limits.decode_pixels
+            if self.is_spent or self._fed > streams.MOST_PACKETS:
+                return
 
     def _packets(self) -> Iterator[Any]:
         """The packets that must be decoded."""
         target = None
         for packet in streams.packets(self.container, self._stream):
             self.job.progress()
+            self._fed += 1
             if packet is None or not packet.size:
                 if target is None:
                     yield packet
@@ -230,7 +256,7 @@ class Reading:
     def _frame_seconds(self, frame: Any) -> float:
         if frame.pts is not None and frame.time_base:
             return float(frame.pts * frame.time_base)
-        rate = float(self._stream.average_rate or 25)
+        rate = streams.frame_rate(self._stream) or 25.0
         return 0.0 if self._last is None else self._last + 1.0 / rate
 
 
@@ -244,11 +270,20 @@ def to_pixels(frame: Any) -> Pixels:
     if frame.colorspace == 2 and frame.format.name.startswith("yuv"):
         matrix = "ITU709" if frame.height >= _BT709_FROM_HEIGHT else "ITU601"
     if any(component.is_alpha for component in frame.format.components):
-        rgba = frame.to_ndarray(format="rgba", src_colorspace=matrix)
-        alpha = rgba[..., 3:].astype(np.uint16)
-        mixed = rgba[..., :3] * alpha + 255 * (255 - alpha)
-        pixels = ((mixed + 127) // 255).astype(np.uint8)
+        pixels = _lay_on_white(frame.to_ndarray(format="rgba", src_colorspace=matrix))
     else:
         pixels = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns))
+
+
+def _lay_on_white(rgba: Pixels) -> Pixels:
+    """RGB of RGBA pixels; only those that are partly transparent, which are few, need reckoning."""
+    pixels, alpha = rgba[..., :3].copy(), rgba[..., 3]
+    pixels[alpha == 0] = 255
+    partly = (alpha > 0) & (alpha < 255)
+    if partly.any():
+        share = alpha[partly, None].astype(np.uint16)
+        mixed = pixels[partly] * share + 255 * (255 - share)
+        pixels[partly] = (mixed + 127) // 255
+    return pixels

@@ -24,11 +24,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..bundle import read_bundles
+from ..engine.engine import check_bundles
 from ..errors import BackendError, DeepfakeError, MissingDependency, SettingsError
+from ..faults import internal_error
 from ..settings import Settings, shipped_models_folder
+from ..trust.registry import read_bundles
 from ..version import VERSION
-from .executors import Job, Line, Task, Worker, worker_died
+from .executors import Job, Line, Task, Worker, error_line, worker_died
 
 IN_FLIGHT = 2
 """Files at an actor: one in work, and one that waits there, so that no actor waits for its next."""
@@ -171,8 +173,10 @@ class RayExecutor:
         attempt, answer = actor.work[0]
         try:
             line = self._ray.get(answer)
-        except self._ray.exceptions.RayTaskError:
-            raise  # a fault of this program
+        except self._ray.exceptions.RayTaskError as fault:
+            error = internal_error(attempt.task.path, fault)
+            actor.work.popleft()
+            yield attempt.task, error_line(attempt.task.path, error.code, str(error))
         except self._ray.exceptions.RayError:
             lost = [attempt for attempt, _ in actor.work]
             self._end(actor)
@@ -290,10 +294,11 @@ class _Examiner:
     def start(
         self, worker: type[Worker], job: Job, shipped: bool, environment: dict[str, str | None]
     ) -> tuple[str, str] | None:
-        """Load the models; gives the code and the text of what prevents it."""
+        """Verify and load the models; gives the code and the text of what prevents it."""
         _set_environment(environment)
         try:
             settings = node_settings(job.settings, shipped=shipped)
+            check_bundles(settings)
             self._worker = worker(replace(job, settings=settings))
         except DeepfakeError as error:
             return error.code, str(error)
@@ -316,8 +321,7 @@ def describe(settings: Settings) -> Facts:
         code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     facts = {"deepfake": VERSION, "code": code.hexdigest()}
     for slot, bundle in read_bundles(settings.models_folder).items():
-        content = (bundle.folder / "bundle.json").read_bytes()  # holds the sha256 of the weights
-        facts[slot] = f"{bundle.name} {hashlib.sha256(content).hexdigest()}"
+        facts[slot] = f"{bundle.name} {bundle.sha256}"
     for name, file in (("face model", settings.face_model), ("anchors", settings.trust_anchors)):
         if file is not None:
             facts[name] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -383,12 +387,11 @@ def _connection(address: str, **options: Any) -> Iterator[None]:
 def _local_environment() -> Iterator[None]:
     """What Ray's own processes get so that they neither report nor listen to strangers.
 
-    No usage statistics; a token for all connections, which Ray asks for by itself, and which never
-    reaches a file; and a proxy that refuses, since Ray asks the metadata services of three clouds
-    where it runs, even without statistics. Actors get the true proxy back, and run with the
-    priority of this process instead of Ray's 15 steps below.
+    A token for all connections, which Ray asks for by itself, and which never reaches a file; and a
+    proxy that refuses, since Ray asks the metadata services of three clouds where it runs, even
+    without usage statistics. Actors get the true proxy back, and run with the priority of this
+    process instead of Ray's 15 steps below.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_worker_niceness", "0")
     if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
@@ -19,8 +18,9 @@ from typing import Any, Protocol
 from ..detector import Detector
 from ..engine.backends import choose_backend, torch_devices
 from ..errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
+from ..faults import contain_faults
 from ..media.sources import closing_on_error
-from ..progress import Watch
+from ..progress import Watch, deadline_after
 from ..settings import DetectOptions, Settings
 from ..text import display_name
 from .locations import open_location
@@ -89,7 +89,8 @@ class Worker:
     def examine(self, task: Task) -> Line:
         """The line of one file. Never raises: what the file gave is part of the line."""
         try:
-            return self._examine(task)
+            with contain_faults(task.path):
+                return self._examine(task)
         except TimeLimit:
             message = (
                 f"file {display_name(task.path)}: not done within {self.job.file_seconds:g} "
@@ -102,16 +103,9 @@ class Worker:
             if isinstance(error, UnsupportedMedia) and suffix not in MEDIA_SUFFIXES:
                 code = "not_media"
             return error_line(task.path, code, str(error))
-        except Exception as error:  # noqa: BLE001 - a fault met in one file must not end a scan
-            message = (
-                f"file {display_name(task.path)}: met a fault of this program "
-                f"({type(error).__name__}: {display_name(str(error))[:300]}); report it"
-            )
-            return error_line(task.path, "internal", message)
 
     def _examine(self, task: Task) -> Line:
-        seconds = self.job.file_seconds
-        watch = Watch(deadline=None if seconds is None else time.monotonic() + seconds)
+        watch = Watch(deadline=deadline_after(self.job.file_seconds))
         file = open_location(task.path, limits=self.detector.settings.limits, watch=watch)
         if file.sha256 in task.known:
             os.close(file.descriptor)

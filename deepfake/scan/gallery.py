@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from ..errors import DeepfakeError
+from ..faults import contain_faults
 from ..media.opening import open_media
 from ..preprocess import Pixels, shrink
 from ..progress import Watch
@@ -26,8 +26,9 @@ from ..text import display_name
 from ..types import Kind, Verdict
 from .executors import Line
 from .gallery_page import PAGE, SCRIPT, STYLE
-from .journal import outcome, read_results
+from .journal import read_results
 from .locations import open_location
+from .results import Row, outcome, read_row
 
 MOST_ROWS = 10_000
 MOST_THUMBNAILS = 500
@@ -64,7 +65,7 @@ def write_html(results: Path, output: Path, *, limits: Limits | None = None) -> 
             yield line
 
     lines = heapq.nsmallest(MOST_ROWS, counted(), key=badness)
-    pictured = [line for line in lines if line.get("kind") in (Kind.IMAGE, Kind.VIDEO)]
+    pictured = [line for line in lines if read_row(line).kind in (Kind.IMAGE, Kind.VIDEO)]
     with ThreadPoolExecutor(_THREADS) as pool:
         chosen = pictured[:MOST_THUMBNAILS]
         drawn = pool.map(lambda line: thumbnail(line, limits or Limits()), chosen)
@@ -73,33 +74,36 @@ def write_html(results: Path, output: Path, *, limits: Limits | None = None) -> 
         head, _, tail = _page(counts, shown=len(lines)).partition("ROWS")
         page.write(head)
         for line in lines:
-            page.write(_row(line, pictures.get(line["path"])))
+            page.write(_row(read_row(line), pictures.get(line["path"])))
         page.write(tail)
 
 
 def badness(line: Line) -> tuple[int, float, str]:
     """What the worst files are sorted by: verdict, probability, path."""
-    return (
-        ORDER.index(outcome(line)),
-        -(line.get("probability") or 0.0),
-        line["path"].encode("utf-8", "backslashreplace").decode(),
-    )
+    row = read_row(line)
+    path = row.path.encode("utf-8", "backslashreplace").decode()
+    return ORDER.index(row.verdict), -(row.probability or 0.0), path
 
 
 def thumbnail(line: Line, limits: Limits) -> bytes | None:
     """A small JPEG of a picture or of the first frame of a video, or nothing if there is none."""
-    watch = Watch(deadline=time.monotonic() + THUMBNAIL_SECONDS)
     try:
-        file = open_location(line["path"], limits=limits, watch=watch)
-        with open_media(file, limits=limits, name=line["path"], watch=watch) as media:
-            if media.info.sha256 != line["sha256"]:
-                return None
-            if media.info.kind is Kind.IMAGE:
-                return _jpeg(media.image())
-            frame = next(iter(media.frames(most=1)), None)
-            return None if frame is None else _jpeg(frame.pixels)
+        with contain_faults(line["path"]):
+            return _thumbnail(line, limits)
     except DeepfakeError:
         return None
+
+
+def _thumbnail(line: Line, limits: Limits) -> bytes | None:
+    watch = Watch(deadline=time.monotonic() + THUMBNAIL_SECONDS)
+    file = open_location(line["path"], limits=limits, watch=watch)
+    with open_media(file, limits=limits, name=line["path"], watch=watch) as media:
+        if media.info.sha256 != line["sha256"]:
+            return None
+        if media.info.kind is Kind.IMAGE:
+            return _jpeg(media.image())
+        frame = next(iter(media.frames(most=1)), None)
+        return None if frame is None else _jpeg(frame.pixels)
 
 
 def _jpeg(pixels: Pixels) -> bytes:
@@ -151,62 +155,64 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _row(line: Line, picture: bytes | None) -> str:
-    name = outcome(line)
-    path = escape(display_name(line["path"]))
+def _row(row: Row, picture: bytes | None) -> str:
+    name = row.verdict
+    path = _shown(row.path)
     cells = [
-        f'<td class="picture">{_picture(picture, line)}</td>',
-        f'<td data-key="{path}"><span class="path">{path}</span>{_about(line)}</td>',
+        f'<td class="picture">{_picture(picture, row)}</td>',
+        f'<td data-key="{path}"><span class="path">{path}</span>{_about(row)}</td>',
         f'<td data-key="{ORDER.index(name)}"><span class="verdict {name}">'
         f'<span aria-hidden="true">{SIGNS[name]}</span> {LABELS[name]}</span></td>',
-        f'<td data-key="{_key(line.get("probability"))}" class="number">{_probability(line)}</td>',
-        f"<td>{_reason(line)}</td>",
+        f'<td data-key="{_key(row.probability)}" class="number">{_probability(row)}</td>',
+        f"<td>{_shown(row.error or row.text or '')}</td>",
     ]
     return f'<tr data-verdict="{name}">{"".join(cells)}</tr>\n'
 
 
-def _picture(picture: bytes | None, line: Line) -> str:
+def _shown(text: str) -> str:
+    """What came from a file, with everything that HTML, a terminal or an editor acts on escaped."""
+    return escape(display_name(text))
+
+
+def _picture(picture: bytes | None, row: Row) -> str:
     if picture is None:
-        kind = line.get("kind") or ""
-        return f'<span class="none">{escape(str(kind)) or "–"}</span>'
+        return f'<span class="none">{row.kind or "–"}</span>'
     data = base64.b64encode(picture).decode()
     return f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{data}">'
 
 
-def _about(line: Line) -> str:
-    media = line.get("media") or {}
-    parts = [str(line["kind"])] if line.get("kind") else []
-    if media.get("width") and media.get("height"):
-        parts.append(f"{media['width']}×{media['height']}")
-    if media.get("seconds") is not None:
-        parts.append(f"{media['seconds']:.1f} s")
-    text = f'<span class="about">{escape(", ".join(parts))}</span>' if parts else ""
-    if "duplicate_of" in line:
-        first = escape(display_name(line["duplicate_of"]))
-        text += f'<span class="about">same content as <span class="path">{first}</span></span>'
-    return text
+def _about(row: Row) -> str:
+    parts = [row.kind] if row.kind else []
+    if row.width and row.height:
+        parts.append(f"{row.width}×{row.height}")
+    if row.seconds is not None:
+        parts.append(f"{row.seconds:.1f} s")
+    if row.examined_at:
+        parts.append(f"examined {_shown(row.examined_at)}")
+    lines = [", ".join(parts)] if parts else []
+    if row.duplicate_of is not None:
+        first = _shown(row.duplicate_of)
+        lines.append(f'same content as <span class="path">{first}</span>')
+    if row.note:
+        lines.append(_shown(row.note))
+    return "".join(f'<span class="about">{line}</span>' for line in lines)
 
 
-def _probability(line: Line) -> str:
-    probability = line.get("probability")
-    if probability is None:
+def _probability(row: Row) -> str:
+    if row.probability is None:
         return "–"
-    low, high = line.get("interval") or (probability, probability)
+    low, high = row.interval or (row.probability, row.probability)
+    bounds = f" <small>{low:.3f}…{high:.3f}</small>" if row.interval else ""
     bar = (
         '<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="range" width="100" height="8" rx="2"/>'
         f'<rect class="interval" x="{100 * low:.1f}" width="{max(1, 100 * (high - low)):.1f}" '
         'y="2" height="4"/>'
-        f'<rect class="point" x="{min(98.0, 100 * probability):.1f}" width="2" height="8"/></svg>'
+        f'<rect class="point" x="{min(98.0, 100 * row.probability):.1f}" width="2" height="8"/>'
+        "</svg>"
     )
-    return f"{probability:.3f} <small>{low:.3f}…{high:.3f}</small>{bar}"
+    return f"{row.probability:.3f}{bounds}{bar}"
 
 
-def _reason(line: Line) -> str:
-    if "error" in line:
-        return escape(display_name(line["error"]["message"]))
-    return escape(line["reasons"][0]["text"]) if line.get("reasons") else ""
-
-
-def _key(value: Any) -> str:
+def _key(value: float | None) -> str:
     return "-1" if value is None else f"{value:.6f}"

@@ -24,24 +24,24 @@ from typing import Any, BinaryIO, Self
 
 from ..errors import DeepfakeError, SettingsError, TimeLimit
 from ..media.opening import name_warning, without_name_warning
-from ..types import SCHEMA
 from .executors import Job, Line
+from .repair import damage
+from .results import is_listed, is_torn, outcome, parse_line
 
 FSYNC_SECONDS = 5.0
 MOST_KNOWN = 1024
 """Most sha256 of one file size that a worker is told of, the newest ones."""
-TRIED_AGAIN = frozenset({"network", "listing"})
+TRIED_AGAIN = frozenset({"network", "listing", "unreadable", "model"})
 """Codes of errors that may pass, so that the next scan tries these files again."""
 
-_STARTS = (f'{{"schema": "{SCHEMA}"'.encode(), b'{"path": ')
-"""How the lines of a scan begin: only such a torn line is cut off, never one of another file."""
 _SHA256_BYTES = 32
 
 
 class Journal:
     """The results file, open for appending by this scan alone. Use it as a context manager.
 
-    Lines that other versions of the models or other options gave count as absent.
+    Lines that other versions of the models or other options gave count as absent. ``versions`` must
+    hold a digest of the models, since a name proves nothing.
     """
 
     def __init__(self, path: Path, *, versions: dict[str, str], job: Job) -> None:
@@ -51,6 +51,7 @@ class Journal:
         self._outcomes: dict[int, tuple[int, str]] = {}
         self._known: defaultdict[int, bytes] = defaultdict(bytes)
         self._offsets: dict[bytes, int] = {}
+        self._unlisted: set[int] = set()
         self._descriptor, self._end, self._synced = -1, 0, time.monotonic()
 
     def __enter__(self) -> Self:
@@ -69,6 +70,8 @@ class Journal:
                 raise self._unfit(
                     "another scan is writing it", hint="wait for its end, or choose another"
                 ) from error
+            if not os.path.samestat(os.fstat(self._descriptor), self.path.stat()):
+                raise self._unfit("was replaced meanwhile", hint="run the same command again")
             with os.fdopen(os.dup(self._descriptor), "rb") as file:
                 self._end = self._read(file)
             os.ftruncate(self._descriptor, self._end)
@@ -86,6 +89,10 @@ class Journal:
         """What a file in the state of ``key`` came to, or nothing when it is still to be done."""
         state, outcome = self._outcomes.get(_digest(path), (None, ""))
         return outcome if state == _digest(key) else None
+
+    def is_unlisted(self, path: str) -> bool:
+        """Whether the last that is known of a place is that it could not be listed."""
+        return _digest(path) in self._unlisted
 
     def known(self, size_bytes: int) -> tuple[str, ...]:
         """The sha256 of examined files of this size."""
@@ -112,6 +119,7 @@ class Journal:
                 code="results_file",
                 hint="free space and run the same command again",
             ) from error
+        self._note_place(line)
         self._note(line, key=key, offset=self._end)
         self._end += len(raw)
         if time.monotonic() - self._synced > FSYNC_SECONDS:
@@ -151,20 +159,20 @@ class Journal:
     def _read(self, file: BinaryIO) -> int:
         """Take in all lines; returns the size up to the end of the last whole one."""
         whole = 0
-        for raw in file:
+        for number, raw in enumerate(file, 1):
             torn = not raw.endswith(b"\n")
-            if torn and raw.startswith(_STARTS) and not _is_json(raw):
+            if torn and is_torn(raw):
                 break
             try:
-                line = json.loads(raw)
-                entry = line["journal"]
-                key, versions = entry["key"], entry["versions"]
-                path = line["path"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise self._unfit("holds a line that is not of a scan") from error
+                line = parse_line(raw)
+            except ValueError as error:
+                raise damage(self.path, number=number, offset=whole) from error
             if torn:
                 break
-            if versions == self.versions and entry.get("options") == self.options:
+            entry, path = line["journal"], line["path"]
+            key = entry["key"]
+            self._note_place(line)
+            if entry.get("versions") == self.versions and entry.get("options") == self.options:
                 limit = entry.get("file_seconds")
                 if limit is None or (self._file_seconds or float("inf")) <= limit:
                     self._note(line, key=key, offset=whole)
@@ -175,9 +183,15 @@ class Journal:
             whole += len(raw)
         return whole
 
+    def _note_place(self, line: Line) -> None:
+        if line.get("error", {}).get("code") == "listing":
+            self._unlisted.add(_digest(line["path"]))
+        elif self._unlisted:
+            self._unlisted.discard(_digest(line["path"]))
+
     def _note(self, line: Line, *, key: str, offset: int) -> None:
         path = _digest(line["path"])
-        if line.get("error", {}).get("code") in TRIED_AGAIN:
+        if is_listed(line) or line.get("error", {}).get("code") in TRIED_AGAIN:
             self._outcomes.pop(path, None)
             return
         self._outcomes[path] = _digest(key), intern(outcome(line))
@@ -191,23 +205,16 @@ class Journal:
         return SettingsError(f"results file {str(self.path)!r}: {why}", hint=hint)
 
 
-def outcome(line: Line) -> str:
-    """``failed``, ``not_media`` or the verdict of a line."""
-    if "error" in line:
-        return "not_media" if line["error"]["code"] == "not_media" else "failed"
-    return str(line["verdict"])
-
-
 def read_results(path: Path) -> Iterator[Line]:
     """The last line of each file's path in a results file, in the order of the lines.
 
-    Raises ``SettingsError`` for a file that is missing or not of a scan.
+    Raises ``SettingsError`` for a file that is missing, damaged or not of a scan.
     """
     latest: dict[int, int] = {}
     for offset, line in _lines(path):
         latest[_digest(line["path"])] = offset
     for offset, line in _lines(path):
-        if latest.get(_digest(line["path"])) == offset:
+        if latest.get(_digest(line["path"])) == offset and not is_listed(line):
             yield line
 
 
@@ -215,15 +222,17 @@ def _lines(path: Path) -> Iterator[tuple[int, Line]]:
     offset = 0
     try:
         with path.open("rb") as file:
-            for raw in file:
+            for number, raw in enumerate(file, 1):
                 if raw.endswith(b"\n"):
-                    line = json.loads(raw)
-                    line["path"], line["journal"]
+                    try:
+                        line = parse_line(raw)
+                    except ValueError as error:
+                        raise damage(path, number=number, offset=offset) from error
                     yield offset, line
                 offset += len(raw)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise SettingsError(
-            f"results file {str(path)!r}: cannot be read as one of a scan",
+            f"results file {str(path)!r}: cannot be read ({error.strerror})",
             hint="give the --output of a scan",
         ) from error
 
@@ -231,11 +240,3 @@ def _lines(path: Path) -> Iterator[tuple[int, Line]]:
 def _digest(text: str) -> int:
     raw = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(raw, digest_size=16).digest(), "little")
-
-
-def _is_json(raw: bytes) -> bool:
-    try:
-        json.loads(raw)
-    except ValueError:
-        return False
-    return True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import queue
 import re
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +25,22 @@ LOOKAHEAD = 10_000
 _CHUNK_BYTES = 64 * 1024
 _SAMPLE_BYTES = 4096
 _TURN_SECONDS = 0.1
+_NO_NAME = "\0"
+"""A name that no file can have: what a glob excludes of a folder, it excludes under this name."""
+_REMEDIES = {
+    errno.EACCES: "give yourself permission to read it",
+    errno.EPERM: "give yourself permission to read it",
+    errno.ENOENT: "it went while it was looked for; run the same scan again",
+    errno.ENAMETOOLONG: "move it up, or scan it by a shorter path from a folder nearby",
+}
 
 
 class Found(NamedTuple):
     """One file in one state. ``key`` is its path or URL, its size and when it was changed.
 
     ``changed`` is the time of modification in seconds since 1970, None for a URL. A place that
-    could not be listed has a ``problem``, the line for its journal.
+    could not be listed has a ``problem``, the line for the journal. One that could not be listed
+    by an earlier scan, and now was, is ``listed``; it is no file either.
     """
 
     path: str
@@ -38,6 +48,7 @@ class Found(NamedTuple):
     key: str
     changed: float | None = None
     problem: Line | None = None
+    listed: bool = False
 
 
 class Filter:
@@ -65,6 +76,11 @@ class Filter:
             return False
         return os.path.basename(path) not in self._names or not self._is_apart(path)  # noqa: PTH119
 
+    def takes_place(self, relative: str) -> bool:
+        """Whether a place may hold files that are taken: not when all that is in it is excluded."""
+        inside = os.path.join(relative, _NO_NAME)  # noqa: PTH118
+        return not any(glob.match(inside) for glob in self._exclude)
+
     def _is_apart(self, path: str) -> bool:
         for apart in self._apart:
             try:
@@ -75,19 +91,24 @@ class Filter:
         return False
 
 
-def list_sources(sources: Sequence[str], files: Filter) -> Iterator[Found]:
+def list_sources(
+    sources: Sequence[str],
+    files: Filter,
+    *,
+    is_unlisted: Callable[[str], bool] = lambda place: False,
+) -> Iterator[Found]:
     """Every file of the sources, each folder and list in a stable order, as they are taken.
 
     A source is a folder, a file, a URL, or a list (a ``.txt`` file, or ``-`` for standard input)
     of such, one a line or separated by NUL. Folders behind links are not entered. What cannot be
-    listed is found with its ``problem``.
+    listed is found with its ``problem``; ``is_unlisted`` tells which places could not be before.
     """
     for source in sources:
         if is_list(source):
             for entry in read_list(source):
-                yield from _list_source(entry, files, relative=entry)
+                yield from _list_source(entry, files, is_unlisted, relative=entry)
         else:
-            yield from _list_source(source, files, relative=None)
+            yield from _list_source(source, files, is_unlisted, relative=None)
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -209,12 +230,19 @@ class Lookahead:
         return False
 
 
-def _list_source(source: str, files: Filter, *, relative: str | None) -> Iterator[Found]:
+def _list_source(
+    source: str, files: Filter, is_unlisted: Callable[[str], bool], *, relative: str | None
+) -> Iterator[Found]:
     try:
-        found = _list_remote if is_url(source) else _list_local
-        for file, inner in found(source):
-            if files.takes(file.path, relative if inner is None and relative else inner or ""):
+        found = _list_remote(source) if is_url(source) else _list_local(source, is_unlisted)
+        for file, inner in found:
+            if file.problem or file.listed:
+                if files.takes_place(inner or ""):
+                    yield file
+            elif files.takes(file.path, relative if inner is None and relative else inner or ""):
                 yield file
+        if is_url(source) and is_unlisted(source):
+            yield _listed(source)
     except DeepfakeError as error:
         code = "listing" if error.code == "network" else error.code
         yield _problem(source, code, str(error))
@@ -228,25 +256,54 @@ def _list_remote(source: str) -> Iterator[tuple[Found, str | None]]:
         yield Found(file.url, file.size_bytes, key), inner or file.url.rpartition("/")[2]
 
 
-def _list_local(source: str) -> Iterator[tuple[Found, str | None]]:
+def _list_local(
+    source: str, is_unlisted: Callable[[str], bool]
+) -> Iterator[tuple[Found, str | None]]:
+    """Depth first; of each folder the files, then the folders, by name, as ``os.walk`` does.
+
+    That one tells of a folder that cannot be read only when it comes to a later one.
+    """
     root = _local(source)
     if not os.path.isdir(root):  # noqa: PTH112 (names stay as they are)
         yield _find_file(root), None
         return
-    problems: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=problems.append):
-        folders.sort()
+    join = os.path.join
+    folders = [(root, "")]
+    while folders:
+        folder, relative = folders.pop()
+        if relative and os.path.islink(folder):  # noqa: PTH114 (it became one meanwhile)
+            continue
+        names, inner, error = _read_folder(folder)
         for name in sorted(names):
-            path = os.path.join(folder, name)  # noqa: PTH118
-            yield _find_file(path), os.path.relpath(path, root)
-        while problems:
-            error = problems.pop()
-            path = os.fsdecode(error.filename)
-            unread = MediaError(
-                f"folder {display_name(path)}: cannot be listed ({error.strerror})",
-                hint="give yourself permission to read it",
-            )
-            yield _problem(path, "listing", str(unread)), os.path.relpath(path, root)
+            yield _find_file(join(folder, name)), join(relative, name)
+        if error:
+            yield _unread(folder, error), relative
+        elif is_unlisted(folder):
+            yield _listed(folder), relative
+        folders += [(join(folder, n), join(relative, n)) for n in sorted(inner, reverse=True)]
+
+
+def _read_folder(folder: str) -> tuple[list[str], list[str], OSError | None]:
+    """The names of files and of folders in a folder, and what ended the reading too early."""
+    names: list[str] = []
+    folders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _is_folder(entry):
+                    names.append(entry.name)
+                elif not entry.is_symlink():
+                    folders.append(entry.name)
+    except OSError as error:
+        return names, folders, error
+    return names, folders, None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # the worker will meet it and say so
 
 
 def _find_file(path: str) -> Found:
@@ -258,6 +315,18 @@ def _find_file(path: str) -> Found:
     except (OSError, ValueError):
         pass  # the worker will meet it and say so
     return Found(path, size, f"{path}|{size}|{changed}", changed / 1e9)
+
+
+def _unread(folder: str, error: OSError) -> Found:
+    unread = MediaError(
+        f"folder {display_name(folder)}: cannot be listed ({error.strerror})",
+        hint=_REMEDIES.get(error.errno or 0, "check the disk"),
+    )
+    return _problem(folder, "listing", str(unread))
+
+
+def _listed(place: str) -> Found:
+    return Found(place, 0, f"{place}|0|0", listed=True)
 
 
 def _problem(path: str, code: str, message: str) -> Found:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bundle import read_bundles
 from ..detector import name_versions
-from ..engine.backends import choose_backend
+from ..engine.engine import check_bundles
 from ..errors import SettingsError
 from ..progress import ctrl_c
 from ..settings import DetectOptions, Settings
+from ..trust.registry import digest_bundles
 from .executors import Executor, Job, Line, Task, choose_local
-from .journal import Journal, outcome
+from .journal import Journal
 from .listing import (
     STANDARD_INPUT,
     Filter,
@@ -31,6 +31,8 @@ from .listing import (
     fingerprint,
     list_sources,
 )
+from .repair import find_originals
+from .results import outcome
 
 MOST_HELD = 1000
 """Most files that wait for one with probably the same content."""
@@ -104,31 +106,36 @@ def scan(
     ``.txt`` file, or ``-`` for standard input. Files that ``output`` already holds in their present
     state, for the present models and options, are not examined again. ``executor(job, workers)``
     makes what examines; ``workers`` 0 is one for each core that it has. A file that takes more than
-    ``file_seconds`` is recorded as failed. Ctrl-C ends the scan after the files that are in work
-    and sets ``interrupted``, a second one at once; nothing that was finished is lost.
+    ``file_seconds``, by default those of the settings, is recorded as failed. Ctrl-C ends the scan
+    after the files that are in work and sets ``interrupted``, a second one at once; nothing that
+    was finished is lost.
 
     Raises ``SettingsError`` for a source that does not exist, and a results file that is of
-    something else or in use.
+    something else or in use; and ``ModelError``, before any file, when an active bundle is missing,
+    differs from its sha256 or cannot be loaded.
     """
     settings, selection = settings or Settings(), selection or Selection()
-    if file_seconds is not None and file_seconds <= 0:
+    file_seconds = settings.file_seconds if file_seconds is None else file_seconds
+    if file_seconds is not None and not file_seconds > 0:
         raise SettingsError(f"option file_seconds {file_seconds!r}: not positive")
     if selection.watch_seconds and STANDARD_INPUT in map(str, sources):
         raise SettingsError("option watch: standard input cannot be read twice", hint="use a file")
     places = [str(source) for source in sources]
     check_sources(places)
     job = Job(settings, options or DetectOptions(), file_seconds)
-    choose_backend(settings)  # one that cannot be had is told here, once
-    versions = name_versions(read_bundles(settings.models_folder))
+    bundles = check_bundles(settings)  # what cannot be had or used is told here, once
+    versions = name_versions(bundles) | {"bundles": digest_bundles(bundles)}
     apart = Filter(
-        include=selection.include, exclude=selection.exclude, apart=[output, *selection.apart]
+        include=selection.include,
+        exclude=selection.exclude,
+        apart=[output, *find_originals(output), *selection.apart],
     )
     with Journal(output, versions=versions, job=job) as journal, ctrl_c() as stop:
         feed = _Feed(journal, stop, selection, progress)
         examining = executor(job, workers)
         try:
             while True:
-                feed.look(list_sources(places, apart))
+                feed.look(list_sources(places, apart, is_unlisted=journal.is_unlisted))
                 while feed.has_more():
                     for task, line in examining.run(feed.tasks()):
                         feed.answer(task, line)
@@ -164,6 +171,7 @@ class _Feed:
         self._listing: Lookahead | None = None
         self._seen: set[int] = set()
         self._looks = self._repeated = 0
+        self._problems: dict[str, Line] = {}
         self._unsettled: tuple[dict[str, str], dict[str, str]] = {}, {}
         self._in_work: dict[str, tuple[Found, int]] = {}
         self._held: dict[int, list[Found]] = {}
@@ -238,8 +246,8 @@ class _Feed:
                 self._repeated += 1
                 continue
             self._seen.add(path)
-            if found.problem:
-                self._store(found, dict(found.problem))
+            if found.problem or found.listed:
+                self._note_place(found)
                 continue
             done = self._journal.outcome(found.path, found.key)
             if done is not None:
@@ -250,6 +258,20 @@ class _Feed:
             elif self._is_settled(found):
                 return found
         return None
+
+    def _note_place(self, found: Found) -> None:
+        """Store that a place could not be listed, once however often it is looked at, or can be."""
+        if found.problem is None:
+            self._repeated += 1
+            self._problems.pop(found.path, None)
+            self._journal.append({"path": found.path, "listed": True}, key=found.key)
+        elif self._problems.get(found.path) != found.problem:
+            self._problems[found.path] = found.problem
+            self._store(found, dict(found.problem))
+        else:
+            self.summary.resumed += 1
+            self.summary.outcomes[outcome(found.problem)] += 1
+            self._tell(None)
 
     def _is_settled(self, found: Found) -> bool:
         """Whether a file can be taken for complete, where files come while the scan watches."""

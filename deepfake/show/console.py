@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..text import printable
-from ..types import Evidence, Report, Status, Timeline, Verdict
+from ..types import Evidence, Report, Status, Timeline, Verdict, Weight
 from .exhibits import describe_face, marked_faces
 
 COLOURS = {
@@ -90,7 +90,9 @@ def print_report(report: Report, console: Console) -> None:
             Text(f"  warning      {printable(warning, most=300)}", style="yellow"), soft_wrap=True
         )
     versions = ", ".join(f"{slot} {name}" for slot, name in report.versions.items())
-    console.print(Text(f"  {versions}; {report.seconds:.2f} s", style="dim"))
+    when = f"examined {report.examined_at} in " if report.examined_at else ""
+    made = printable(f"{versions}; {when}{report.seconds:.2f} s", most=400)
+    console.print(Text(f"  {made}", style="dim"))
 
 
 def describe_media(report: Report) -> str:
@@ -149,7 +151,8 @@ def _evidence_line(evidence: Evidence) -> Text:
     marks = {Status.OK: ("•", ""), Status.SKIPPED: ("○", "dim"), Status.FAILED: ("✗", "red")}
     mark, style = marks[evidence.status]
     line = Text(f"    {mark} {evidence.source:<11}", style=style)
-    line.append("proof: " if evidence.conclusive else "", style="bold")
+    if evidence.weight is not Weight.SCORE:
+        line.append(f"{evidence.weight.value}: ", style="bold")
     line.append(printable(evidence.claim, most=400))
     if evidence.reason:
         line.append(f" [{evidence.reason}]")

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..text import printable
 from ..types import Evidence, Heatmap, Kind, OperatingPoints, Report, Timeline
-from .heatmaps import SOUND_RATE, overlay, spectrogram
+from .heatmaps import DEFAULT_LIMIT, SOUND_RATE, overlay, spectrogram
 
 if TYPE_CHECKING:
     from ..media.opening import Media
@@ -46,7 +46,8 @@ class FaceMark(NamedTuple):
 class Exhibit:
     """RGB ``pixels`` (height, width, 3) and what the report says of them.
 
-    ``second`` is the time in a video; ``scores`` those of the timelines at that time.
+    ``second`` is the time in a video; ``scores`` those of the timelines at that time; ``limits``
+    the suspicious scores by the names of the heat maps.
     """
 
     pixels: Pixels
@@ -54,6 +55,17 @@ class Exhibit:
     faces: tuple[FaceMark, ...] = ()
     second: float | None = None
     scores: tuple[tuple[str, float], ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def shows_heat(self) -> bool:
+        """Whether any part of its heat maps reaches the limit from which it is drawn."""
+        return any(
+            value >= self.limits.get(heatmap.name, DEFAULT_LIMIT)
+            for heatmap in self.heatmaps
+            for row in heatmap.values
+            for value in row
+        )
 
     def shrunk(self, most_pixels: int) -> Exhibit:
         """The same with sides of at most ``most_pixels``."""
@@ -81,7 +93,7 @@ class Exhibit:
         """The picture under its heat maps, with a frame and a label for every face."""
         from .drawing import colour_of, frame_box
 
-        drawn = overlay(self.pixels, *self.heatmaps)
+        drawn = overlay(self.pixels, *self.heatmaps, limits=self.limits)
         letters = min(44, max(13, round(max(drawn.shape[:2]) / 45)))
         for face in sorted(self.faces, key=lambda face: face.score or 0.0):
             colour = colour_of(face.score, face.points)
@@ -97,14 +109,24 @@ def find_exhibits(media: Media, report: Report, *, most: int) -> list[Exhibit]:
     if report.media.kind is Kind.VIDEO:
         return list(_frames(media, report, most))
     heatmaps = tuple(heatmap for item in report.evidence for heatmap in item.heatmaps)
-    faces = tuple(_all_faces(report))
+    faces, limits = tuple(_all_faces(report)), heat_limits(report)
     if not heatmaps and not faces:
         return []
     if report.media.kind is Kind.AUDIO:
         seconds = report.media.seconds or 1.0
         pixels = spectrogram(media.audio(sample_rate=SOUND_RATE, max_seconds=seconds))
-        return [Exhibit(pixels, heatmaps[:1])]
-    return [Exhibit(media.image(), heatmaps, faces)]
+        return [Exhibit(pixels, heatmaps[:1], limits=limits)]
+    return [Exhibit(media.image(), heatmaps, faces, limits=limits)]
+
+
+def heat_limits(report: Report) -> dict[str, float]:
+    """The score from which each heat map is suspicious, by its name."""
+    return {
+        heatmap.name: item.points.suspicious
+        for item in report.evidence
+        if item.points is not None
+        for heatmap in item.heatmaps
+    }
 
 
 def marked_faces(evidence: Evidence) -> Iterator[FaceMark]:
@@ -209,6 +231,7 @@ def _frames(media: Media, report: Report, most: int) -> Iterator[Exhibit]:
     spans = [(max(0.0, s - SAME_FRAME_SECONDS), s + SAME_FRAME_SECONDS) for s in moments]
     faces, timelines = _all_faces(report), picture_timelines(report)
     heatmaps = [h for e in report.evidence for h in e.heatmaps if h.second is not None]
+    limits = heat_limits(report)
     for frame in media.bursts(most=len(spans), frames=1, step_seconds=0.001, spans=spans):
         second = min(moments, key=lambda moment: abs(moment - frame.seconds))
         yield Exhibit(
@@ -217,6 +240,7 @@ def _frames(media: Media, report: Report, most: int) -> Iterator[Exhibit]:
             faces=tuple(face for face in faces if _is_same(face.second, second)),
             second=frame.seconds,
             scores=tuple(_scores_at(second, timelines)),
+            limits=limits,
         )
 
 

@@ -36,4 +36,7 @@ def write_png(pixels: Pixels, path: Path) -> None:
     try:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise SettingsError(f"picture {str(path)!r}: {error.strerror}") from error
+        raise SettingsError(
+            f"picture {str(path)!r}: cannot be written ({error.strerror})",
+            hint="choose another place or free space",
+        ) from error

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from ..errors import SettingsError
@@ -31,6 +33,8 @@ _MIME = {
     "mov": "video/quicktime",
     "avi": "video/avi",
 }
+_TRUSTED = "signingCredential.trusted"
+_LABEL = re.compile(r"/c2pa/([^/]+)")
 MANIFEST_CHARACTERS = 1024**2
 MOST_SEARCHED_BYTES = 64 * 1024**2
 _WORDS = (b"c2pa", b"C2PA", b"jumb", b"caBX", b"provenance")
@@ -48,8 +52,9 @@ def read_manifest(
     link to one, that could not be validated; ``valid``: hashes and signature hold, the signer is on
     no trust list; ``trusted``: the signer also chains to an anchor; ``tampered``: content or
     signature do not match; ``unreadable``. With it come ``manifest`` (the active one, bounded),
-    ``ancestors`` (manifests of its ingredients by label), ``problems`` (validation codes),
-    ``remote`` where a link was not followed. Raises ``SettingsError`` for broken anchors.
+    ``ancestors`` (manifests of its ingredients by label), ``trusted`` (labels of those ancestors
+    whose signers chain to an anchor too), ``problems`` (validation codes), ``remote`` where a link
+    was not followed. Raises ``SettingsError`` for broken anchors.
     """
     if format not in _MIME:
         return {"state": "absent", "problems": ["format_without_c2pa"]}
@@ -130,20 +135,49 @@ def _from_store(store: Any) -> dict[str, Any]:
     if not isinstance(store, dict) or not isinstance(store.get("manifests"), dict):
         return {"state": "unreadable", "problems": ["no_manifests"]}
     results = store.get("validation_results") or {}
-    failures = (results.get("activeManifest") or {}).get("failure") or []
-    codes = [str(item.get("code")) for item in failures]
+    codes = _codes(results, "activeManifest", "failure")
     every = codes + [str(item.get("code")) for item in store.get("validation_status") or []]
-    state = {"Trusted": "trusted", "Valid": "valid"}.get(str(store.get("validation_state")))
-    if state is None:
-        state = "tampered" if any(code.endswith(MISMATCHES) for code in codes) else "present"
+    state = "present"
+    if str(store.get("validation_state")) in ("Trusted", "Valid"):  # one unknown parent: Valid
+        trusted = _TRUSTED in _codes(results, "activeManifest", "success")
+        state = "trusted" if trusted else "valid"
+    elif any(code.endswith(MISMATCHES) for code in codes):
+        state = "tampered"
     active = str(store.get("active_manifest"))
     manifests = {key: value for key, value in store["manifests"].items() if key != active}
     return {
         "state": state,
         "manifest": _fit(store["manifests"].get(active) or {}),
         "ancestors": _fit(dict(list(manifests.items())[:32])),
+        "trusted": sorted(_trusted_ingredients(store["manifests"].values(), results))[:32],
         "problems": [printable(code) for code in dict.fromkeys(every)][:32],
     }
+
+
+def _codes(results: dict[str, Any], part: str, outcome: str) -> list[str]:
+    found = (results.get(part) or {}).get(outcome) or []
+    return [str(item.get("code")) for item in found]
+
+
+def _trusted_ingredients(manifests: Iterable[Any], results: dict[str, Any]) -> set[str]:
+    """Labels of the manifests of ingredients whose signers chain to an anchor.
+
+    The validator notes only where it found something else than is recorded in the ingredient.
+    """
+    recorded = {
+        str(ingredient.get("active_manifest"))
+        for manifest in manifests
+        for ingredient in manifest.get("ingredients") or []
+        if _TRUSTED
+        in _codes(ingredient.get("validation_results") or {}, "activeManifest", "success")
+    }
+    found: dict[str, set[str]] = {"success": set(), "failure": set()}
+    for delta in results.get("ingredientDeltas") or []:
+        for outcome, labels in found.items():
+            for item in (delta.get("validationDeltas") or {}).get(outcome) or []:
+                if outcome == "failure" or item.get("code") == _TRUSTED:
+                    labels.update(_LABEL.findall(str(item.get("url"))))
+    return (recorded | found["success"]) - found["failure"]
 
 
 def _fit(value: dict[str, Any]) -> dict[str, Any]:

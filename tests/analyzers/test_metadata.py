@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from deepfake.analyzers.metadata import HINT_SCORE, PROOF_SCORE, Metadata, judge
+from deepfake.analyzers.metadata import Metadata, judge
 from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
 from deepfake.traces.containers import read_metadata
 from deepfake.traces.generators import aigc_label, comfyui_nodes, name_of, source_type
-from deepfake.types import Evidence, Kind, Status
+from deepfake.types import Evidence, Kind, Status, Weight
 from examples import samples
 from tests import evidence_files as files
 from tests.media_files import scene, tone, video_bytes
@@ -51,24 +51,25 @@ def look(data: bytes, format: str) -> list[Evidence]:
     return evidence
 
 
-def of(data: bytes, format: str = "png") -> tuple[float | None, bool, str | None, str | None]:
+def of(data: bytes, format: str = "png") -> tuple[Weight, str | None, str | None]:
     first = look(data, format)[0]
+    assert first.score is None, "nobody knows how often unsigned text is false"
     details = first.details
-    return first.score, first.conclusive, details.get("generator"), details.get("declares")
+    return first.weight, details.get("generator"), details.get("declares")
 
 
-def proof(generator: str | None, declares: str = "generated") -> tuple[Any, ...]:
-    return PROOF_SCORE, True, generator, declares
+def claim(generator: str | None, declares: str = "generated") -> tuple[Any, ...]:
+    return Weight.CLAIM, generator, declares
 
 
 def hint(generator: str | None, declares: str | None = "generated") -> tuple[Any, ...]:
-    return HINT_SCORE, False, generator, declares
+    return Weight.HINT, generator, declares
 
 
-NOTHING = (None, False, None, None)
+NOTHING = (Weight.SCORE, None, None)
 
 
-# Proofs
+# Claims
 
 
 @pytest.mark.parametrize(
@@ -87,13 +88,13 @@ NOTHING = (None, False, None, None)
         ({"Description": MIDJOURNEY, "Author": "someone"}, "Midjourney"),
     ],
 )
-def test_parameter_blocks_are_proof(texts: dict[str, str], generator: str) -> None:
-    assert of(files.png_text(**texts)) == proof(generator)
+def test_parameter_blocks_are_claims(texts: dict[str, str], generator: str) -> None:
+    assert of(files.png_text(**texts)) == claim(generator)
 
 
 def test_inpainting_is_an_edit() -> None:
     parameters = samples.PARAMETERS + ", Denoising strength: 0.75, Mask blur: 4"
-    expected = proof("Automatic1111 or compatible", "edited")
+    expected = claim("Automatic1111 or compatible", "edited")
     assert of(files.png_text(parameters=parameters)) == expected
 
 
@@ -102,29 +103,29 @@ def test_parameters_in_the_user_comment_of_a_jpeg(big_endian: bool) -> None:
     comment = files.user_comment(samples.PARAMETERS, big_endian=big_endian)
     for format in ("jpeg", "webp"):
         data = files.image(format.upper(), exif_ifd={0x9286: comment})
-        assert of(data, format) == proof("Automatic1111 or compatible")
+        assert of(data, format) == claim("Automatic1111 or compatible")
 
 
 def test_comfyui_in_the_exif_of_a_webp() -> None:
     data = files.image("WEBP", exif={0x0110: "prompt:" + json.dumps(PROMPT)})
-    assert of(data, "webp") == proof("ComfyUI")
+    assert of(data, "webp") == claim("ComfyUI")
 
 
 def test_comfyui_in_the_comment_of_a_video() -> None:
     comment = json.dumps({"prompt": json.dumps(PROMPT), "workflow": {}})
-    assert of(samples.mp4(seconds=0.3, tags={"comment": comment}), "mp4") == proof("ComfyUI")
+    assert of(samples.mp4(seconds=0.3, tags={"comment": comment}), "mp4") == claim("ComfyUI")
 
 
 def test_a_truncated_comfyui_prompt_is_recognised() -> None:
     nodes = {str(i): PROMPT["3"] for i in range(9000)}
     text = json.dumps(nodes)
     assert len(text) > 300_000
-    assert of(files.png_text(prompt=text)) == proof("ComfyUI")
+    assert of(files.png_text(prompt=text)) == claim("ComfyUI")
 
 
 def test_comfyui_that_loads_a_picture_edits_it() -> None:
     text = json.dumps(PROMPT | {"1": UPSCALE["1"]})
-    assert of(files.png_text(prompt=text)) == proof("ComfyUI", "edited")
+    assert of(files.png_text(prompt=text)) == claim("ComfyUI", "edited")
 
 
 @pytest.mark.parametrize(
@@ -135,17 +136,17 @@ def test_comfyui_that_loads_a_picture_edits_it() -> None:
     ],
 )
 @pytest.mark.parametrize("as_attribute", [True, False])
-def test_iptc_source_types_are_proof(kind: str, declares: str, as_attribute: bool) -> None:
+def test_iptc_source_types_are_claims(kind: str, declares: str, as_attribute: bool) -> None:
     name = "Iptc4xmpExt:DigitalSourceType"
     packet = (
         files.xmp(f'{name}="{SOURCE}{kind}"')
         if as_attribute
         else files.xmp(children=f"<{name}>{SOURCE}{kind}</{name}>")
     )
-    assert of(files.jpeg_xmp(packet), "jpeg") == proof(None, declares)
+    assert of(files.jpeg_xmp(packet), "jpeg") == claim(None, declares)
 
 
-def test_the_chinese_label_is_proof_in_every_place() -> None:
+def test_the_chinese_label_is_a_claim_in_every_place() -> None:
     label = json.dumps(AIGC)
     wrapped = json.dumps({"AIGC": AIGC})
     escaped = label.replace('"', "&quot;")
@@ -159,14 +160,14 @@ def test_the_chinese_label_is_proof_in_every_place() -> None:
         (files.sound("flac", tags={"AIGC": label}), "flac"),
         (files.sound("mp3", tags={"AIGC": label}), "mp3"),
     ):
-        assert of(data, format) == proof("001191110108MA01"), format
+        assert of(data, format) == claim("001191110108MA01"), format
 
 
 def test_the_chinese_label_has_three_degrees() -> None:
-    scores = [
-        of(files.png_text(AIGC=json.dumps(AIGC | {"Label": degree})))[:2] for degree in "1234"
+    weights = [
+        of(files.png_text(AIGC=json.dumps(AIGC | {"Label": degree})))[0] for degree in "1234"
     ]
-    assert scores == [(PROOF_SCORE, True), (HINT_SCORE, False), (None, False), (None, False)]
+    assert weights == [Weight.CLAIM, Weight.HINT, Weight.SCORE, Weight.SCORE]
 
 
 # Hints
@@ -248,7 +249,7 @@ def test_the_strongest_trace_leads_and_the_others_are_listed() -> None:
         Software="NovelAI", AIGC=json.dumps(AIGC | {"Label": "3"}), Comment=json.dumps(NOVELAI)
     )
     (evidence,) = look(data, "png")
-    assert [item["strength"] for item in evidence.details["findings"]] == ["proof", "hint", "note"]
+    assert [item["strength"] for item in evidence.details["findings"]] == ["claim", "hint", "note"]
 
 
 # No false accusations
@@ -301,7 +302,7 @@ def test_words_of_people_and_editors_are_no_evidence(data: bytes, format: str) -
 
 def test_a_workflow_without_a_sampler_is_only_noted() -> None:
     (evidence,) = look(files.png_text(prompt=json.dumps(UPSCALE)), "png")
-    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert evidence.weight is Weight.SCORE
     assert evidence.details["declares"] is None
     assert "not necessarily generated" in evidence.claim
 
@@ -324,10 +325,11 @@ def test_no_trace_means_nothing() -> None:
 def test_a_camera_original_is_weak_evidence_only() -> None:
     data = files.image("JPEG", exif=CAMERA, exif_ifd=EXPOSURE | {0x927C: b"maker note"})
     first, camera = look(data, "jpeg")
-    assert (first.score, first.conclusive) == (None, False)
+    assert first.weight is Weight.SCORE
     assert camera.details["camera"] == "Canon EOS R5"
     assert camera.details["has_maker_note"] is True
-    assert (camera.score, camera.conclusive, camera.details["strength"]) == (None, False, "weak")
+    assert (camera.score, camera.weight, camera.details["strength"]) == (None, Weight.CLAIM, "weak")
+    assert not camera.declares_synthesis
     assert "weak evidence" in camera.claim
 
 
@@ -338,7 +340,7 @@ def test_maker_and_model_without_an_exposure_are_no_camera() -> None:
 def test_camera_exif_does_not_hide_a_generator() -> None:
     data = files.image("JPEG", exif=CAMERA | {0x0131: "Midjourney"}, exif_ifd=EXPOSURE)
     first, camera = look(data, "jpeg")
-    assert first.score == HINT_SCORE
+    assert first.weight is Weight.HINT
     assert camera.details["declares"] == "capture"
 
 
@@ -353,7 +355,7 @@ def test_a_phone_video_is_recognised() -> None:
 
 def encoding(data: bytes, format: str = "mp4") -> dict[str, Any]:
     (evidence,) = look(data, format)
-    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert evidence.weight is Weight.SCORE
     return dict(evidence.details["encoding"])
 
 
@@ -392,7 +394,7 @@ def test_the_encoder_of_a_camera_file_is_no_camera() -> None:
     assert camera.details["camera"] == "Google Pixel 8"
     assert camera.details["strength"] == "contradicted"
     assert "encoded again, or the tags were added" in camera.claim
-    assert (camera.score, camera.conclusive) == (None, False)
+    assert (camera.score, camera.weight) == (None, Weight.CLAIM)
 
 
 @pytest.mark.parametrize(
@@ -442,7 +444,7 @@ def test_programs_and_cameras(tags: dict[str, str], writers: list[str], devices:
         ({"title": '{"aigc_label_type": 2}'}, NOTHING),
         (
             {"comment": '{"type": "WanGP v10.5 by DeepBeepMeep - t2v", "prompt": "a lake"}'},
-            proof("WanGP"),
+            claim("WanGP"),
         ),
         ({"comment": '{"type": "WanGP v10.5"}'}, NOTHING),
     ],
@@ -453,7 +455,7 @@ def test_labels_of_video_services(tags: dict[str, str], expected: tuple[Any, ...
 
 def test_the_stream_mark_of_kling() -> None:
     (evidence,) = judge({"encoding": {"video_codec": "h264", "video_user_data": "kling-ai"}})
-    assert evidence.score == HINT_SCORE
+    assert evidence.weight is Weight.HINT
     assert evidence.details["generator"] == "Kling"
 
 
@@ -518,5 +520,5 @@ def test_tables() -> None:
 def test_through_media() -> None:
     with open_media(files.png_text(parameters=samples.PARAMETERS)) as media:
         (evidence,) = Metadata().analyze(media, None, DetectOptions())
-    assert evidence.conclusive
+    assert evidence.weight is Weight.CLAIM
     assert Metadata().kinds == set(Kind)

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
-from deepfake.analyzers.provenance import Provenance, declaration, judge, read_trust_anchors
+from deepfake.analyzers.provenance import (
+    TRUST_LIST_DATE,
+    Provenance,
+    declaration,
+    judge,
+    read_trust_anchors,
+)
 from deepfake.errors import SettingsError
 from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
-from deepfake.types import Evidence, Kind, Status
+from deepfake.types import Evidence, Kind, Status, Weight
 from examples import samples
 from tests import evidence_files as files
 
@@ -47,26 +55,27 @@ def test_covers_every_kind() -> None:
 def test_absent_means_nothing() -> None:
     evidence = find(files.image("JPEG"))
     assert (evidence.status, evidence.reason) == (Status.SKIPPED, "no_manifest")
-    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert (evidence.score, evidence.weight) == (None, Weight.SCORE)
     assert "says nothing" in evidence.claim
     assert judge({}).reason == "no_manifest"
 
 
-def test_valid_ai_declaration_is_conclusive(sign: Sign) -> None:
+def test_a_valid_declaration_by_an_unknown_signer_is_a_claim(sign: Sign) -> None:
     evidence = find(sign(samples.created("trainedAlgorithmicMedia", agent="Model X")))
-    assert (evidence.score, evidence.conclusive) == (0.999, True)
+    assert (evidence.score, evidence.weight) == (None, Weight.CLAIM)
     assert evidence.details["state"] == "valid"
     assert (evidence.details["declares"], evidence.details["generator"]) == ("generated", "Model X")
     assert "made by a generative model with Model X" in evidence.claim
-    assert "not on a trust list" in evidence.claim
+    assert "valid C2PA manifest of an unknown signer (Sample signer" in evidence.claim
 
 
 def test_trusted_ai_declaration_names_the_trusted_signer(
     sign: Sign, signer: samples.Signer
 ) -> None:
     evidence = find(sign(samples.created("trainedAlgorithmicMedia")), signer.root)
-    assert (evidence.details["state"], evidence.conclusive) == ("trusted", True)
-    assert "trusted signer Sample signer" in evidence.claim
+    assert (evidence.details["state"], evidence.weight) == ("trusted", Weight.PROOF)
+    assert evidence.score == 0.999
+    assert "valid C2PA manifest of a trusted signer (Sample signer" in evidence.claim
 
 
 @pytest.mark.parametrize(
@@ -77,9 +86,11 @@ def test_trusted_ai_declaration_names_the_trusted_signer(
         [samples.created("digitalCapture"), edited("trainedAlgorithmicMedia")],
     ],
 )
-def test_edited_by_ai_is_told_from_made_by_ai(sign: Sign, steps: list[dict[str, Any]]) -> None:
-    evidence = find(sign(*steps))
-    assert (evidence.details["declares"], evidence.conclusive) == ("edited", True)
+def test_edited_by_ai_is_told_from_made_by_ai(
+    sign: Sign, signer: samples.Signer, steps: list[dict[str, Any]]
+) -> None:
+    evidence = find(sign(*steps), signer.root)
+    assert (evidence.details["declares"], evidence.weight) == ("edited", Weight.PROOF)
     assert "edited by, or composed with" in evidence.claim
 
 
@@ -88,9 +99,12 @@ def test_capture_is_weak_when_valid_and_strong_when_trusted(
 ) -> None:
     for kind in ("digitalCapture", "computationalCapture"):
         data = sign(samples.created(kind, agent="Camera Y"))
-        for anchors, strength in ((None, "weak"), (signer.root, "strong")):
+        for anchors, strength, weight in (
+            (None, "weak", Weight.CLAIM),
+            (signer.root, "strong", Weight.PROOF),
+        ):
             evidence = find(data, anchors)
-            assert (evidence.score, evidence.conclusive) == (None, False)
+            assert (evidence.score, evidence.weight) == (None, weight)
             assert evidence.details["declares"] == "capture"
             assert evidence.details["strength"] == strength
             assert f"{strength} evidence of a camera original" in evidence.claim
@@ -99,7 +113,7 @@ def test_capture_is_weak_when_valid_and_strong_when_trusted(
 @pytest.mark.parametrize("kind", ["algorithmicMedia", "digitalCreation", "humanEdits"])
 def test_other_source_types_declare_neither(sign: Sign, kind: str) -> None:
     evidence = find(sign(samples.created(kind)))
-    assert (evidence.status, evidence.score, evidence.conclusive) == (Status.OK, None, False)
+    assert (evidence.status, evidence.score, evidence.weight) == (Status.OK, None, Weight.SCORE)
     assert evidence.details["declares"] is None
 
 
@@ -108,7 +122,8 @@ def test_tampered_proves_nothing(sign: Sign, signer: samples.Signer) -> None:
     evidence = find(samples.transplant(signed, files.image("JPEG", quality=30)), signer.root)
     assert (evidence.details["state"], evidence.details["declares"]) == ("tampered", None)
     assert evidence.details["unverified"] == "generated"
-    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert (evidence.score, evidence.weight) == (None, Weight.SCORE)
+    assert "an invalid C2PA manifest" in evidence.claim
     assert "neither proves nor disproves" in evidence.claim
 
 
@@ -119,14 +134,45 @@ def test_a_link_to_a_manifest_counts_for_nothing(signer: samples.Signer) -> None
     evidence = find(linked, signer.root)
     assert evidence.details["state"] == "present"
     assert evidence.details["remote"] == "http://127.0.0.1:9/m.c2pa"
-    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert (evidence.score, evidence.weight) == (None, Weight.SCORE)
 
 
-def test_a_generated_parent_counts_as_own_making(sign: Sign) -> None:
+def test_a_generated_parent_counts_as_own_making(sign: Sign, signer: samples.Signer) -> None:
     parent = sign(samples.created("trainedAlgorithmicMedia", agent="Model X"))
     child = sign({"action": "c2pa.color_adjustments"}, parent=parent)
-    evidence = find(child)
-    assert (evidence.details["declares"], evidence.conclusive) == ("generated", True)
+    for anchors, weight in ((None, Weight.CLAIM), (signer.root, Weight.PROOF)):
+        evidence = find(child, anchors)
+        assert (evidence.details["declares"], evidence.weight) == ("generated", weight)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [("trainedAlgorithmicMedia", "generated"), ("digitalCapture", "capture")]
+)
+def test_a_trusted_program_does_not_vouch_for_an_unknown_parent(
+    sign: Sign, kind: str, word: str
+) -> None:
+    parent = sign(samples.created(kind))
+    editor = samples.make_signer()
+    steps = samples.actions({"action": "c2pa.color_adjustments"})
+    child = samples.sign(parent, steps, editor, parent=parent)
+    evidence = find(child, editor.root)
+    assert evidence.details["state"] == "trusted"
+    assert (evidence.details["declares"], evidence.weight) == (word, Weight.CLAIM)
+    assert (evidence.score, "does not vouch" in evidence.claim) == (None, True)
+
+
+def test_an_edit_by_a_trusted_program_is_proof_whatever_its_parent_is(sign: Sign) -> None:
+    parent = sign(samples.created("trainedAlgorithmicMedia"))
+    editor = samples.make_signer()
+    steps = samples.actions(edited("trainedAlgorithmicMedia"))
+    evidence = find(samples.sign(parent, steps, editor, parent=parent), editor.root)
+    assert (evidence.details["declares"], evidence.weight) == ("edited", Weight.PROOF)
+
+
+def test_metadata_copied_into_a_trusted_manifest_stay_a_claim() -> None:
+    data = {"Iptc4xmpExt:DigitalSourceType": samples.SOURCE_TYPES + "trainedAlgorithmicMedia"}
+    found = {"state": "trusted", "manifest": {"assertions": [{"label": "stds.iptc", "data": data}]}}
+    assert judge(found).weight is Weight.CLAIM
 
 
 def test_a_generated_component_counts_as_an_edit() -> None:
@@ -139,9 +185,11 @@ def test_a_generated_component_counts_as_an_edit() -> None:
         ]
     }
     whole = {"ingredients": [{"relationship": "componentOf", "active_manifest": "a"}]}
-    assert declaration(whole, {"a": made}) == ("edited", "trainedAlgorithmicMedia")
+    assert declaration(whole, {"a": made}) == ("edited", "trainedAlgorithmicMedia", False)
+    vouched = declaration(whole, {"a": made}, trusted={"a"})
+    assert vouched == ("edited", "trainedAlgorithmicMedia", True)
     used = {"ingredients": [{"relationship": "inputTo", "active_manifest": "a"}]}
-    assert declaration(used, {"a": made}) == (None, None)
+    assert declaration(used, {"a": made}) is None
 
 
 def test_a_tampered_ingredient_counts_for_nothing() -> None:
@@ -149,16 +197,18 @@ def test_a_tampered_ingredient_counts_for_nothing() -> None:
     made = {"assertions": [{"label": "c2pa.actions", "data": data}]}
     failure = [{"code": "assertion.dataHash.mismatch"}]
     ingredient = {"relationship": "parentOf", "active_manifest": "a"}
-    assert declaration({"ingredients": [ingredient]}, {"a": made})[0] == "generated"
+    found = declaration({"ingredients": [ingredient]}, {"a": made})
+    assert found is not None
+    assert found.word == "generated"
     ingredient["validation_results"] = {"activeManifest": {"failure": failure}}
-    assert declaration({"ingredients": [ingredient]}, {"a": made}) == (None, None)
+    assert declaration({"ingredients": [ingredient]}, {"a": made}) is None
 
 
 def test_a_captured_component_does_not_make_a_camera_original() -> None:
     data = {"actions": [samples.created("digitalCapture")]}
     photo = {"assertions": [{"label": "c2pa.actions", "data": data}]}
     whole = {"ingredients": [{"relationship": "componentOf", "active_manifest": "a"}]}
-    assert declaration(whole, {"a": photo}) == (None, None)
+    assert declaration(whole, {"a": photo}) is None
 
 
 def test_circular_and_tangled_ancestors_end() -> None:
@@ -169,7 +219,7 @@ def test_circular_and_tangled_ancestors_end() -> None:
         for role in ("parentOf", "componentOf")
     ]
     ancestors = {label: {"ingredients": links} for label in labels}
-    assert declaration({"ingredients": links}, ancestors) == (None, None)
+    assert declaration({"ingredients": links}, ancestors) is None
 
 
 def test_permission_for_training_is_no_sign_of_ai() -> None:
@@ -182,7 +232,7 @@ def test_permission_for_training_is_no_sign_of_ai() -> None:
         },
     }
     evidence = judge(found)
-    assert (evidence.score, evidence.conclusive) == (None, False)
+    assert (evidence.score, evidence.weight) == (None, Weight.SCORE)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +259,23 @@ def test_trust_anchors_come_from_a_pem_file(tmp_path: Path, signer: samples.Sign
     path = tmp_path / "trust.pem"
     path.write_text(signer.root)
     assert read_trust_anchors(path) == signer.root
-    assert read_trust_anchors(None) is None
+
+
+def test_the_list_of_c2pa_is_shipped_with_its_date() -> None:
+    text = read_trust_anchors(None)
+    authorities = x509.load_pem_x509_certificates(text.encode())
+    assert len(authorities) >= 30
+    listed = date.fromisoformat(TRUST_LIST_DATE)
+    for authority in authorities:
+        assert (
+            authority.not_valid_before_utc.date() <= listed <= authority.not_valid_after_utc.date()
+        )
+        assert authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_the_shipped_list_makes_nobody_else_trusted(sign: Sign) -> None:
+    data = sign(samples.created("trainedAlgorithmicMedia"))
+    assert find(data, read_trust_anchors(None)).details["state"] == "valid"
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\xff\xfe\x00"])

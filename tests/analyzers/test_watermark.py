@@ -12,7 +12,7 @@ from deepfake.analyzers import watermark
 from deepfake.analyzers.watermark import PAYLOADS, Payload, Watermark, find_watermarks
 from deepfake.media.opening import open_media
 from deepfake.settings import DetectOptions
-from deepfake.types import Evidence, Kind, Status
+from deepfake.types import Evidence, Kind, Status, Weight
 from examples import samples
 
 GENERATORS = [payload.generator for payload in PAYLOADS]
@@ -156,7 +156,7 @@ def test_bounds_hold_on_random_votes() -> None:
 def test_evidence_of_a_marked_picture(photo: samples.Pixels) -> None:
     marked = samples.png(samples.embed_watermark(photo, PAYLOADS[2].bits))
     (evidence,) = find(marked)
-    assert (evidence.score, evidence.conclusive) == (0.999, True)
+    assert (evidence.score, evidence.weight) == (0.999, Weight.PROOF)
     assert (evidence.details["generator"], evidence.details["declares"]) == ("FLUX", "generated")
     assert evidence.details["false_positive_bound"] <= 1e-6
     assert "watermark of FLUX" in evidence.claim
@@ -164,7 +164,7 @@ def test_evidence_of_a_marked_picture(photo: samples.Pixels) -> None:
 
 def test_absence_means_nothing(photo: samples.Pixels) -> None:
     (evidence,) = find(photo)
-    assert (evidence.status, evidence.score, evidence.conclusive) == (Status.OK, None, False)
+    assert (evidence.status, evidence.weight) == (Status.OK, Weight.SCORE)
     assert "absence means nothing" in evidence.claim
 
 

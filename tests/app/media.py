@@ -1,18 +1,17 @@
-"""An upload as gradio hands it over, for tests that call a handler directly."""
+"""An upload as the page's server keeps it, for tests that call a handler directly."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
+
+from deepfake_app.storage import Uploads
 
 DEFAULTS = (True, False, 0.5, 240, 30.0)
 """heatmap, stability, prior, max_frames_per_minute, max_audio_seconds"""
 
 
-def sent(folder: Path, content: bytes, name: str) -> dict[str, Any]:
-    """``content`` in a folder of its own, as gradio keeps an upload, and its ``FileData``."""
-    place = folder / f"{len(list(folder.iterdir()))}-hash"
-    place.mkdir()
-    path = place / "stored"
-    path.write_bytes(content)
-    return {"path": str(path), "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+def sent(uploads: Uploads, content: bytes, name: str) -> dict[str, Any]:
+    """``content`` received by ``uploads``, and what the page then says of it."""
+    with uploads.receiving(name) as incoming:
+        incoming.write(content)
+    return {"path": str(incoming.path), "name": name}

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 from deepfake_app.charts import MOST_POINTS, percent, score_bar, timeline_chart
-from deepfake_app.pictures import Pictures
-from deepfake_app.views import render_error, render_report
+from deepfake_app.pictures import Pictures, Shown, Tile
+from deepfake_app.views import render_error, render_failure, render_report
 
-from deepfake.errors import Corrupt
+from deepfake.errors import Corrupt, TooLarge
 from deepfake.types import (
     Evidence,
     Kind,
@@ -22,6 +22,7 @@ from deepfake.types import (
     Status,
     Timeline,
     Verdict,
+    Weight,
 )
 
 HOSTILE = "<script>alert(1)</script> **bold** [x](javascript:1) \"'><img src=x onerror=alert(2)>"
@@ -95,12 +96,19 @@ def test_a_report_says_everything_it_holds() -> None:
     tree = Tree(render_report(make_report()))
     for wanted in (
         *("Synthetic", "93 %", "between 85 % and 97 %", "audio_synthetic", "provenance"),
-        *("not applicable", "no_manifest", "Score 0.93", "The end of the file is missing."),
+        *("none found", "no_manifest", "Score 0.93", "The end of the file is missing."),
         *("voice.wav", "2.5 MB", "3.0 s", "ab" * 32, "audio-1", "2 windows of 2 s"),
     ):
         assert wanted in tree.text
     labels = [value for name, value in tree.attributes if name == "aria-label"]
     assert any("0.93 on a scale from 0 to 1, interval 0.85 to 0.97" in str(it) for it in labels)
+
+
+def test_the_moment_of_the_examination_is_told() -> None:
+    assert "audio audio-1 in 0.5 s" in Tree(render_report(make_report())).text
+    dated = Tree(render_report(make_report(examined_at="2026-03-01T09:30:00Z"))).text
+    assert "audio audio-1 on 2026-03-01T09:30:00Z in 0.5 s" in dated
+    assert "<b>" not in Tree(render_report(make_report(examined_at="<b>"))).tags
 
 
 def test_authentic_claims_no_more_than_was_looked_for() -> None:
@@ -167,18 +175,77 @@ def test_the_report_can_be_saved_as_it_is() -> None:
 
 def test_pictures_have_texts_for_those_who_cannot_see_them() -> None:
     pictures = Pictures("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", "The frame")
-    tree = Tree(render_report(make_report(), pictures=pictures))
+    tree = Tree(render_report(make_report(), shown=Shown(pictures)))
     texts = [value for name, value in tree.attributes if name == "alt"]
     assert texts == ["The frame as it is", "The frame with its heat map"]
-    assert "The redder a part" in tree.text
+    assert "the darker the colour, the higher the score" in tree.text
     assert "framed" not in tree.text
     both = Tree(
-        render_report(make_report(), pictures=pictures._replace(over="heat map and the faces"))
+        render_report(
+            make_report(), shown=Shown(pictures._replace(over="heat map and the faces")), place=3
+        )
     )
     assert "Show the heat map and the faces over it" in both.text
     assert "Faces are framed" in both.text
-    assert ("for", "df-heat-toggle") in tree.attributes
-    assert ("id", "df-heat-toggle") in tree.attributes
+    for name, number in ((tree, 0), (both, 3)):
+        assert ("for", f"df-heat-{number}") in name.attributes
+        assert ("id", f"df-heat-{number}") in name.attributes
+
+
+def test_the_colours_of_a_heat_map_are_explained() -> None:
+    pictures = Pictures("data:,a", "data:,b", "The picture", limit=0.75)
+    tree = Tree(render_report(make_report(), shown=Shown(pictures)))
+    assert "nothing below 0.75" in tree.text
+    gradients = [value for name, value in tree.attributes if name == "style"]
+    assert len(gradients) == 1
+    assert str(gradients[0]).count("rgb(") == 6
+    below = Tree(render_report(make_report(), shown=Shown(pictures._replace(limit=None))))
+    assert "No part of it reaches" in below.text
+    assert "style" not in dict(below.attributes)
+
+
+def test_frames_of_a_video_are_shown_with_what_is_said_of_them() -> None:
+    tiles = (Tile("data:image/jpeg;base64,AA", f"0:01.0 · {HOSTILE}"),)
+    tree = Tree(render_report(make_report(), shown=Shown(tiles=tiles)))
+    assert tree.tags.count("img") == 1
+    assert ("download", "frame-1.jpg") in tree.attributes
+    assert "script" not in tree.tags
+
+
+def test_a_reason_opens_what_it_means_and_what_to_do() -> None:
+    reason = Reason(code="between_limits", text="the score lies between")
+    tree = Tree(render_report(make_report(reasons=(reason,), evidence=())))
+    assert tree.tags.count("summary") == 1
+    assert "genuine and synthetic files both occur" in tree.text
+    assert "What to do: Look for other evidence" in tree.text
+    other = Reason(code="x_y", text="text")
+    unknown = Tree(render_report(make_report(reasons=(other,), evidence=())))
+    assert "summary" not in unknown.tags
+    assert "x_y" in unknown.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("no_face", "none found"), ("no_manifest", "none found"), ("face_too_small", "not judged")],
+)
+def test_nothing_found_is_told_from_what_could_not_be_judged(reason: str, words: str) -> None:
+    evidence = Evidence(source="face", status=Status.SKIPPED, reason=reason, claim="claim")
+    text = Tree(render_report(make_report(evidence=(evidence,)))).text
+    assert words in text
+    assert "not applicable" not in text
+
+
+def test_an_error_tells_a_visitor_nothing_that_only_the_owner_can_do() -> None:
+    error = TooLarge("file a: this picture has 200 megapixels", hint="shrink it, or raise Limits.x")
+    assert "200 megapixels; shrink it." in Tree(render_error(error)).text
+    alone = TooLarge("file a: too long", hint="or raise Limits.seconds")
+    assert "Limits" not in render_error(alone)
+
+
+def test_a_failure_says_its_number_and_nothing_else() -> None:
+    tree = Tree(render_failure("0a1b2c3d"))
+    assert "0a1b2c3d" in tree.text
+    assert "not your doing" in tree.text
 
 
 def face_report(**face: object) -> Report:
@@ -321,3 +388,25 @@ def test_what_is_no_segment_is_left_out(segments: object) -> None:
 def test_a_segment_beyond_the_chart_stays_inside() -> None:
     page = with_segments([{"start": -5, "end": 900, "score": 0.9}])
     assert 'class="df-segment" x="0.00" y="0" width="100.00"' in page
+
+
+@pytest.mark.parametrize(
+    ("weight", "declares", "badge"),
+    [
+        (Weight.PROOF, "generated", '<span class="df-badge df-proof">proof</span>'),
+        (Weight.PROOF, "capture", '<span class="df-badge df-plain">proof</span>'),
+        (Weight.CLAIM, "edited", '<span class="df-badge df-claim">claim</span>'),
+        (Weight.HINT, None, '<span class="df-badge df-hint">hint</span>'),
+    ],
+)
+def test_a_badge_tells_proof_from_claim(weight: Weight, declares: str | None, badge: str) -> None:
+    said = Evidence(
+        source="metadata",
+        status=Status.OK,
+        claim="says so",
+        weight=weight,
+        details={"declares": declares},
+    )
+    page = render_report(make_report(evidence=(said,)))
+    assert badge in page
+    assert page.count("df-badge") == 2

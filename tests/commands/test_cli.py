@@ -11,6 +11,7 @@ import pytest
 
 from deepfake.commands.cli import build_parser, main
 from deepfake.schema import REPORT_SCHEMA
+from tests.faulty import BUG_PIXELS, Faulty
 from tests.media_files import image_bytes, scene, speech, wav_bytes
 
 
@@ -60,6 +61,55 @@ def test_heatmap_is_written_as_png(
     arguments = ["detect", str(path), "--models", str(known_models)]
     assert main([*arguments, "--save-heatmap", str(output)]) == 0
     assert output.read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_of_several_files_has_its_own_heat_map(
+    picture: Path, tmp_path: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, output = tmp_path / "speech.wav", tmp_path / "where.png"
+    sound.write_bytes(wav_bytes(speech(2.0)))
+    (tmp_path / "where-2.png").mkdir()
+    arguments = ["detect", "--models", str(known_models), "--save-heatmap", str(output)]
+    assert main([*arguments, str(picture), str(picture), str(sound)]) == 1
+    for number in (1, 3):
+        assert (tmp_path / f"where-{number}.png").read_bytes().startswith(b"\x89PNG")
+    assert not output.exists()
+    captured = capsys.readouterr()
+    assert captured.out.count("verdict") == 3
+    assert captured.err.count("cannot be written") == 1
+    assert "photo.png" in captured.err
+    assert "where-2.png" in captured.err
+
+
+def test_a_heat_map_never_takes_the_place_of_evidence(
+    picture: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = picture.with_name("photo-2.png")
+    second.write_bytes(picture.read_bytes())
+    arguments = ["detect", "--models", str(known_models), "--save-heatmap", str(picture)]
+    assert main([*arguments, str(picture)]) == 2
+    assert main([*arguments, str(second), str(second)]) == 2
+    assert main([*arguments[:-1], str(picture.parent), str(picture)]) == 2
+    assert capsys.readouterr().err.count("heat map") == 3
+    assert picture.read_bytes() == second.read_bytes()
+
+
+def test_a_bug_in_one_file_is_told_and_the_others_go_on(
+    picture: Path,
+    tmp_path: Path,
+    known_models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("deepfake.detector.shipped_analyzers", lambda settings: (Faulty(),))
+    bad = tmp_path / "bug.png"
+    bad.write_bytes(image_bytes(scene(BUG_PIXELS, 8)))
+    assert main(["detect", "--json", "--models", str(known_models), str(bad), str(picture)]) == 1
+    captured = capsys.readouterr()
+    first, second = (json.loads(line) for line in captured.out.splitlines())
+    assert first["error"]["code"] == "internal"
+    assert "report it" in captured.err
+    assert second["path"] == str(picture)
 
 
 def test_hostile_name_cannot_reach_the_terminal(
@@ -154,7 +204,7 @@ def test_models_commands(known_models: Path, capsys: pytest.CaptureFixture[str])
     assert main(["models", "verify", *models]) == 0
     assert main(["models", "show", "image-1", *models]) == 0
     text = capsys.readouterr().out
-    assert "audio-1: every file matches" in text
+    assert "every file whole" in text
     assert "# image-1" in text
     assert main(["models", "show", "image-99", *models]) == 2
 
@@ -162,5 +212,6 @@ def test_models_commands(known_models: Path, capsys: pytest.CaptureFixture[str])
 def test_doctor_says_what_runs_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
+    assert "bundles: 6 active, 6 of them shipped\n" in text
     for words in ("image-2", "audio-2", "openvino", "onnxruntime", "match within", "auto chooses"):
         assert words in text

@@ -35,6 +35,10 @@ def test_reports_of_a_scan_and_again_without_scanning(
     reports = {name: folder / f"r.{name}" for name in ("csv", "parquet", "html")}
     for path in reports.values():
         command += [f"--{path.suffix[1:]}", str(path)]
+    assert main([*command, "--file-seconds", "1e-6", "--output", str(tmp_path / "late")]) == 1
+    late = read_lines(tmp_path / "late")
+    assert {line["error"]["code"] for line in late} == {"time_limit"}
+    command += ["--file-seconds", "0"]
     assert main(command) == 0
     assert "examined now" in capsys.readouterr().out
     first = {name: path.read_bytes() for name, path in reports.items()}

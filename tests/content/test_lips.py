@@ -10,7 +10,7 @@ import pytest
 from deepfake.content import lips as lipsync
 from deepfake.content.lips import LipTrack, Sync, evidence, measure_sync, why_not_sync
 from deepfake.content.speech import CHUNK_SAMPLES
-from deepfake.types import Status
+from deepfake.types import Status, Weight
 from tests.media_files import speech
 
 Floats = npt.NDArray[np.float64]
@@ -212,7 +212,7 @@ def test_claims_say_what_was_found_and_no_more() -> None:
     for chance in (0.01, 0.5, 0.99):
         said = evidence(replace(sync, out_of_sync=chance))
         assert (said.source, said.status, said.score) == ("lip-sync", Status.OK, None)
-        assert not said.conclusive
+        assert said.weight is Weight.SCORE
         assert json.loads(json.dumps(dict(said.details)))["out_of_sync"] == chance
         claims.append(said.claim)
     assert "does not rule out" in claims[0]

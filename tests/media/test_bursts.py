@@ -124,7 +124,7 @@ def read(content: bytes, *, wanted: float) -> Iterator[tuple[float, Pixels]]:
     file = open_bytes(content, name="clip", limits=limits)
     with ours, theirs, Descriptor(file.descriptor) as stream:
         job = Job(connection=ours, stream=stream, name="clip", limits=limits)
-        span, _ = survey(job, "mp4")
+        span = survey(job, "mp4").span
         with open_streams(job, format="mp4") as container:
             reading = Reading(job, container, keys=span.keys, wanted=wanted)
             for time, frame in reading.frames():

@@ -184,6 +184,7 @@ def test_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = (proc / "environ").read_bytes()
     assert b"hunter2" not in environment
     assert b"OMP_NUM_THREADS=1" in environment
+    assert b"ORT_DISABLE_TELEMETRY=1" in environment
     assert (proc / "cwd").readlink() == Path("/")
 
 

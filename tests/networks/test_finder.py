@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from deepfake import networks
-from deepfake.bundle import Bundle, read_bundles
+from deepfake.bundle import Bundle
 from deepfake.content.faces import map_places, read_map
 from deepfake.engine.backends import installed_backends, open_backend
 from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import FinderPreprocess
 from deepfake.settings import Settings, shipped_models_folder
+from deepfake.trust.registry import read_bundles
 
 SMALL = {"stem": 4, "channels": [4, 8, 8, 8], "width": 8}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.bundle import Applicability, Bundle
 from deepfake.errors import ModelError, SettingsError
 from deepfake.scan import cluster
 from deepfake.scan.cluster import RayExecutor, compare, describe, local_cluster, node_settings
@@ -32,6 +33,13 @@ class WatchedWorker(Worker):
         if Path(task.path).name == "fatal.jpg":
             os.kill(os.getpid(), signal.SIGKILL)
         return super().examine(task) | {"process": os.getpid()}
+
+
+class FaultyWorker(Worker):
+    def examine(self, task: Task) -> Line:
+        if Path(task.path).name == "05.jpg":
+            raise ZeroDivisionError("\x1b[2J")
+        return super().examine(task)
 
 
 class RefusingWorker(Worker):
@@ -68,6 +76,7 @@ def examine(executor: Executor, folder: Path) -> dict[str, Line]:
     for task, line in executor.run(tasks(folder)):
         assert task.path not in lines
         line.pop("seconds_by_step", None)
+        line.pop("examined_at", None)
         line.pop("seconds", None)
         lines[task.path] = line
     return lines
@@ -111,6 +120,23 @@ def test_a_killed_actor_loses_nothing(ray_cluster: None, folder: Path, job: Job)
     finally:
         executor.close()
     assert answered == Counter(task.path for task in tasks(folder))
+
+
+def test_a_bug_in_a_worker_is_the_failure_of_one_file(
+    ray_cluster: None, folder: Path, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = RayExecutor(job, workers=1, worker=FaultyWorker)
+    try:
+        lines = examine(executor, folder)
+    finally:
+        executor.close()
+    assert sorted(lines) == [task.path for task in tasks(folder)]
+    (error,) = [line["error"] for line in lines.values() if "error" in line]
+    assert error["code"] == "internal"
+    assert "05.jpg" in error["message"]
+    assert "ZeroDivisionError" in error["message"]
+    assert error["message"].isprintable()
+    assert "FaultyWorker" in caplog.text or "in examine" in caplog.text
 
 
 def test_a_file_that_kills_each_of_its_actors_gets_the_blame(
@@ -242,8 +268,24 @@ def test_facts_tell_models_and_files_apart(
     anchors.write_bytes(b"one")
     with pytest.raises(SettingsError, match="has audio audio-1 "):
         compare(describe(replace(settings, models_folder=other)), facts)
+    same = make_models(tmp_path / "same")
+    compare(describe(replace(settings, models_folder=same)), facts)
+    video = Bundle.read(same / "video-1")
+    replace(video, limits=Applicability(min_side_pixels=99)).write(video.folder)
+    with pytest.raises(SettingsError, match="has video video-1 "):
+        compare(describe(replace(settings, models_folder=same)), facts)
     with pytest.raises(ModelError):
         describe(Settings(models_folder=tmp_path / "none"))
+
+
+def test_a_node_with_damaged_weights_gets_no_file(tmp_path: Path, job: Job) -> None:
+    models = make_models(tmp_path / "models")
+    (models / "face-1" / "model.onnx").write_bytes(b"")
+    damaged = replace(job, settings=replace(job.settings, models_folder=models))
+    problem = cluster._Examiner().start(Worker, damaged, False, {})
+    assert problem is not None
+    assert problem[0] == "model"
+    assert "face-1: file model.onnx differs" in problem[1]
 
 
 def test_shipped_models_are_found_where_the_node_has_them(known_models: Path) -> None:

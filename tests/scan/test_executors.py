@@ -128,7 +128,10 @@ def test_closing_gives_up_what_is_in_work(job: Job, tasks: list[Task]) -> None:
 
 
 def test_a_worker_tells_known_content_and_its_own_faults(
-    job: Job, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+    job: Job,
+    tasks: list[Task],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     worker = Worker(job)
     assert worker.detector.settings.threads == 1
@@ -145,4 +148,9 @@ def test_a_worker_tells_known_content_and_its_own_faults(
     assert error["code"] == "internal"
     assert "ZeroDivisionError" in error["message"]
     assert "\x1b" not in error["message"]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("deepfake", "ERROR")
+    assert tasks[0].path in record.getMessage()
+    assert "in fail" in record.getMessage(), "the traceback"
+    assert "\x1b" not in record.getMessage()
     worker.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,10 +12,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from deepfake.preprocess import Pixels
 from deepfake.scan import gallery
 from deepfake.scan.gallery import write_html
 from tests.media_files import image_bytes, quadrants, scene, speech, video_bytes, wav_bytes
-from tests.scans import run_scan
+from tests.scans import (
+    BAD_INTERVALS,
+    append_lines,
+    damaged_results,
+    open_journal,
+    read_lines,
+    run_scan,
+)
 
 EVIL = "<img src=x onerror=alert(1)>\"'&.jpg"
 
@@ -79,6 +88,23 @@ def test_the_page_shows_the_worst_first_with_thumbnails(
         with Image.open(io.BytesIO(picture)) as image:
             assert max(image.size) <= gallery.THUMBNAIL_SIDE_PIXELS
     assert "6 files." in text
+    moments = {line["examined_at"] for line in read_lines(tmp_path / "r.jsonl") if "kind" in line}
+    assert all(any(f"examined {at}" in row for row in page.rows) for at in moments)
+    assert sum("examined 2" in row for row in page.rows) == 5
+
+
+def test_a_bug_in_one_thumbnail_costs_no_other(
+    media: Path, tmp_path: Path, known_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(pixels: Pixels) -> bytes:
+        if pixels.mean() > 127:
+            raise ZeroDivisionError
+        return jpeg(pixels)
+
+    jpeg = gallery._jpeg
+    monkeypatch.setattr(gallery, "_jpeg", draw)
+    page = Page(make_page(media, tmp_path, known_models))
+    assert (len(page.rows), len(page.pictures)) == (6, 1)
 
 
 def test_nothing_is_loaded_and_nothing_from_a_file_is_run(
@@ -119,3 +145,44 @@ def test_only_what_was_examined_is_pictured(
     assert len(Page(text).rows) == 5
     assert len(Page(text).pictures) == 1
     assert "The 5 worst of 6 files are shown." in text
+
+
+@pytest.mark.parametrize("interval", BAD_INTERVALS)
+def test_a_bad_interval_is_left_out_and_nothing_else(tmp_path: Path, interval: Any) -> None:
+    write_html(damaged_results(tmp_path, interval=interval), tmp_path / "r.html")
+    good, bad, failed = Page((tmp_path / "r.html").read_text(encoding="utf-8")).rows
+    assert "0.750 0.500…0.880" in good
+    assert "0.750" in bad
+    assert "…" not in bad
+    assert f"interval: {'missing' if interval is None else 'damaged'}" in bad
+    assert "is broken" in failed
+
+
+HOSTILE = (
+    "</td><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e\x1b[31m\ud800 \udcff"
+)
+
+
+def test_nothing_in_a_results_file_becomes_markup(tmp_path: Path) -> None:
+    output = tmp_path / "r.jsonl"
+    with open_journal(output) as journal:
+        append_lines(journal, [HOSTILE, "b" + HOSTILE, "c" + HOSTILE])
+    first, *others = read_lines(output)
+    values = {
+        "kind": HOSTILE,
+        "duplicate_of": HOSTILE,
+        "reasons": [{"code": HOSTILE, "text": HOSTILE}],
+        "media": first["media"] | {"width": HOSTILE, "height": 1e999, "seconds": 10**400},
+    }
+    output.write_text(
+        "".join(json.dumps(line) + "\n" for line in (first | values, *others)), encoding="utf-8"
+    )
+    write_html(output, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.rows) == 3
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert "img" not in [tag for tag, _ in page.tags]
+    assert not [v for _, values in page.tags for v in values if v.startswith("on")]
+    assert not {"\u202e", "\x1b"} & {*text}
+    assert "\\u202e\\x1b[31m\\ud800 \\xff" in page.rows[0] + page.rows[1]

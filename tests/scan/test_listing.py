@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.commands.cli import main
 from deepfake.errors import SettingsError
+from deepfake.scan.executors import Line
+from deepfake.scan.journal import read_results
 from deepfake.scan.listing import (
     LOOKAHEAD,
     Filter,
@@ -22,8 +26,9 @@ from deepfake.scan.listing import (
     list_sources,
     read_list,
 )
+from deepfake.scan.scan import Summary
 from tests.media_files import image_bytes, scene
-from tests.scans import read_lines, run_scan
+from tests.scans import bound_by_permissions, read_lines, run_scan
 
 
 def paths(*sources: Path | str, files: Filter | None = None) -> list[str]:
@@ -125,25 +130,153 @@ def test_sources_are_checked_before_the_start(tmp_path: Path) -> None:
             check_sources([source])
 
 
-def test_a_folder_that_cannot_be_listed_is_a_failure(
-    tree: Path, tmp_path: Path, known_models: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def forest(tmp_path: Path) -> Path:
+    """Folders a, b and c with a file each, which is no media."""
+    root = tmp_path / "forest"
+    for name in "abc":
+        (root / name).mkdir(parents=True)
+        (root / name / "notes.txt").write_text(name)
+    return root
+
+
+@pytest.mark.parametrize(
+    "closed", [["a"], ["b"], ["c"], ["a", "b"], ["b", "c"], ["a", "b", "c"], ["."]]
+)
+def test_a_folder_that_may_not_be_read_is_told_wherever_it_is(
+    forest: Path, tmp_path: Path, known_models: Path, closed: list[str]
 ) -> None:
-    scandir = os.scandir
+    output, folders = tmp_path / "r.jsonl", [forest / name for name in closed]
+    count = 3 if closed != ["."] else 0
+    for _ in range(2):  # the second scan tries it again
+        for folder in folders:
+            folder.chmod(0)
+        with bound_by_permissions():
+            summary = run_scan(forest, output=output, models=known_models)
+        for folder in folders:
+            folder.chmod(0o755)
+        assert summary.failed == len(closed)
+        failed = [line for line in read_results(output) if "error" in line]
+        told = {line["path"]: line["error"] for line in failed if "forest" in line["path"]}
+        for folder in folders:
+            error = told[str(folder)]
+            assert error["code"] == "listing"
+            assert "Permission denied); give yourself permission to read it" in error["message"]
+        assert summary.outcomes["not_media"] == (count - len(closed) if count else 0)
+    healed = run_scan(forest, output=output, models=known_models)
+    assert (healed.failed, healed.outcomes["not_media"], healed.listed) == (0, 3, 3)
+    names = {Path(line["path"]).name for line in read_results(output)}
+    assert names == {"notes.txt"}  # a folder that was listed since has failed no longer
+    before = output.read_bytes()
+    assert run_scan(forest, output=output, models=known_models).scanned == 0
+    assert output.read_bytes() == before
 
-    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
-        if str(path).endswith("/c"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    (found,) = [found for found in list_sources([str(tree)], Filter()) if found.problem]
-    assert found.path == str(tree / "a/c")
-    summary = run_scan(tree, output=tmp_path / "r.jsonl", models=known_models)
-    assert (summary.failed, summary.scanned) == (4, 4)
-    monkeypatch.undo()
-    again = run_scan(tree, output=tmp_path / "r.jsonl", models=known_models)
-    assert (again.scanned, again.resumed) == (1, 3)
-    shutil.rmtree(tree)
+def test_the_exit_status_tells_of_a_folder_that_may_not_be_read(
+    forest: Path, tmp_path: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["scan", str(forest), "--output", str(tmp_path / "r.jsonl"), "--workers", "1"]
+    command += ["--models", str(known_models), "--csv", str(tmp_path / "r.csv")]
+    (forest / "c").chmod(0)
+    with bound_by_permissions():
+        assert main(command) == 1
+    assert "cannot be listed" in (tmp_path / "r.csv").read_text()
+    (forest / "c").chmod(0o755)
+    assert main(command) == 0
+    assert "cannot be listed" not in (tmp_path / "r.csv").read_text()
+    assert "failed" not in capsys.readouterr().out.splitlines()[-4:]
+
+
+def test_a_file_that_may_not_be_read_is_tried_again(tmp_path: Path, known_models: Path) -> None:
+    picture, output = tmp_path / "a.png", tmp_path / "r.jsonl"
+    picture.write_bytes(image_bytes(scene()))
+    picture.chmod(0)
+    with bound_by_permissions():
+        assert run_scan(picture, output=output, models=known_models).failed == 1
+    picture.chmod(0o644)
+    assert run_scan(picture, output=output, models=known_models).failed == 0
+
+
+def test_a_folder_that_goes_while_it_is_looked_for_is_told(forest: Path) -> None:
+    found = list_sources([str(forest)], Filter())
+    assert next(found).path == str(forest / "a" / "notes.txt")
+    shutil.rmtree(forest / "c")
+    assert [Path(place.path).name for place in found] == ["notes.txt", "c"]
+
+
+def test_a_folder_too_deep_for_a_path_is_told(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=here)
+        here, before = os.open("d" * 250, os.O_RDONLY, dir_fd=here), here
+        os.close(before)
+    os.close(here)
+    (found,) = list_sources([str(tmp_path)], Filter())
+    assert found.problem is not None
+    assert "File name too long" in found.problem["error"]["message"]
+    shutil.rmtree(tmp_path / ("d" * 250))
+
+
+def test_a_source_in_a_circle_of_links_is_told(tmp_path: Path, known_models: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    summary = run_scan(tmp_path / "loop", output=tmp_path / "r.jsonl", models=known_models)
+    assert summary.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "told"),
+    [
+        (["*.jpg"], [], True),
+        (["a/*"], ["*.txt"], True),
+        ([], ["b/*"], False),
+        ([], ["B/*.jpg", "b"], True),
+        ([], ["*"], False),
+    ],
+)
+def test_only_a_folder_without_wanted_files_may_be_closed_in_silence(
+    forest: Path, include: list[str], exclude: list[str], told: bool
+) -> None:
+    (forest / "b").chmod(0)
+    files = Filter(include=include, exclude=exclude)
+    with bound_by_permissions():
+        problems = [found.path for found in list_sources([str(forest)], files) if found.problem]
+    assert problems == ([str(forest / "b")] if told else [])
+
+
+def test_watching_tells_of_a_closed_folder_once(
+    forest: Path, tmp_path: Path, known_models: Path
+) -> None:
+    looks = itertools.count()
+    (forest / "b").chmod(0)
+
+    def stop_later(summary: Summary, line: Line | None) -> None:
+        if line is None and next(looks) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with bound_by_permissions():
+        summary = run_scan(
+            forest,
+            output=tmp_path / "r.jsonl",
+            models=known_models,
+            watch_seconds=0.05,
+            progress=stop_later,
+        )
+    assert summary.failed == 1
+    lines = read_lines(tmp_path / "r.jsonl")
+    assert [line["path"] for line in lines if "b" in Path(line["path"]).name] == [str(forest / "b")]
+
+
+def test_folders_and_files_come_in_the_order_of_a_walk(tmp_path: Path) -> None:
+    for name in ("b/z", "b/a/1", "b-/2", "b.txt", "a", "c/d/e/f", "c/d.e/g", "é/x", "Z"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "tree" / "b")
+    walked = []
+    for folder, folders, names in os.walk(tmp_path / "tree"):
+        folders.sort()
+        walked += [f"{folder}/{name}" for name in sorted(names)]
+    assert paths(tmp_path / "tree") == walked
 
 
 def test_fingerprints_tell_files_apart_and_equal_ones_not(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from deepfake.errors import MediaError, SettingsError, TooLarge, UnsupportedMedi
 from deepfake.progress import Watch
 from deepfake.scan import locations
 from deepfake.scan.executors import LocalExecutor
+from deepfake.scan.listing import Filter, list_sources
 from deepfake.scan.locations import list_url, open_location
 from deepfake.settings import Limits
 from tests.media_files import image_bytes, scene
@@ -171,6 +172,8 @@ def test_any_store_of_fsspec(memory: Any, tmp_path: Path, known_models: Path) ->
         f"memory://media/{name}" for name in ("z.png", "b/1.png", "b/2.png")
     ]
     assert [file.size_bytes for file in list_url("memory://media/z.png")] == [len(content)]
+    *_, last = list_sources(["memory://media"], Filter(), is_unlisted="memory://media".__eq__)
+    assert (last.path, last.listed) == ("memory://media", True)  # where it could not be before
     summary = run_scan("memory://media", output=tmp_path / "r.jsonl", models=known_models)
     assert (summary.scanned, summary.duplicates, summary.failed) == (3, 2, 0)
     assert fetch("memory://media/z.png") == content

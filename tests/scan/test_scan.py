@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from deepfake.errors import SettingsError
-from deepfake.scan.executors import LocalExecutor
+from deepfake.scan.executors import Job, LocalExecutor
 from deepfake.scan.journal import read_results
 from deepfake.scan.listing import Filter, list_sources
 from deepfake.scan.scan import scan
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Settings
+from tests.faulty import BUG_PIXELS, Faulty
 from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 from tests.scans import FAST, Inline, read_lines, run_scan, scored
 
@@ -71,6 +72,7 @@ def test_every_file_is_journalled_once_and_the_same_by_one_and_two_workers(
         for line in lines:
             line.pop("seconds", None)
             line.pop("seconds_by_step", None)
+            line.pop("examined_at", None)
         seen.append(lines)
     assert seen[0] == seen[1]
 
@@ -123,13 +125,36 @@ def test_equal_content_is_scored_once_and_reported_each(tmp_path: Path, known_mo
         copy = lines[name]
         jsonschema.validate(copy, REPORT_SCHEMA)
         assert copy["duplicate_of"] == first["path"]
-        assert (copy["evidence"], copy["verdict"]) == (first["evidence"], first["verdict"])
+        for key in ("evidence", "verdict", "examined_at"):  # when the content was examined
+            assert copy[key] == first[key]
     assert lines["0001.jpg"]["warnings"] == first["warnings"]
     assert [w for w in lines["0001-other.png"]["warnings"] if "ends in .png" in w]
     (root / "late.jpg").write_bytes(content)
     later = run_scan(root, output=output, models=known_models)
     assert (later.scanned, later.resumed, later.duplicates) == (1, 5, 1)
     assert [line for _, line in Inline.answers if "duplicate" not in line] == []
+
+
+class FaultyInline(Inline):
+    """Examines with an analyzer that has a bug."""
+
+    def __init__(self, job: Job, workers: int) -> None:
+        super().__init__(job, workers)
+        self._worker.detector.analyzers += (Faulty(),)
+
+
+def test_a_bug_in_one_file_is_its_own_failure(
+    tmp_path: Path, known_models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, output = different_pictures(tmp_path / "many", 3), tmp_path / "results.jsonl"
+    (root / "0001.jpg").write_bytes(image_bytes(scene(BUG_PIXELS, 8)))
+    (root / "short.wav").write_bytes(wav_bytes(speech(2.0)[:100]))
+    summary = run_scan(root, output=output, models=known_models, executor=FaultyInline)
+    assert (summary.scanned, summary.failed) == (4, 1)
+    (line,) = [line for line in read_lines(output) if "error" in line]
+    assert (Path(line["path"]).name, line["error"]["code"]) == ("0001.jpg", "internal")
+    assert "report it" in line["error"]["message"]
+    assert "in analyze" in caplog.text
 
 
 def test_many_copies_and_two_workers_score_each_content_once(
@@ -206,6 +231,16 @@ def test_a_file_over_its_time_fails_alone(tmp_path: Path, known_models: Path) ->
     for seconds, scanned in ((1.0, 0), (1.5, 0), (1.6, 1)):
         again = run_scan(root, output=output, models=known_models, file_seconds=seconds)
         assert again.scanned == scanned
+
+
+def test_the_time_of_a_file_is_that_of_the_settings(tmp_path: Path, known_models: Path) -> None:
+    (tmp_path / "good.png").write_bytes(image_bytes(scene()))
+    output = tmp_path / "results.jsonl"
+    settings = Settings(models_folder=known_models, file_seconds=1e-6)
+    scan([tmp_path / "good.png"], output=output, settings=settings, executor=Inline)
+    line = read_lines(output)[0]
+    assert line["error"]["code"] == "time_limit"
+    assert line["journal"]["file_seconds"] == 1e-6
 
 
 def test_missing_source_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from deepfake.show.console import list_faces, print_report
-from deepfake.types import Kind
+from deepfake.types import Kind, Weight
 from tests.reports import face_evidence, make_evidence, make_report, video_evidence
 
 
@@ -29,9 +30,24 @@ def test_people_of_a_video_have_a_line_each_and_a_moment() -> None:
     assert [line.rpartition("highest ")[2] for line in bars] == ["0.95 at 12.0 s", "0.95 at 5.0 s"]
 
 
+def test_the_moment_of_the_examination_is_told() -> None:
+    assert "deepfake 0; 0.10 s\n" in printed()
+    output = io.StringIO()
+    dated = replace(make_report(), examined_at="2026-03-01T09:30:00Z")
+    print_report(dated, Console(file=output, width=200, highlight=False))
+    assert "deepfake 0; examined 2026-03-01T09:30:00Z in 0.10 s\n" in output.getvalue()
+
+
 def test_a_crowd_is_cut_and_nothing_reaches_the_terminal() -> None:
     face = {"name": "\x1b[2Jface", "box": [1, 2, 3, 4], "score": 0.5, "reason": "\x1b[31mred"}
     evidence = make_evidence("face", details={"faces": [face] * 20})
     assert len(list_faces(evidence)) == 9
     assert list_faces(evidence)[-1] == "12 more in the JSON report"
     assert "\x1b" not in printed(evidence)
+
+
+def test_the_weight_of_what_a_file_says_is_shown() -> None:
+    for weight in (Weight.HINT, Weight.CLAIM, Weight.PROOF):
+        line = f"{weight.value}: what metadata says"
+        assert line in printed(make_evidence("metadata", score=None, weight=weight))
+    assert "score: " not in printed(make_evidence("metadata"))

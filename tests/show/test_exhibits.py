@@ -7,7 +7,7 @@ import pytest
 
 from deepfake.media.opening import Media, open_media
 from deepfake.show.drawing import CLEAR, SYNTHETIC, UNKNOWN, colour_of
-from deepfake.show.exhibits import choose_moments, find_exhibits, marked_faces
+from deepfake.show.exhibits import Exhibit, choose_moments, find_exhibits, heat_limits, marked_faces
 from deepfake.show.pictures import draw
 from deepfake.types import Heatmap, Kind, Timeline
 from tests.media_files import image_bytes, scene, tone, video_bytes, wav_bytes
@@ -40,7 +40,8 @@ def test_faces_of_a_picture_are_framed_in_the_colour_of_their_score() -> None:
     assert tuple(drawn[60, 160]) == UNKNOWN
     inside = drawn[35:75, 25:55].astype(int)
     assert (inside[:8, :, 0] < 110).all()
-    assert (inside[-5:, :, 0] > 160).all()
+    assert (inside[-5:, :, 0] > 120).all()
+    assert (inside[-5:, :, 1] < 60).all()
     assert (drawn[100:, :] == 90).all()
     label = drawn[12:29, 19:60]
     assert (label == SYNTHETIC).all(axis=2).mean() > 0.3
@@ -165,8 +166,9 @@ def test_colours_follow_the_limits() -> None:
 def test_overlapping_heat_maps_do_not_add_up() -> None:
     from deepfake.show.heatmaps import overlay
 
-    whole = Heatmap(name="image", values=((0.5,),))
-    part = Heatmap(name="face 1", values=((0.5,),), box=(0, 0, 100, 120))
+    whole = Heatmap(name="image", values=((0.8,),))
+    part = Heatmap(name="face 1", values=((0.8,),), box=(0, 0, 100, 120))
+    assert (overlay(grey(), whole) != grey()).any()
     assert (overlay(grey(), whole) == overlay(grey(), whole, part)).all()
 
 
@@ -184,3 +186,15 @@ def test_a_heat_map_reaches_beyond_the_picture(box: tuple[float, ...]) -> None:
     outside[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = False
     assert not changed[outside].any()
     assert changed.any() == (box[0] < 200 and (right - left) * (bottom - top) < 16 * 200 * 120)
+
+
+def test_an_exhibit_shows_heat_from_the_suspicious_score_of_its_evidence() -> None:
+    heatmap = Heatmap(name="image", values=((0.1, 0.7),))
+    evidence = make_evidence("image", heatmaps=(heatmap,))
+    limits = heat_limits(make_report(evidence))
+    assert evidence.points
+    assert limits == {"image": evidence.points.suspicious}
+    assert Exhibit(grey(), (heatmap,), limits={"image": 0.7}).shows_heat
+    hidden = Exhibit(grey(), (heatmap,), limits={"image": 0.71})
+    assert not hidden.shows_heat
+    assert (hidden.draw() == grey()).all()

@@ -54,6 +54,9 @@ examples:
   python -m deepfake_training graphics --data DATA
       fits what tells drawings and screenshots from photographs, and prints how many of
       each source are caught by a fit that did not see it, and the weights for the code
+  python -m deepfake_training ship image-2
+      records a new or changed bundle of models/ as the one of its slot that the next release
+      ships, and makes it the active one; deepfake models activate does only the latter
 """
 
 
@@ -78,7 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     frames = commands.add_parser("frames", help="calibrate the frame bundle for video frames")
     video = commands.add_parser("video", help="print what a user is told about left-out clips")
     video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
-    for command in (bundle, compare, frames, video):
+    ship = commands.add_parser("ship", help="record a bundle as one that the release ships")
+    ship.add_argument("name", help="a bundle of the models folder, such as image-2")
+    for command in (bundle, compare, frames, video, ship):
         command.add_argument(
             "--models", type=Path, default=Path("models"), help="where bundles are"
         )
@@ -139,6 +144,12 @@ def _run(options: argparse.Namespace) -> None:
         from .quantise import quantise_bundle
 
         quantise_bundle(options.bundle, data=options.data, most_files=options.most_files)
+        _tell_next(options.bundle)
+    elif options.command == "ship":
+        from deepfake.trust.registry import ship
+
+        ship(options.models, options.name)
+        print(f"recorded {options.name} in shipped.json and in {options.models}/active.json")
     elif options.command == "graphics":
         from .image import drawings as graphics
 
@@ -184,6 +195,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         )
         finder.evaluate(output)
         print(f"wrote {made.folder}")
+        _tell_next(made.folder)
         return
     recipe = importlib.import_module(f".{_RECIPES[config['slot']]}", __package__)
     trained: Trained = recipe.train(
@@ -215,6 +227,12 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
     if config["slot"] == "image":
         illustrate(bundle, output=output)
     print(f"wrote {bundle.folder}")
+    _tell_next(bundle.folder)
+
+
+def _tell_next(folder: Path) -> None:
+    """A bundle that was written is not active before somebody says so."""
+    print(f"to use it: deepfake models activate {folder.name} --models {folder.parent}")
 
 
 def illustrate(bundle: Bundle, *, output: Path) -> None:
@@ -295,6 +313,7 @@ def run_frames(options: argparse.Namespace) -> None:
         models=options.models, data=options.data, output=options.runs / "frames"
     )
     add_frames(bundle, sources=sources, views=views)
+    _tell_next(bundle.folder)
     print(view_table(views))
     print(source_table(sources, label=1))
     print(source_table(sources, label=0))
@@ -329,6 +348,7 @@ def run_video(options: argparse.Namespace) -> None:
         tables=tables,
     )
     print(tables)
+    _tell_next(bundle.folder)
 
 
 def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = None) -> None:

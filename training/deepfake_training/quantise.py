@@ -32,6 +32,7 @@ from deepfake.export.samples import Labelled, SampleReader
 from deepfake.media.opening import open_media
 from deepfake.preprocess import Batch
 from deepfake.settings import Settings
+from deepfake.trust.registry import newest_bundles
 
 from .card import add_part, markdown
 from .image.data import FACE_SOURCES as MANIPULATED_FACES
@@ -82,7 +83,7 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
     calibration, check = draw_files(bundle, data, most_files=most_files)
     if bundle.slot not in SLOTS:
         raise RuntimeError(f"bundle {bundle.name}: only {', '.join(SLOTS)} can be measured here")
-    engine = Engine(Settings(device="cpu", models_folder=folder.parent))
+    engine = Engine(Settings(device="cpu"), active=newest_bundles(folder.parent))
     batches = [
         sample.batch[:: max(1, len(sample.batch) // CALIBRATION_WINDOWS)]
         for sample in tqdm(

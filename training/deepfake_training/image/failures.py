@@ -18,6 +18,7 @@ from deepfake.engine.engine import Engine
 from deepfake.media.opening import open_media
 from deepfake.preprocess import Pixels
 from deepfake.settings import DetectOptions, Settings
+from deepfake.trust.registry import newest_bundles
 
 from ..calibrate import Scored, cross_calibrate
 from ..records import FileLogits, unheard
@@ -75,7 +76,8 @@ def draw_failures(failures: Sequence[Scored], *, folder: Path, path: Path) -> No
 def judge_drawings(bundle: Bundle, *, path: Path, each: int = 4) -> list[DrawingRow]:
     """Score ``each`` drawings of every kind, draw one of each at ``path``, and count the words."""
     rng, analyzer, rows, shown = np.random.default_rng(SEED), ImageAnalyzer(), [], []
-    engine = Engine(Settings(device="cpu", models_folder=bundle.folder.parent))
+    active = newest_bundles(bundle.folder.parent) | {bundle.slot: bundle}
+    engine = Engine(Settings(device="cpu"), active=active)
     for kind, draw in GRAPHICS.items():
         found = []
         for _ in range(each):

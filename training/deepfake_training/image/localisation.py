@@ -23,6 +23,7 @@ from deepfake.preprocess import Pixels
 from deepfake.settings import Settings
 from deepfake.show.heatmaps import overlay
 from deepfake.show.pictures import write_png
+from deepfake.trust.registry import newest_bundles
 from deepfake.types import Heatmap
 
 from ..card import markdown
@@ -80,7 +81,7 @@ def localise(folder: Path, *, data: Path, output: Path, composites: int, seed: i
         if item.source not in FACE_SOURCES
     ]
     bundle = Bundle.read(folder)
-    engine = Engine(Settings(models_folder=folder.parent))
+    engine = Engine(Settings(), active=newest_bundles(folder.parent))
     placed: list[Placed] = []
     pictures: list[Pixels] = []
     pairs = draw_pairs(items, count=composites, seed=seed)

@@ -25,6 +25,7 @@ from deepfake.errors import MediaError
 from deepfake.media.opening import open_media
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
+from deepfake.trust.registry import newest_bundles
 
 from ..calibrate import fit_calibration
 from ..manifests import read_manifest
@@ -43,8 +44,7 @@ def calibrate_frames(
     """Score every clip of ``data/video`` in every view, fit and store the bundle's
     ``frames_calibration``, and return it with the leave-one-source-out accuracy.
     """
-    settings = Settings(models_folder=models)
-    engine = Engine(settings)
+    engine = Engine(Settings(models_folder=models), active=newest_bundles(models))
     bundle = engine.bundle("frame")
     items = read_manifest(data / "video", source_column="system")
     records = []

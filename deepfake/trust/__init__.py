@@ -1,0 +1,1 @@
+"""What may be believed: bundles, and the signers of manifests."""
