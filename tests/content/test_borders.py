@@ -8,7 +8,7 @@ from benchmarks.borders import KINDS, blurred, frame, intersection
 from deepfake.content import borders
 from deepfake.content.borders import trim
 from deepfake.preprocess import Box, Pixels
-from tests.test_graphics import photo
+from tests.content.test_drawings import photo
 
 SIZES = [(300, 400), (560, 900), (900, 560)]
 
