@@ -23,6 +23,7 @@ lint: .venv-dev/installed
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
+	$(DEV)/lint-imports
 
 format: .venv-dev/installed
 	$(DEV)/ruff check --fix

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .quiet import silence
+from .version import VERSION as __version__  # noqa: N811
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -34,6 +35,7 @@ __all__ = [
     "Report",
     "Settings",
     "Verdict",
+    "__version__",
     "detect",
     "open_media",
 ]

@@ -19,8 +19,8 @@ from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions, Limits, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
 from examples.samples import camera_exif, jpeg, png
-from tests.media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
 from tests.content.test_drawings import photo
+from tests.media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
 
 
 def by_source(report: object) -> dict[str, Evidence]:

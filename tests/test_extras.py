@@ -61,8 +61,8 @@ def test_every_extra_in_the_documents_exists() -> None:
         (Settings(device="cpu"), "pip install onnxruntime"),
         (Settings(backend="onnxruntime"), "pip install onnxruntime"),
         (Settings(backend="openvino"), "pip install openvino"),
-        (Settings(backend="torch"), 'pip install "deepfake[train]"'),
-        (Settings(device="cuda"), 'pip install "deepfake[train]"'),
+        (Settings(backend="torch"), 'pip install "deepfake[gpu]"'),
+        (Settings(device="cuda"), 'pip install "deepfake[gpu]"'),
     ],
 )
 def test_a_missing_runtime_names_its_remedy(

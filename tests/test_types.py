@@ -153,6 +153,7 @@ def test_public_names_are_pinned() -> None:
         "Report",
         "Settings",
         "Verdict",
+        "__version__",
         "detect",
         "open_media",
     ]

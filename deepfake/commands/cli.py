@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, DeepfakeError, MissingDependency, ModelError, SettingsError
 from ..settings import BACKENDS, PRECISIONS, DetectOptions, Limits, Settings, shipped_models_folder
+from ..version import VERSION
 from .models import add_models, manage_models
 from .scan import add_scan
 
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"deepfake {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine, detection = _engine_options(), _detection_options()
     fast = _engine_options(precision="auto")

@@ -33,8 +33,8 @@ PACKAGES = (
     ("onnxruntime", "base"),
     ("openvino", "base"),
     ("gradio", "app"),
-    ("torch", "train"),
-    ("timm", "train"),
+    ("torch", "gpu"),
+    ("timm", "gpu"),
     ("ray", "cluster"),
 )
 

@@ -231,7 +231,7 @@ def choose_backend(settings: Settings) -> str:
     present = installed_backends()
     if settings.backend != "auto":
         if settings.backend not in present:
-            extra = "train" if settings.backend == "torch" else None
+            extra = "gpu" if settings.backend == "torch" else None
             raise MissingDependency(settings.backend, extra=extra)
         if settings.wants_cuda and settings.backend != "torch":
             raise SettingsError(
@@ -240,7 +240,7 @@ def choose_backend(settings: Settings) -> str:
             )
         return settings.backend
     if settings.wants_cuda and "torch" not in present:
-        raise MissingDependency("torch", extra="train")
+        raise MissingDependency("torch", extra="gpu")
     if settings.device != "cpu" and "torch" in present and torch_devices(settings) != ("cpu",):
         return "torch"
     if cpu := cpu_backends(settings):

@@ -1,4 +1,4 @@
-"""PyTorch, for CUDA and for comparison; needs the ``train`` extra.
+"""PyTorch, for CUDA and for comparison; needs the ``gpu`` extra.
 
 On a CUDA device a batch goes, as bytes, through pinned memory to the device, is scaled there, and
 runs as a captured graph, nothing returning before the logits. ``precision`` ``auto`` runs pictures
