@@ -20,6 +20,8 @@ KEYED_CODECS = frozenset(
 OTHER_CODECS_COST = 8
 """How many times as much a pixel of any other codec counts: such videos are short in earnest, and
 their decoders slower, of a GIF or a PNG up to eight times."""
+LARGEST_USUAL_PIXELS, LARGER_COST = 4096 * 2304, 4
+"""Frames larger than 4K are rare in earnest and outgrow every cache: a pixel counts as so many."""
 LEAST_PIXELS = 256 * 256
 """What a smaller frame counts as, for what it costs beside its pixels."""
 
@@ -62,4 +64,5 @@ class Survey(NamedTuple):
 
 def frame_cost(codec: str, pixels: int) -> int:
     """Pixels that one decoded frame counts as."""
-    return max(pixels, LEAST_PIXELS) * (1 if codec in KEYED_CODECS else OTHER_CODECS_COST)
+    cost = max(pixels, LEAST_PIXELS) * (1 if codec in KEYED_CODECS else OTHER_CODECS_COST)
+    return cost * (LARGER_COST if pixels > LARGEST_USUAL_PIXELS else 1)

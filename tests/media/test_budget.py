@@ -11,7 +11,7 @@ import pytest
 from benchmarks.hostile import make_gif, make_video
 from deepfake.errors import TooLarge
 from deepfake.media import streams
-from deepfake.media.budget import LEAST_PIXELS, OTHER_CODECS_COST, Survey
+from deepfake.media.budget import LARGER_COST, LEAST_PIXELS, OTHER_CODECS_COST, Survey, frame_cost
 from deepfake.media.bursts import Stretch, burst_starts, make_plan
 from deepfake.media.job import Descriptor, Job
 from deepfake.media.opening import open_media
@@ -130,6 +130,13 @@ def test_frames_larger_than_full_hd_count_by_their_pixels() -> None:
     assert limits.most_frames(pixels=1) == limits.most_frames(pixels=FULL_HD) == 100
     assert limits.most_frames(pixels=4 * FULL_HD) == 25
     assert limits.most_frames(pixels=10**9) == 1
+
+
+def test_frames_cost_by_their_size_and_codec() -> None:
+    assert frame_cost("h264", FULL_HD) == FULL_HD
+    assert frame_cost("gif", FULL_HD) == OTHER_CODECS_COST * FULL_HD
+    assert frame_cost("vp9", 1) == LEAST_PIXELS
+    assert frame_cost("vp8", 4000 * 4000) == LARGER_COST * 4000 * 4000
 
 
 DURATIONS = [0, 1, 2**31, 2**32 - 1]
