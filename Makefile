@@ -44,4 +44,4 @@ define make_environment
 endef
 
 clean:
-	rm -rf .venv .venv-dev samples runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-dev samples runs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
