@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,17 @@ from .errors import SettingsError
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32")
+_DEVICES = "auto|cpu|cuda(:[0-9]{1,3})?"
 
 
 def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0) -> Any:
     return field(default=default, metadata={"help": text, "minimum": minimum, "maximum": maximum})
+
+
+def _is_number(value: Any, *, whole: bool = False) -> bool:
+    """Whether a value is a finite number, which neither a truth value nor a NaN is."""
+    kind = Integral if whole else Real
+    return isinstance(value, kind) and not isinstance(value, bool) and -inf < value < inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +72,11 @@ class DetectOptions:
                     raise SettingsError(f"option {option.name} {value!r}: not true or false")
                 continue
             low, high = option.metadata["minimum"], option.metadata["maximum"]
-            try:
-                fits = low <= value <= high
-            except TypeError:
-                fits = False
-            if not fits:
+            whole = isinstance(option.default, int)
+            if not (_is_number(value, whole=whole) and low <= value <= high):
                 raise SettingsError(
                     f"option {option.name} {value!r}: out of range",
-                    hint=f"give a number from {low} to {high}",
+                    hint=f"give a {'whole ' if whole else ''}number from {low} to {high}",
                 )
 
 
@@ -114,7 +120,8 @@ class Settings:
             raise SettingsError(
                 f"backend {self.backend!r}: unknown", hint=f"choose one of {', '.join(BACKENDS)}"
             )
-        if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", self.device):
+        known = isinstance(self.device, str) and re.fullmatch(_DEVICES, self.device)
+        if not known:
             raise SettingsError(
                 f"device {self.device!r}: unknown",
                 hint="choose auto, cpu, cuda, cuda:0, cuda:1 …",
@@ -124,11 +131,16 @@ class Settings:
                 f"precision {self.precision!r}: unknown",
                 hint=f"choose one of {', '.join(PRECISIONS)}",
             )
-        if self.max_batch < 1 or self.max_queued < 1 or self.threads < 0:
+        for name, least in (("max_batch", 1), ("max_queued", 1), ("threads", 0)):
+            value = getattr(self, name)
+            if not (_is_number(value, whole=True) and value >= least):
+                raise SettingsError(
+                    f"{name} {value!r}: out of range", hint=f"give a whole number from {least} on"
+                )
+        wait = self.batch_wait_seconds
+        if wait is not None and not (_is_number(wait) and wait >= 0):
             raise SettingsError(
-                f"max_batch {self.max_batch}, max_queued {self.max_queued}, threads "
-                f"{self.threads}: out of range",
-                hint="the first two must be positive, threads not negative",
+                f"batch_wait_seconds {wait!r}: out of range", hint="give seconds from 0 on, or None"
             )
 
     @property
