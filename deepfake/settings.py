@@ -17,6 +17,7 @@ from .errors import SettingsError
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32")
+_LONGEST_WAIT_SECONDS = 60.0
 _DEVICES = "auto|cpu|cuda(:[0-9]{1,3})?"
 
 
@@ -138,9 +139,10 @@ class Settings:
                     f"{name} {value!r}: out of range", hint=f"give a whole number from {least} on"
                 )
         wait = self.batch_wait_seconds
-        if wait is not None and not (_is_number(wait) and wait >= 0):
+        if wait is not None and not (_is_number(wait) and 0 <= wait <= _LONGEST_WAIT_SECONDS):
             raise SettingsError(
-                f"batch_wait_seconds {wait!r}: out of range", hint="give seconds from 0 on, or None"
+                f"batch_wait_seconds {wait!r}: out of range",
+                hint=f"give seconds from 0 to {_LONGEST_WAIT_SECONDS:g}, or None",
             )
 
     @property

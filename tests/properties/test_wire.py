@@ -1,4 +1,4 @@
-"""What crosses the socket between the decoder and its owner, and what a hostile decoder may send."""
+"""What crosses the socket between decoder and owner, and what a hostile decoder may send."""
 
 from __future__ import annotations
 
