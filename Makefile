@@ -17,7 +17,7 @@ demo: .venv/installed
 	@echo 'A folder:     $(DEMO)/deepfake scan samples --output results.jsonl'
 
 test: lint
-	$(DEV)/pytest
+	$(DEV)/pytest --cov
 
 lint: .venv-dev/installed
 	$(DEV)/ruff check
