@@ -27,8 +27,10 @@ def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0)
 
 def _is_number(value: Any, *, whole: bool = False) -> bool:
     """Whether a value is a finite number, which neither a truth value nor a NaN is."""
-    kind = Integral if whole else Real
-    return isinstance(value, kind) and not isinstance(value, bool) and -inf < value < inf
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        return False
+    number: Any = value
+    return bool(-inf < number < inf)
 
 
 @dataclass(frozen=True, kw_only=True)
