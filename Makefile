@@ -17,7 +17,7 @@ demo: .venv/installed
 	@echo 'A folder:     $(DEMO)/deepfake scan samples --output results.jsonl'
 
 test: lint
-	$(DEV)/pytest
+	$(DEV)/pytest --cov
 
 lint: .venv-dev/installed
 	$(DEV)/ruff check
@@ -45,4 +45,4 @@ define make_environment
 endef
 
 clean:
-	rm -rf .venv .venv-dev samples runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-dev samples runs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

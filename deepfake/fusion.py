@@ -21,7 +21,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -205,15 +204,20 @@ def _read(item: Evidence, policy: Policy) -> tuple[Verdict, Reason]:
 def _lead(scored: Sequence[Evidence], policy: Policy, *, mandatory: frozenset[str]) -> Evidence:
     """Whose score is the file's: the highest of the mandatory sources and of those that are
     suspicious. Below their limits the others say little, and the highest of several would mostly be
-    the noise of the weakest.
+    the noise of the weakest. Of equal scores the one with the wider interval leads.
     """
 
     def tells(item: Evidence) -> bool:
         points = item.points or policy.hint_points
         return item.source in mandatory or (item.score or 0.0) >= points.suspicious
 
+    def rank(item: Evidence) -> tuple[float, float, float]:
+        score = item.score or 0.0
+        low, high = item.interval or (score, score)
+        return score, -low, high
+
     telling = [item for item in scored if tells(item)]
-    return max(telling or scored, key=lambda item: item.score or 0.0)
+    return max(telling or scored, key=rank)
 
 
 def _most_concerning(
@@ -234,7 +238,7 @@ def _most_concerning(
 
 def _shift(score: float, prior: float) -> float:
     """P(synthetic) at another prior than the 0.5 of the calibration (Bayes' rule)."""
-    if prior == 0.5 or score in (0.0, 1.0):
+    if prior == 0.5:
         return score
-    odds = math.log(score / (1 - score)) + math.log(prior / (1 - prior))
-    return 1 / (1 + math.exp(-odds))
+    synthetic, genuine = score * prior, (1 - score) * (1 - prior)
+    return synthetic / (synthetic + genuine)

@@ -348,6 +348,7 @@ def warp(pixels: Pixels, matrix: npt.NDArray[np.float64], side: int) -> Pixels:
     part = pixels[top : int(bottom), left : int(right)]
     matrix = matrix.copy()
     matrix[:, 2] += matrix[:, :2] @ np.array([left, top])
+    scale = max(scale, 1e-6)  # landmarks that all lie on one point have none
     block = min(math.ceil(0.5 / scale), *part.shape[:2]) if scale < 0.5 else 1
     if block > 1:
         rows, columns = (length // block for length in part.shape[:2])

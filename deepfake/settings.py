@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, fields
+from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from .errors import SettingsError
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32")
 _FULL_HD = 1920 * 1080
+_LONGEST_WAIT_SECONDS = 60.0
+_DEVICES = "auto|cpu|cuda(:[0-9]{1,3})?"
 
 
 def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0) -> Any:
@@ -29,6 +33,14 @@ def megapixels(pixels: int) -> str:
     if pixels % 1_000_000 == 0:
         return f"{count:,.0f}"
     return f"{count:,.1f}" if count >= 100 else f"{count:.4g}"
+
+
+def _is_number(value: Any, *, whole: bool = False) -> bool:
+    """Whether a value is a finite number, which neither a truth value nor a NaN is."""
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        return False
+    number: Any = value
+    return bool(-inf < number < inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +100,11 @@ class DetectOptions:
                     raise SettingsError(f"option {option.name} {value!r}: not true or false")
                 continue
             low, high = option.metadata["minimum"], option.metadata["maximum"]
-            try:
-                fits = low <= value <= high
-            except TypeError:
-                fits = False
-            if not fits:
+            whole = isinstance(option.default, int)
+            if not (_is_number(value, whole=whole) and low <= value <= high):
                 raise SettingsError(
                     f"option {option.name} {value!r}: out of range",
-                    hint=f"give a number from {low} to {high}",
+                    hint=f"give a {'whole ' if whole else ''}number from {low} to {high}",
                 )
 
 
@@ -144,7 +153,8 @@ class Settings:
             raise SettingsError(
                 f"backend {self.backend!r}: unknown", hint=f"choose one of {', '.join(BACKENDS)}"
             )
-        if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", self.device):
+        known = isinstance(self.device, str) and re.fullmatch(_DEVICES, self.device)
+        if not known:
             raise SettingsError(
                 f"device {self.device!r}: unknown",
                 hint="choose auto, cpu, cuda, cuda:0, cuda:1 …",
@@ -154,11 +164,17 @@ class Settings:
                 f"precision {self.precision!r}: unknown",
                 hint=f"choose one of {', '.join(PRECISIONS)}",
             )
-        if self.max_batch < 1 or self.max_queued < 1 or self.threads < 0:
+        for name, least in (("max_batch", 1), ("max_queued", 1), ("threads", 0)):
+            value = getattr(self, name)
+            if not (_is_number(value, whole=True) and value >= least):
+                raise SettingsError(
+                    f"{name} {value!r}: out of range", hint=f"give a whole number from {least} on"
+                )
+        wait = self.batch_wait_seconds
+        if wait is not None and not (_is_number(wait) and 0 <= wait <= _LONGEST_WAIT_SECONDS):
             raise SettingsError(
-                f"max_batch {self.max_batch}, max_queued {self.max_queued}, threads "
-                f"{self.threads}: out of range",
-                hint="the first two must be positive, threads not negative",
+                f"batch_wait_seconds {wait!r}: out of range",
+                hint=f"give seconds from 0 to {_LONGEST_WAIT_SECONDS:g}, or None",
             )
         if self.file_seconds is not None and not self.file_seconds > 0:
             raise SettingsError(

@@ -1,9 +1,17 @@
+"""What all tests share: models whose scores are known, and how long properties are searched.
+
+``DEEPFAKE_PROPERTIES=search python -m pytest tests/properties`` tries a thousand random examples
+in place of the same few.
+"""
+
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from deepfake.settings import Settings
@@ -11,6 +19,10 @@ from tests.bundles import make_models
 
 if TYPE_CHECKING:
     from deepfake.detector import Detector
+
+hypothesis.settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("DEEPFAKE_PROPERTIES", "quick"))
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ def test_what_runs_is_what_was_installed(place: Place) -> None:
     assert place.run("--version").strip() == f"deepfake {VERSION}"
 
 
+@pytest.mark.slow
 def test_files_are_examined_with_the_models_inside(place: Place) -> None:
     line = json.loads(place.run("detect", "--json", "samples/camera.jpg"))
     assert line["versions"]["image"].startswith("image-")

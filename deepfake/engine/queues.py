@@ -81,11 +81,13 @@ class Lane:
         return future
 
     def close(self) -> None:
+        """Answer what is queued, then let go of the backend. A second time does nothing."""
         with self._changed:
-            self._closing = True
+            again, self._closing = self._closing, True
             self._changed.notify_all()
         self._thread.join()
-        self.backend.close()
+        if not again:
+            self.backend.close()
 
     def _work(self) -> None:
         while requests := self._gather():

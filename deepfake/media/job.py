@@ -35,6 +35,8 @@ class Descriptor(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._position >= self.bytes:  # perhaps beyond what the system takes as an offset
+            return 0
         count = os.preadv(self._descriptor, [buffer], self._position)
         self._position += count
         return count

@@ -48,6 +48,7 @@ Message = dict[str, Any]
 MAX_HEADER_BYTES = 96 * 1024**2
 """Bounds one JSON object; metadata of 8 MiB can grow sixfold when escaped."""
 
+_PIECE_BYTES = 256 * 1024
 _LENGTH = struct.Struct("<I")
 _DTYPES = ("uint8", "float32")
 _ERRORS: dict[str, type[DeepfakeError]] = {
@@ -121,10 +122,8 @@ def receive(
     length, descriptors = _receive_length(connection, most_descriptors)
     if length > MAX_HEADER_BYTES:
         raise ProtocolError(f"a header of {length} bytes")
-    header = bytearray(length)
-    _receive_into(connection, memoryview(header))
     try:
-        message = json.loads(header)
+        message = json.loads(_receive_header(connection, length))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"no JSON ({type(error).__name__})") from error
     if not isinstance(message, dict):
@@ -173,6 +172,17 @@ def _receive_length(connection: socket.socket, most_descriptors: int) -> tuple[i
     return _LENGTH.unpack(data)[0], descriptors
 
 
+def _receive_header(connection: socket.socket, length: int) -> bytearray:
+    """In pieces, so that a length alone takes no memory."""
+    header = bytearray()
+    while len(header) < length:
+        piece = connection.recv(min(length - len(header), _PIECE_BYTES))
+        if not piece:
+            raise EOFError
+        header += piece
+    return header
+
+
 def _receive_into(connection: socket.socket, view: memoryview) -> None:
     while view:
         count = connection.recv_into(view)
@@ -191,7 +201,7 @@ def _form(message: Message, max_array_bytes: int) -> tuple[list[int], np.dtype[A
     for side in shape:
         if not isinstance(side, int) or not 0 <= side <= max_array_bytes:
             raise ProtocolError("an array of impossible shape")
-        size *= side
+        size *= max(side, 1)  # NumPy refuses endless rows of an empty array too
     if size > max_array_bytes:
         raise ProtocolError(f"an array of {size} bytes")
     return shape, np.dtype(dtype)

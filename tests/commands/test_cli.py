@@ -9,8 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from deepfake.commands import doctor
 from deepfake.commands.cli import build_parser, main
 from deepfake.schema import REPORT_SCHEMA
+from deepfake.settings import shipped_models_folder
 from tests.faulty import BUG_PIXELS, Faulty
 from tests.media_files import image_bytes, scene, speech, wav_bytes
 
@@ -209,7 +211,13 @@ def test_models_commands(known_models: Path, capsys: pytest.CaptureFixture[str])
     assert main(["models", "show", "image-99", *models]) == 2
 
 
-def test_doctor_says_what_runs_where(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_says_what_runs_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two bundles; that every one runs on every backend is shown by ``test_engine``."""
+    every = doctor.read_bundles(shipped_models_folder())
+    few = {slot: every[slot] for slot in ("image", "audio")}
+    monkeypatch.setattr(doctor, "read_bundles", lambda folder: few)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "bundles: 6 active, 6 of them shipped\n" in text

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepfake.content.faces import Face, Finder, why_not_face
+from deepfake.media.video import to_pixels
 from deepfake.preprocess import FacePreprocess, Pixels
 
 from ..image.data import decode
@@ -116,7 +117,7 @@ def read_clip(source: object, *, frames: Sequence[int]) -> Iterator[tuple[int, P
         try:
             for number, frame in enumerate(container.decode(container.streams.video[0])):
                 if number in wanted:
-                    yield number, np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
+                    yield number, to_pixels(frame)
         except av.error.InvalidDataError:
             return
 

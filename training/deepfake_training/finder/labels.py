@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from deepfake.content.faces import overlaps
 from deepfake.errors import ModelError
+from deepfake.media.video import to_pixels
 from deepfake.preprocess import Pixels
 
 from ..image.data import decode
@@ -150,7 +151,7 @@ def read_frames(path: Path, *, count: int) -> Iterator[Pixels]:
     wanted = set(np.linspace(0, max(0, total - 1), count).round().astype(int).tolist())
     for number, frame in enumerate(_decode(path)):
         if number in wanted:
-            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+            yield to_pixels(frame)
 
 
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
