@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.fusion import Decision, Policy, decide
-from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict
+from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict, Weight
 
 POLICY = Policy()
 ROUNDING = 1e-12
@@ -48,6 +48,7 @@ def idle(draw: st.DrawFn) -> Evidence:
         status=status,
         claim="no score",
         reason=None if status is Status.OK else draw(st.sampled_from(["no_face", "corrupt"])),
+        weight=draw(st.sampled_from(Weight)),
         details=draw(st.sampled_from([{}, {"declares": "capture", "state": "trusted"}])),
     )
 
@@ -61,7 +62,7 @@ def proof(score: float) -> Evidence:
         status=Status.OK,
         claim="a watermark says so",
         score=score,
-        conclusive=True,
+        weight=Weight.PROOF,
         details={"declares": "generated"},
     )
 
