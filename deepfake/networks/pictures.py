@@ -129,28 +129,6 @@ class ResidualStatistics(nn.Module):
         return torch.cat([mean, energy, *cut], dim=1)
 
 
-class SpectrumStatistics(nn.Module):
-    """The logarithm of the mean size of each coefficient of an 8×8 cosine transform of brightness,
-    over blocks at every third place (Frank et al. 2020): 63 numbers, without the constant one.
-    """
-
-    bases: torch.Tensor
-    features = 63
-
-    def __init__(self) -> None:
-        super().__init__()
-        places = torch.arange(8)
-        waves = torch.cos(torch.pi * places[:, None] * (2 * places[None] + 1) / 16) / 2
-        waves[0] /= 2**0.5
-        bases = torch.einsum("ux,vy->uvxy", waves, waves).reshape(64, 8, 8)[1:]
-        brightness = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
-        self.register_buffer("bases", 127.5 * bases[:, None] * brightness, persistent=False)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        sizes = nn.functional.conv2d(pictures, self.bases, stride=3).abs()
-        return torch.log(sizes.mean(dim=(2, 3)) + 0.1)
-
-
 class TrunkStatistics(nn.Module):
     """Mean and deviation of every channel after each of the first ``stages`` stages of MobileNetV2
     (Sandler et al. 2018): textures and what they belong to, whatever their place.
@@ -227,7 +205,6 @@ class StatisticsHead(nn.Module):
 PARTS: dict[str, Callable[..., nn.Module]] = {
     "trunk": TrunkStatistics,
     "residual": ResidualStatistics,
-    "spectrum": SpectrumStatistics,
 }
 
 

@@ -16,11 +16,8 @@ from .metrics import SourceRow, ViewRow
 from .records import FileLogits
 
 if TYPE_CHECKING:
-    from .audio.compare import CandidateRow
     from .audio.inserts import InsertRow
-    from .image.compare import DesignRow
     from .image.failures import DrawingRow
-    from .image.pooling import PoolingRow
 
 
 def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
@@ -75,42 +72,11 @@ def insert_table(rows: Sequence[InsertRow]) -> str:
     return markdown([*head, "located within 1 s"], cells)
 
 
-def candidate_table(rows: Sequence[CandidateRow]) -> str:
-    """Markdown: one line for each candidate and view."""
-    head = ["candidate", "view", "mean AUC, corpora out too", "mean AUC, system out"]
-    return markdown(head, [[r.candidate, r.view, r.auc, r.system_auc] for r in rows])
-
-
-def design_table(rows: Sequence[DesignRow]) -> str:
-    """Markdown: one line for each candidate, its views side by side."""
-    views = list(dict.fromkeys(row.view for row in rows))
-    head = ["candidate"]
-    for view in views:
-        head += [f"{view}: mean AUC", "worst", "known sources", "TPR at 1 % FPR", "worst FPR"]
-    by_place = {(row.candidate, row.view): row for row in rows}
-    cells: list[list[Any]] = []
-    for name in dict.fromkeys(row.candidate for row in rows):
-        cells.append([name])
-        for row in (by_place[name, view] for view in views):
-            cells[-1] += [row.mean_auc, row.worst_auc, row.system_auc, row.tpr_at_1]
-            cells[-1].append(row.worst_false_positives)
-    return markdown(head, cells)
-
-
 def drawing_table(rows: Sequence[DrawingRow]) -> str:
     """Markdown: one line for each kind of drawing."""
     return markdown(
         ["drawing", "drawings", "mean score", "suspicious or more", "caught by the gate"],
         [[r.kind, r.drawings, r.mean_score, r.flagged_suspicious, r.caught] for r in rows],
-    )
-
-
-def pooling_table(rows: Sequence[PoolingRow]) -> str:
-    """Markdown: the mean AUC of each way to pool the windows of a picture, by view."""
-    views = list(rows[0].auc)
-    return markdown(
-        ["pooling of windows", *(f"{view}: mean AUC" for view in views)],
-        [[row.pooling, *(row.auc[view] for view in views)] for row in rows],
     )
 
 

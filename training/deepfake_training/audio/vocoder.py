@@ -13,19 +13,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepfake.networks.speech import mel_filters
 from deepfake.preprocess import Samples
 
 SAMPLE_RATE = 16000
 FFT, HOP, MELS = 1024, 256, 80
 STEPS_PER_CHECKPOINT = 200
+
+
+def mel_filters(*, bands: int, fft: int) -> npt.NDArray[np.float32]:
+    """Triangular filters (bands, fft // 2 + 1) on the mel scale of O'Shaughnessy (1987)."""
+    filters = librosa.filters.mel(
+        sr=SAMPLE_RATE, n_fft=fft, n_mels=bands, htk=True, norm=None, dtype=np.float32
+    )
+    return np.asarray(filters)
 
 
 class LogMel(nn.Module):
@@ -36,7 +45,7 @@ class LogMel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        filters = mel_filters(bands=MELS, fft=FFT, sample_rate=SAMPLE_RATE)
+        filters = mel_filters(bands=MELS, fft=FFT)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", torch.hann_window(FFT), persistent=False)
 
