@@ -49,7 +49,7 @@ sys.modules["deepfake"] = package
 from deepfake.media.worker import main
 main()
 """
-_FOLDER = str(Path(__file__).resolve().parent)
+_FOLDER = str(Path(__file__).resolve().parent.parent)
 _STDERR_BYTES = 64 * 1024
 _START_SECONDS = 60.0
 _CHECK_MILLISECONDS = 50

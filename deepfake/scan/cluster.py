@@ -310,7 +310,7 @@ def node_settings(settings: Settings, *, shipped: bool) -> Settings:
 
 def describe(settings: Settings) -> Facts:
     """What answers on this machine: versions, and a sha256 of all code, bundles and files."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     code = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())

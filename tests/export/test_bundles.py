@@ -256,7 +256,7 @@ def test_int8_is_smaller_and_says_what_it_costs(
     assert "40 labelled files: AUC 1.0000 as shipped, 1.0000 as exported" in text
     (path,) = tmp_path.iterdir()
     assert path.name == "image-2-int8.onnx"
-    whole = onnx.load(Path(__file__).parents[1] / "models/image-2/model.onnx")
+    whole = onnx.load(Path(__file__).parents[2] / "models/image-2/model.onnx")
     assert path.stat().st_size < 0.45 * widen_weights(whole).ByteSize()
 
 

@@ -272,9 +272,9 @@ def test_in_a_spawned_process() -> None:
 
 SCRIPT = """
 import os, sys
-from deepfake.canvas import Canvas, paint_on
-from deepfake.decode import POOL
-from deepfake.media import Media, open_media
+from deepfake.media.shared_memory import Canvas, paint_on
+from deepfake.media.process import POOL
+from deepfake.media.opening import Media, open_media
 content = sys.stdin.buffer.read()
 def read():
     with open_media(content) as media:
