@@ -14,7 +14,7 @@ from deepfake_training import perturb
 from deepfake_training.audio import data as audio_data
 from deepfake_training.audio import recipe as audio
 from deepfake_training.audio import vocoder as audio_vocoder
-from deepfake_training.audio.fit import Fit, Sampler
+from deepfake_training.audio.fit import Sampler, SpeechFitSettings
 from deepfake_training.audio.vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
 from deepfake_training.export import export_onnx
 from deepfake_training.imagenet import FILE, load_mobilenet
@@ -200,7 +200,7 @@ def test_batches_hold_pairs_and_nothing_that_is_held_out(
     clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
     pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
     folds = np.array([clip.fold for clip in clips])[pool.clips]
-    fit = Fit(steps=1, genuine=3, paired=2, fakes=2)
+    fit = SpeechFitSettings(steps=1, genuine=3, paired=2, fakes=2)
     sampler = Sampler(pool, allowed=np.flatnonzero(folds == 1), clips=clips, fit=fit)
     rows, labels = sampler.draw(np.random.default_rng(0))
     assert labels.tolist() == [0, 0, 0, 1, 1, 1, 1]

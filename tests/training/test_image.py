@@ -16,7 +16,7 @@ from deepfake_training.image import data as image_data
 from deepfake_training.image import fakes as image_fakes
 from deepfake_training.image import recipe as image
 from deepfake_training.image.autoencoder import Autoencoder, load_autoencoder
-from deepfake_training.image.fit import FitSettings, fit, low_features, new_network, separate
+from deepfake_training.image.fit import CropFitSettings, fit, low_features, new_network, separate
 from deepfake_training.image.heads import HeadSettings, fit_heads
 from deepfake_training.imagenet import FILE
 from deepfake_training.video import frame
@@ -141,7 +141,7 @@ def test_heads_find_what_sets_the_classes_apart() -> None:
     network = StatisticsNet(parts={"residual": {"hidden": 8}, "trunk": {"stages": 1, "hidden": 8}})
     count = 16 + network.parts["trunk"].features
     statistics = rng.normal(3, 2, (400, 2, count)).astype(np.float32)
-    statistics[:, 1, 4] += 5
+    statistics[:, 1, 4] += 10
     statistics[:, :, 5] = 7.0
     bank = image_bank.Bank(
         crops=np.zeros((400, 2, 1, 1, 3), np.uint8),
@@ -335,7 +335,7 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
             features,
             fold=None,
             preprocess=preprocess,
-            settings=FitSettings(epochs=1, couples_in_batch=3),
+            settings=CropFitSettings(epochs=1, couples_in_batch=3),
             checkpoint=checkpoint,
             objective=separate,
         )
@@ -351,6 +351,6 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
 
 
 def test_fit_settings_are_read_from_the_configuration() -> None:
-    assert FitSettings(epochs=2).couples_in_batch == 16
+    assert CropFitSettings(epochs=2).couples_in_batch == 16
     with pytest.raises(TypeError):
-        FitSettings(epochs=2, unknown=1)  # type: ignore[call-arg]
+        CropFitSettings(epochs=2, unknown=1)  # type: ignore[call-arg]

@@ -164,7 +164,6 @@ def _run(options: argparse.Namespace) -> None:
 def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
     """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
     from .assess import assess
-    from .audio.inserts import write_long
     from .card import write_card
     from .export import metrics_to_dict, write_bundle
     from .records import write_records
@@ -184,7 +183,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         config, data=options.data, weights=options.weights, output=output
     )
     write_records(output / "out_of_fold.jsonl", trained.records)
-    write_long(output / "long.jsonl", trained.recordings)
+    write_records(output / "long.jsonl", trained.recordings)
     each_source = bool(config.get("calibration", {}).get("each_source"))
     calibration, sources, views, inserts = assess(
         trained.records, trained.recordings, each_source=each_source
@@ -213,8 +212,8 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
 
 def illustrate(bundle: Bundle, *, output: Path) -> None:
     """Add the figures of the run in ``output``, and drawings, to an image card."""
-    from .card import add_part, drawing_table
-    from .image.failures import judge_drawings
+    from .card import add_part
+    from .image.failures import drawing_table, judge_drawings
 
     for name in ("roc.png", "reliability.png"):
         shutil.copyfile(output / name, bundle.folder / name)
@@ -290,10 +289,9 @@ def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = No
         return
 
     from .assess import assess
-    from .audio.inserts import read_long
     from .card import insert_table, plot_evaluation, source_table, view_table
     from .export import metrics_to_dict
-    from .records import read_records, unheard
+    from .records import read_long, read_records, unheard
 
     records = read_records(output / "out_of_fold.jsonl")
     long = output / "long.jsonl"

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from deepfake.errors import MissingDependency
 from deepfake.preprocess import Samples
 
+from ..files import write_arrays
 from ..perturb import SAMPLE_RATE, change_speed
 from .vocoder import MelGenerator, MelVocoder, WaveCodec, mel_filters, train_resynthesiser
 
@@ -207,9 +208,7 @@ def make_copies(
             rng = np.random.default_rng((seed, number, sound))
             made[sound] = store(makers[name](sounds[sound], rng))
         if lacking:
-            partial = folder / f"{name}.partial.npz"
-            np.savez(partial, allow_pickle=False, **{str(k): v for k, v in made.items()})
-            partial.replace(path)
+            write_arrays(path, **{str(sound): copy for sound, copy in made.items()})
         return made
 
     made = Parallel(n_jobs=workers)(map(delayed(prepare), range(len(names))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,14 +23,23 @@ from deepfake.preprocess import AudioPreprocess, Samples
 from .. import perturb
 from ..calibrate import fit_calibration
 from ..export import Trained
+from ..files import write_arrays
+from ..fitting import prepare_process
 from ..imagenet import load_mobilenet
 from ..manifests import data_sha256
-from ..records import FileLogits, read_records, unheard, write_records
+from ..records import (
+    FileLogits,
+    LongLogits,
+    read_records,
+    round_logits,
+    unheard,
+    write_records,
+)
 from .collect import collect_speech
 from .data import Clip, Pool, make_pool, read_clips
 from .fakes import make_copies, prepare_makers, store
-from .fit import Fit, fit_network
-from .inserts import LongLogits, score_long
+from .fit import SpeechFitSettings, fit_network
+from .minutes import score_long
 
 
 def _trim(samples: Samples) -> Samples:
@@ -61,7 +69,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     """
     started = time.monotonic()
     check_settings(config, output=output)
-    prepare_process()
+    prepare_process(1)
     preprocess = AudioPreprocess(**config["preprocess"])
     if config.get("collect"):
         collect_speech(output / "collected", seed=int(config["seed"]))
@@ -142,7 +150,7 @@ def run_fold(
     It runs in a process of its own and reads all that it needs from ``output``, because the
     material is too large to hand over.
     """
-    prepare_process()
+    prepare_process(1)
     preprocess = AudioPreprocess(**config["preprocess"])
     clips = read_material(config, data=data, output=output)
     pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
@@ -179,14 +187,8 @@ def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
     """Which clips are scored in which views."""
     return [
         (list(clips), perturb.AUDIO_VIEWS),
-        ([clip for clip in clips if not clip.item.label], CHECKS),
+        ([clip for clip in clips if not clip.label], CHECKS),
     ]
-
-
-def prepare_process() -> None:
-    """One thread for torch, and no subnormal numbers, which make training crawl on a CPU."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
 
 
 def prepare_pool(
@@ -195,7 +197,7 @@ def prepare_pool(
     """Fakes from all genuine clips, then the pool of windows."""
     folder = output / "fakes"
     folder.mkdir(parents=True, exist_ok=True)
-    genuine = [clip for clip in clips if not clip.item.label]
+    genuine = [clip for clip in clips if not clip.label]
     heard = [clip.samples for clip in genuine if "collected" not in clip.item.path.parts]
     makers = prepare_makers(heard, folder=folder, steps=int(config["vocoder_steps"]))
     arguments: dict[str, Any] = {key: int(config[key]) for key in ("seed", "workers")}
@@ -231,7 +233,7 @@ def train_fold(
         pool,
         allowed=rows,
         clips=clips,
-        fit=Fit(**config["fit"]),
+        fit=SpeechFitSettings(**config["fit"]),
         path=output / name,
         seed=int(config["seed"]),
     )
@@ -267,10 +269,8 @@ def prepare_views(
             np.stack([store(window) for window in preprocess(views[name](clip.samples)).batch])
             for clip in clips
         ]
-        partial = folder / f"{paths[name].stem}.partial.npz"
         counts = np.array([len(batch) for batch in windows])
-        np.savez(partial, windows=np.concatenate(windows), counts=counts)
-        shutil.move(partial, paths[name])
+        write_arrays(paths[name], windows=np.concatenate(windows), counts=counts)
 
     lacking = [name for name, path in paths.items() if not path.exists()]
     Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
@@ -305,12 +305,12 @@ def score_clips(
             records.append(
                 FileLogits(
                     path="/".join(clip.item.path.parts[-3:]),
-                    label=clip.item.label,
+                    label=clip.label,
                     source=clip.source,
                     group=clip.group,
                     fold=fold,
                     view=view,
-                    logits=tuple(round(float(logit), 5) for logit in logits),
+                    logits=round_logits(logits),
                     heard=clip.fold != fold,
                 )
             )

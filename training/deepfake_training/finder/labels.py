@@ -21,6 +21,7 @@ from deepfake.content.faces import overlaps
 from deepfake.errors import ModelError
 from deepfake.preprocess import Pixels
 
+from ..files import replaced
 from ..image.data import decode
 from ..manifests import Item, read_manifest
 
@@ -204,6 +205,5 @@ def _label_all(
                 )
                 file.write(np.ascontiguousarray(pixels).tobytes())
                 start += height * width * 3
-    partial = index.with_suffix(".partial")
-    partial.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    partial.replace(index)
+    with replaced(index) as partial:
+        partial.write_text(json.dumps(rows) + "\n", encoding="utf-8")

@@ -149,9 +149,9 @@ def iou(some: Mask, other: Mask) -> float:
     return int((some & other).sum()) / union if union else 1.0
 
 
-def middle_map(*, cells: int = 16) -> Heatmap:
+def middle_map() -> Heatmap:
     """What a map that always points at the middle of the picture would say."""
-    off: Array = np.abs(np.linspace(-1, 1, cells))
+    off: Array = np.abs(np.linspace(-1, 1, 16))
     values = 1 - 0.9 * np.hypot(off[:, None], off) / np.sqrt(2)
     return Heatmap(name=MIDDLE, values=tuple(tuple(float(v) for v in row) for row in values))
 
