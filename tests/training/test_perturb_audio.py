@@ -143,6 +143,17 @@ def test_room_adds_a_tail_after_the_sound() -> None:
     assert rms_db(wet[-RATE // 20 :]) < rms_db(tail) - 10
 
 
+def test_room_is_the_convolution_with_its_tail() -> None:
+    impulse = np.zeros(4000, np.float32)
+    impulse[0] = 1
+    tail, samples = (
+        perturb.add_room(one, decay_seconds=0.2, direct_db=3, rng=np.random.default_rng(5))
+        for one in (impulse, speechlike(seconds=0.25))
+    )
+    direct = np.convolve(speechlike(seconds=0.25).astype(np.float64), tail)[: len(samples)]
+    np.testing.assert_allclose(samples, direct, atol=1e-6)
+
+
 def test_gate_quietens_only_pauses() -> None:
     samples = speechlike()
     samples[: RATE // 2] *= 0.003
