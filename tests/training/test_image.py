@@ -19,6 +19,7 @@ from deepfake_training.image.autoencoder import Autoencoder, load_autoencoder
 from deepfake_training.image.fit import CropFitSettings, fit, low_features, new_network, separate
 from deepfake_training.image.heads import HeadSettings, fit_heads
 from deepfake_training.imagenet import FILE
+from deepfake_training.manifests import Item
 from deepfake_training.video import frame
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -170,7 +171,7 @@ def test_copies_by_a_published_autoencoder_leave_with_its_files(tmp_path: Path) 
     photo = scene(1, size=(128, 128))
     pictures = [
         image_data.Picture(
-            item=image_data.Item(Path("a"), label, source, {"sha256": "1" * 64}),
+            item=Item(Path("a"), label, source, {"sha256": "1" * 64}),
             pixels=photo,
             quality=0,
             group="",
@@ -232,7 +233,7 @@ def test_aligned_crops_share_their_place_and_history() -> None:
     fake[90:110, 90:110] = 255
     pair = image_fakes.Pair(photo, fake, 0, "taef2", "camera-a", 0)
     picture = image_data.Picture(
-        item=image_data.Item(Path("a"), 0, "camera-a"), pixels=photo, quality=90, group="", fold=0
+        item=Item(Path("a"), 0, "camera-a"), pixels=photo, quality=90, group="", fold=0
     )
     drawer = image_bank.Drawer(
         [picture],

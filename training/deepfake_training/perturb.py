@@ -79,11 +79,12 @@ def code_audio(samples: Samples, *, codec: str, bit_rate: int) -> Samples:
 
 def code_mu_law(samples: Samples) -> Samples:
     """Telephone quality: 300–3400 Hz and the 8-bit logarithmic steps of ITU-T G.711."""
+    from librosa import mu_compress, mu_expand  # slow to import, and pictures need none of it
+
     narrow = limit_band(samples, low_hz=300, high_hz=3400)
     peak = max(1e-6, float(np.abs(narrow).max()))
-    squeezed = np.sign(narrow) * np.log1p(255 * np.abs(narrow) / peak) / np.log(256)
-    steps = np.round(squeezed * 127) / 127
-    widened = np.sign(steps) * (np.power(256, np.abs(steps)) - 1) / 255 * peak
+    steps = np.round(mu_compress(narrow / peak, mu=255, quantize=False) * 127) / 127
+    widened = mu_expand(steps, mu=255, quantize=False) * peak
     return limit_band(widened.astype(np.float32), low_hz=0, high_hz=3900)
 
 

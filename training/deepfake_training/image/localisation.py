@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial.distance import jaccard
 from tqdm import tqdm
 
 from deepfake.bundle import Bundle
@@ -145,8 +146,7 @@ def place(shown: Heatmap, region: Mask) -> tuple[float, float, float, float]:
 
 def iou(some: Mask, other: Mask) -> float:
     """Intersection over union of two masks of one shape; 1 where both are empty."""
-    union = int((some | other).sum())
-    return int((some & other).sum()) / union if union else 1.0
+    return 1 - float(jaccard(some.ravel(), other.ravel()))
 
 
 def middle_map() -> Heatmap:

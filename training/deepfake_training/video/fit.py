@@ -165,7 +165,7 @@ def fit(
 
 
 @torch.inference_mode()
-def judge(network: ClipNet, bursts: Stack, features: Floats) -> list[float]:
+def judge_bursts(network: ClipNet, bursts: Stack, features: Floats) -> list[float]:
     """Logits of bursts (n, frames, side, side, 3) with their descriptions."""
     made: list[float] = []
     for start in range(0, len(bursts), 16):

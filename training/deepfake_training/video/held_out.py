@@ -20,7 +20,7 @@ from ..metrics import separation
 from ..records import FileLogits, LongLogits, round_logits
 from .bank import Take
 from .fakes import Maker, Stack
-from .fit import FindFeatures, Floats, judge
+from .fit import FindFeatures, Floats, judge_bursts
 from .footage import HOP_SECONDS, KINDS, TAKE_MARGIN, TAKE_RATE, TAKE_SIDE, Clip
 from .material import Material
 
@@ -60,12 +60,12 @@ class Judge:
         self.material, self.find_features, self.folder = material, find_features, folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def judge(self, network: ClipNet, clip: Clip, *, view: str) -> ClipLogits:
+    def judge_clip(self, network: ClipNet, clip: Clip, *, view: str) -> ClipLogits:
         """The logits of all bursts of a clip in a view."""
         bursts = self.material.footage.bursts(clip, view=view)
         logits: list[float] = []
         if len(bursts.frames):
-            logits = judge(network, bursts.frames, self._features(clip, view, bursts.frames))
+            logits = judge_bursts(network, bursts.frames, self._features(clip, view, bursts.frames))
         return ClipLogits(clip, view, np.array(logits), bursts.seconds, bursts.kinds)
 
     def judge_pseudo(self, network: ClipNet, clip: Clip) -> dict[str, list[float]]:
@@ -80,7 +80,7 @@ class Judge:
         with np.load(path, allow_pickle=False) as stored:
             names, bursts = stored["names"], stored["bursts"]
         whole, count = bursts.reshape(-1, *bursts.shape[2:]), bursts.shape[1]
-        logits = judge(network, whole, self._features(clip, "pseudo", whole))
+        logits = judge_bursts(network, whole, self._features(clip, "pseudo", whole))
         return {str(name): logits[i * count : (i + 1) * count] for i, name in enumerate(names)}
 
     def _features(self, clip: Clip, name: str, bursts: Stack) -> Floats:

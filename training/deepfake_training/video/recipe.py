@@ -55,7 +55,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         for fold, network in enumerate(networks[:-1]):
             clips = [clip for clip in material.clips if clip.fold == fold]
             judged += [
-                judge.judge(network, clip, view=view) for clip in clips for view in CLIP_VIEWS
+                judge.judge_clip(network, clip, view=view) for clip in clips for view in CLIP_VIEWS
             ]
             pseudo += [judge.judge_pseudo(network, clip) for clip in clips if not clip.label]
             recordings += join_minutes(judged, fold=fold, seed=fold)
