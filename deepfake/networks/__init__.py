@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PLACES = {
-    "spectrogram_resnet": ("speech", "spectrogram_resnet"),
     "spectrogram_mobilenet": ("speech", "spectrogram_mobilenet"),
-    "cepstrum_lcnn": ("speech", "cepstrum_lcnn"),
-    "sinc_graph": ("speech", "SincGraph"),
-    "speech_pair": ("speech", "SpeechPair"),
     "picture_net": ("pictures", "PictureNet"),
     "statistics_net": ("pictures", "StatisticsNet"),
     "face_finder": ("finder", "FaceFinder"),

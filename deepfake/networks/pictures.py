@@ -93,79 +93,46 @@ class ResidualStatistics(nn.Module):
     """How strong the finest detail of a picture is, and how it is distributed.
 
     Residuals of brightness after a Laplacian and after the square kernel of 5×5 of Fridrich and
-    Kodovsky (2012); with ``coarser`` also first and second differences, with ``colours`` also the
-    residuals of both colour differences. Of each residual the logarithms of its mean size and of
-    its root mean square, and its mean size when cut off at 0.5, 1, 2 … 16 grey levels, which
-    together tell its distribution. No statistic depends on a place, so none on a block grid.
+    Kodovsky (2012). Of each residual the logarithms of its mean size and of its root mean square,
+    and its mean size when cut off at 0.5, 1, 2 … 16 grey levels, which together tell its
+    distribution. No statistic depends on a place, so none on a block grid.
     """
 
     kernels: torch.Tensor
-    planes: torch.Tensor
+    brightness: torch.Tensor
+    features = 16
 
-    def __init__(self, *, coarser: bool = False, colours: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
         laplacian = torch.zeros(5, 5)
         laplacian[1:4, 1:4] = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
         rows = [[-1.0, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2]]
         bank = [laplacian, torch.tensor([*rows, rows[1], rows[0]]) / 12]
-        if coarser:
-            first, second = torch.zeros(5, 5), torch.zeros(5, 5)
-            first[2, 2:4] = torch.tensor([1.0, -1.0])
-            second[2, 1:4] = torch.tensor([0.5, -1.0, 0.5])
-            bank += [first, first.T, second, second.T]
-        matrix = [[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]]
-        planes = torch.tensor(matrix[: 3 if colours else 1])
-        kernels = (127.5 * torch.stack(bank)).repeat(len(planes), 1, 1)[:, None]
-        self.register_buffer("kernels", kernels, persistent=False)
-        self.register_buffer("planes", planes[:, :, None, None], persistent=False)
-        self.features = 8 * len(kernels)
+        brightness = torch.tensor([0.299, 0.587, 0.114])
+        self.register_buffer("kernels", 127.5 * torch.stack(bank)[:, None], persistent=False)
+        self.register_buffer("brightness", brightness[None, :, None, None], persistent=False)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        planes = nn.functional.conv2d(pictures, self.planes)
-        sizes = nn.functional.conv2d(planes, self.kernels, groups=len(self.planes)).abs()
+        grey = nn.functional.conv2d(pictures, self.brightness)
+        sizes = nn.functional.conv2d(grey, self.kernels).abs()
         mean = torch.log(sizes.mean(dim=(2, 3)) + 0.02)
         energy = 0.5 * torch.log(sizes.square().mean(dim=(2, 3)) + 0.02)
         cut = [sizes.clamp(max=2.0**k).mean(dim=(2, 3)) / 2.0**k for k in range(-1, 5)]
         return torch.cat([mean, energy, *cut], dim=1)
 
 
-class SpectrumStatistics(nn.Module):
-    """The logarithm of the mean size of each coefficient of an 8×8 cosine transform of brightness,
-    over blocks at every third place (Frank et al. 2020): 63 numbers, without the constant one.
-    """
-
-    bases: torch.Tensor
-    features = 63
-
-    def __init__(self) -> None:
-        super().__init__()
-        places = torch.arange(8)
-        waves = torch.cos(torch.pi * places[:, None] * (2 * places[None] + 1) / 16) / 2
-        waves[0] /= 2**0.5
-        bases = torch.einsum("ux,vy->uvxy", waves, waves).reshape(64, 8, 8)[1:]
-        brightness = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
-        self.register_buffer("bases", 127.5 * bases[:, None] * brightness, persistent=False)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        sizes = nn.functional.conv2d(pictures, self.bases, stride=3).abs()
-        return torch.log(sizes.mean(dim=(2, 3)) + 0.1)
-
-
 class TrunkStatistics(nn.Module):
     """Mean and deviation of every channel after each of the first ``stages`` stages of MobileNetV2
     (Sandler et al. 2018): textures and what they belong to, whatever their place.
 
-    ``early_shrinking`` says whether the first convolution halves the picture, as it was trained to;
-    ``folded`` that batch normalisation is part of the convolutions, as :meth:`fold` makes it.
+    ``folded`` says that batch normalisation is part of the convolutions, as :meth:`fold` makes it.
     """
 
-    def __init__(self, *, stages: int, early_shrinking: bool = True, folded: bool = False) -> None:
+    def __init__(self, *, stages: int, folded: bool = False) -> None:
         import timm
 
         super().__init__()
         trunk: Any = timm.create_model("mobilenetv2_100", pad_type="same")
-        if not early_shrinking:
-            trunk.conv_stem.stride = (1, 1)
         self.stem = nn.Sequential(trunk.conv_stem, trunk.bn1)
         self.stages = nn.ModuleList(trunk.blocks[:stages])
         self.features = 2 * sum((16, 24, 32, 64, 96, 160, 320)[:stages])
@@ -227,7 +194,6 @@ class StatisticsHead(nn.Module):
 PARTS: dict[str, Callable[..., nn.Module]] = {
     "trunk": TrunkStatistics,
     "residual": ResidualStatistics,
-    "spectrum": SpectrumStatistics,
 }
 
 

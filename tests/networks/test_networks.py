@@ -11,25 +11,15 @@ import torch
 
 from deepfake.errors import ModelError
 from deepfake.networks import create
-from deepfake.networks.speech import LogSpectrum, SincEnvelope, SpeechNet, SpeechPair
+from deepfake.networks.speech import LogSpectrum, SpeechNet
 
 RATE = 16000
-GRAPH = {"width": 8, "nodes": 8}
-RESNET = {"width": 4, "dense": 8}
-SINGLE: list[tuple[str, dict[str, Any]]] = [
-    ("spectrogram_resnet", RESNET),
-    ("spectrogram_resnet", {**RESNET, "smooth_bins": 9}),
-    ("spectrogram_mobilenet", {"stages": 2, "dense": 8}),
-    ("spectrogram_mobilenet", {"stages": 2, "dense": 8, "fft": 1024, "merge": 4, "smooth_bins": 8}),
-    ("cepstrum_lcnn", {"width": 4, "dense": 8}),
-    ("sinc_graph", {}),
-    ("sinc_graph", {**GRAPH, "equalised": False}),
+SMALL = {"stages": 2, "dense": 8}
+EVERY: list[tuple[str, dict[str, Any]]] = [
+    ("spectrogram_mobilenet", SMALL),
+    ("spectrogram_mobilenet", {**SMALL, "smooth_bins": 9}),
+    ("spectrogram_mobilenet", {**SMALL, "fft": 1024, "merge": 4, "smooth_bins": 8}),
 ]
-PAIR = {
-    "first": {"name": "spectrogram_resnet", "options": RESNET},
-    "second": {"name": "sinc_graph", "options": GRAPH},
-}
-EVERY = [*SINGLE, ("speech_pair", PAIR)]
 every_network = pytest.mark.parametrize(("name", "options"), EVERY)
 
 
@@ -80,7 +70,7 @@ def test_a_row_does_not_depend_on_its_batch(name: str, options: dict[str, Any]) 
             )
 
 
-@pytest.mark.parametrize(("name", "options"), SINGLE)
+@every_network
 def test_gradient_reaches_every_parameter_in_mixed_precision(
     name: str, options: dict[str, Any]
 ) -> None:
@@ -100,7 +90,7 @@ def test_gradient_reaches_every_parameter_in_mixed_precision(
             assert value.grad.abs().max() > 0, key
 
 
-@pytest.mark.parametrize(("name", "options"), SINGLE)
+@every_network
 def test_training_hides_rows_and_spans(name: str, options: dict[str, Any]) -> None:
     network = create(name, **options)
     assert isinstance(network, SpeechNet)
@@ -119,7 +109,7 @@ def test_training_hides_rows_and_spans(name: str, options: dict[str, Any]) -> No
         torch.testing.assert_close(network.judge(features), network.classify(features))
 
 
-@pytest.mark.parametrize(("name", "options"), [EVERY[index] for index in (1, 3, 4, 5, 7)])
+@every_network
 def test_other_backends_agree(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
@@ -201,54 +191,6 @@ def test_finer_bins_stay_at_their_frequency(fft: int, merge: int, rows: int) -> 
     assert abs((loudest + 0.5) / rows * 8000 - 5000) < 8000 / rows
 
 
-def test_envelopes_keep_frequency_and_lose_level_and_equalisation() -> None:
-    time = torch.arange(2 * RATE) / RATE
-    beats = 1 + 0.9 * torch.sin(2 * torch.pi * 5 * time)
-    envelope = SincEnvelope(equalised=False)
-    places = []
-    for hertz in (500, 2000, 6000):
-        tone = 0.05 * torch.sin(2 * torch.pi * hertz * time) * beats
-        image = envelope(tone[None])[0, 0]
-        places.append(int(image.mean(dim=1).argmax()))
-        best = image[places[-1]]
-        assert best.max() > 5 * best.min()
-        mels = 2595 * np.log10(1 + hertz / 700)
-        assert abs(places[-1] - 70 / 3 * mels / 2840) < 2
-    assert places == sorted(places)
-    sound = voices(2, seconds=1.0)
-    for equalised in (True, False):
-        envelope = SincEnvelope(equalised=equalised)
-        torch.testing.assert_close(envelope(2 * sound), envelope(sound), atol=0.02, rtol=0.01)
-    before, after = envelope(sound), envelope(equalise(sound))
-    assert (after - before).abs().mean() > 0.1
-    envelope = SincEnvelope()
-    assert (envelope(equalise(sound)) - envelope(sound)).abs().mean() < 0.05
-
-
-def test_published_size() -> None:
-    count = sum(value.numel() for value in create("sinc_graph").parameters())
-    assert 200_000 < count <= 297_000
-
-
-def test_a_pair_weighs_scaled_members() -> None:
-    pair = settle("speech_pair", PAIR)
-    assert isinstance(pair, SpeechPair)
-    again = create("speech_pair", **PAIR).eval()
-    pair.weights.copy_(torch.tensor([0.75, 0.25]))
-    pair.scales.copy_(torch.tensor([2.0, 0.5]))
-    again.load_state_dict(pair.state_dict())
-    member = create("sinc_graph", **GRAPH).eval()
-    member.load_state_dict(pair.second.state_dict())
-    batch = voices(3, seconds=1.0)
-    with torch.inference_mode():
-        torch.testing.assert_close(member(batch), pair.second(batch))
-        expected = 1.5 * pair.first(batch) + 0.125 * member(batch)
-        torch.testing.assert_close(again(batch), expected)
-        fresh = SpeechPair(**PAIR)
-        assert fresh.weights.tolist() == [0.5, 0.5]
-        assert fresh.scales.tolist() == [1.0, 1.0]
-
-
-def test_unknown_members_are_named() -> None:
-    with pytest.raises(ModelError, match=r"'nothing': unknown; known: .*sinc_graph"):
-        create("speech_pair", first=PAIR["first"], second={"name": "nothing"})
+def test_unknown_networks_are_named() -> None:
+    with pytest.raises(ModelError, match=r"'nothing': unknown; known: .*spectrogram_mobilenet"):
+        create("nothing")

@@ -7,15 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deepfake_training.audio.data import Clip
-from deepfake_training.audio.inserts import (
-    LongLogits,
-    chain,
-    read_long,
-    tabulate_inserts,
-    with_spans,
-    write_long,
-)
+from deepfake_training.audio.minutes import chain
+from deepfake_training.inserts import tabulate_inserts, with_spans
 from deepfake_training.manifests import Item
+from deepfake_training.records import LongLogits, read_long, write_records
 
 from deepfake.bundle import Calibration
 from deepfake.preprocess import AudioPreprocess
@@ -32,7 +27,7 @@ CALIBRATION = Calibration(
 def clip(hertz: float) -> Clip:
     time = np.arange(3 * 16000) / 16000
     stored = np.round(8000 * np.sin(2 * np.pi * hertz * time)).astype(np.int16)
-    return Clip(Item(Path("x"), 0, "corpus"), "corpus", "a", 0, stored)
+    return Clip(Item(Path("x"), 0, "corpus"), "a", 0, stored)
 
 
 def minute(*, fold: int, seed: int, height: float | None) -> LongLogits:
@@ -77,7 +72,7 @@ def test_the_penalty_holds_the_false_positives_of_minutes_and_inserts_are_found(
     genuine = [minute(fold=seed % 3, seed=seed, height=None) for seed in range(300)]
     altered = [minute(fold=seed % 3, seed=seed, height=6.0) for seed in range(300)]
     path = tmp_path / "long.jsonl"
-    write_long(path, [*genuine, *altered])
+    write_records(path, [*genuine, *altered])
     recordings = read_long(path)
     assert recordings == [*genuine, *altered]
     fitted = with_spans(CALIBRATION, recordings)

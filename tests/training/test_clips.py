@@ -16,10 +16,10 @@ import timm
 import torch
 from deepfake_training.image.autoencoder import Autoencoder
 from deepfake_training.image.decoders import DecoderFamily
-from deepfake_training.manifests import Item
+from deepfake_training.manifests import Item, balance
 from deepfake_training.video import material as clips_material
 from deepfake_training.video import recipe as clips
-from deepfake_training.video.bank import Bank, Take, draw_moments, weigh
+from deepfake_training.video.bank import Bank, Take, draw_moments
 from deepfake_training.video.camera import move_camera
 from deepfake_training.video.fakes import (
     animate,
@@ -31,7 +31,7 @@ from deepfake_training.video.fakes import (
     splice,
     wobble,
 )
-from deepfake_training.video.fit import FitSettings, fit, new_network
+from deepfake_training.video.fit import ClipFitSettings, fit, new_network
 from deepfake_training.video.footage import (
     TAKE_FRAMES,
     TAKE_SIDE,
@@ -42,8 +42,15 @@ from deepfake_training.video.footage import (
     read_moments,
     starts,
 )
-from deepfake_training.video.held_out import ClipLogits, join_minutes, pseudo_auc, to_record
+from deepfake_training.video.held_out import (
+    ClipLogits,
+    draw_pseudo_bursts,
+    join_minutes,
+    pseudo_auc,
+    to_record,
+)
 from deepfake_training.video.history import History, code_burst
+from deepfake_training.video.views import CLIP_VIEWS
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -265,12 +272,12 @@ def test_moments_of_a_burst_keep_their_order_within_the_take() -> None:
 
 def test_a_source_counts_by_its_files_and_a_file_not_by_its_takes() -> None:
     places = [("a", "1")] * 6 + [("a", "2")] * 2 + [("b", "3")]
-    weights = weigh(places, 1.0)
+    weights = balance(places, power=1.0)
     assert weights[:6].sum() == pytest.approx(weights[6:8].sum()) == pytest.approx(1 / 3)
-    assert weigh(places, 0.0)[8] == pytest.approx(1 / 2)
+    assert balance(places, power=0.0)[8] == pytest.approx(1 / 2)
 
 
-def test_bank_leaves_out_a_fold_and_a_method() -> None:
+def test_bank_leaves_out_a_fold() -> None:
     bank = Bank(
         bursts=np.zeros((4, 2, 1, 1, 1, 3), np.uint8),
         folds=np.array([[0, 1], [1, 1], [-1, -1], [1, 1]]),
@@ -279,7 +286,6 @@ def test_bank_leaves_out_a_fold_and_a_method() -> None:
     assert bank.without(None).tolist() == [0, 1, 2, 3]
     assert bank.without(0).tolist() == [1, 2, 3]
     assert bank.without(1).tolist() == [2]
-    assert bank.without(0, method="frozen").tolist() == [2, 3]
     assert bank.kinds.tolist() == ["generated", "pseudo", "still", "pseudo"]
     assert bank.without(None, generated=0.0).tolist() == [1, 2, 3]
 
@@ -333,7 +339,7 @@ def test_fit_finds_a_flicker_and_leaves_the_trunk(weights: Path) -> None:
     described[:, 1, :, 300:340] += 2
     bank = Bank(np.zeros((64, 2, 8, 1, 1, 3), np.uint8), np.zeros((64, 2), int), ("x",) * 64)
     before = {key: value.clone() for key, value in network.low.state_dict().items()}
-    settings = FitSettings(epochs=8, couples_in_batch=8, rate=5e-3, average=0.8)
+    settings = ClipFitSettings(epochs=8, couples_in_batch=8, rate=5e-3, average=0.8)
     fitted = fit(network, bank, described, couples=np.arange(48), settings=settings)
     for key, value in fitted.low.state_dict().items():
         torch.testing.assert_close(value, before[key])
@@ -398,7 +404,7 @@ def test_recipe_scores_every_clip_by_a_network_that_never_saw_its_source(
     run = partial(clips.train, config, data=material, weights=weights, output=tmp_path)
     trained = run()
     keys = [(record.path, record.view) for record in trained.records]
-    assert len(keys) == len(set(keys)) == 4 * len(clips.VIEWS)
+    assert len(keys) == len(set(keys)) == 4 * len(CLIP_VIEWS)
     for record in trained.records:
         assert record.source in FOLDS[record.fold]
         assert record.group == "+".join(FOLDS[record.fold])
@@ -424,7 +430,7 @@ def test_takes_of_a_clip_are_read_once(material: Path, tmp_path: Path, weights: 
 
     item = Item(Path("a"), 0, "camera-a", {"path": "a"})
     take = Take(frames, Clip(item, 0), face=False)
-    bursts = clips.draw_pseudo([take], {"frozen": freeze}, preprocess=ClipPreprocess(), seed=1)
+    bursts = draw_pseudo_bursts([take], {"frozen": freeze}, preprocess=ClipPreprocess(), seed=1)
     assert read == 1
     assert {name: made.shape for name, made in bursts.items()} == {
         "genuine": (1, 8, 128, 128, 3),

@@ -22,7 +22,7 @@ from deepfake_training.finder.evaluate import (
     read_detections,
     write_detections,
 )
-from deepfake_training.finder.fit import Fit, FitSettings
+from deepfake_training.finder.fit import FinderFit, FinderFitSettings
 from deepfake_training.finder.labels import (
     Labels,
     Scene,
@@ -275,13 +275,13 @@ def test_a_few_steps_find_drawn_faces_and_a_bundle_ships_them(tmp_path: Path) ->
     scenes = [drawn_scene(seed) for seed in range(6)] + [drawn_scene(50, face=False)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    settings = FitSettings(
+    settings = FinderFitSettings(
         steps=200, canvases=((128, 128, 8),), rate=8e-3, average=0.9, seed=1, landmarks=2.0
     )
     calm = SceneSettings(**{**vars(CALM), "smallest": 40.0})
     drawer = SceneDrawer(scenes, calm)
-    network = Fit(SMALL, drawer, settings).run(tmp_path / "checkpoint")
-    again = Fit(SMALL, drawer, settings).run(tmp_path / "checkpoint")  # nothing left to do
+    network = FinderFit(SMALL, drawer, settings).run(tmp_path / "checkpoint")
+    again = FinderFit(SMALL, drawer, settings).run(tmp_path / "checkpoint")  # nothing left to do
     torch.set_num_threads(threads)
     for one, other in zip(network.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deepfake_training.__main__ import main
-from deepfake_training.video.frame_calibration import recompress_video
+from deepfake_training.video.views import recompress_video
 
 from deepfake.bundle import Bundle
 from deepfake.media.opening import open_media

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import timm
 import torch
-from deepfake_training.card import design_table
 from deepfake_training.image import bank as image_bank
 from deepfake_training.image import data as image_data
 from deepfake_training.image import fakes as image_fakes
 from deepfake_training.image import recipe as image
 from deepfake_training.image.autoencoder import Autoencoder, load_autoencoder
-from deepfake_training.image.compare import compare_designs
-from deepfake_training.image.fit import FitSettings, fit, low_features, new_network, separate
+from deepfake_training.image.fit import CropFitSettings, fit, low_features, new_network, separate
 from deepfake_training.image.heads import HeadSettings, fit_heads
 from deepfake_training.imagenet import FILE
+from deepfake_training.manifests import Item
 from deepfake_training.video import frame
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -138,47 +137,12 @@ def test_the_recipe_for_frames_trains_a_whole_network_and_goes_on(
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stored.items())
 
 
-def test_candidates_are_compared_on_the_same_files(
-    material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
-) -> None:
-    config["bank"]["aligned"] = 0.0
-    comparison: dict[str, Any] = {
-        "views": ["clean"],
-        "all": {"bank": {"couples": 40}},
-        "candidates": [
-            {"name": "both"},
-            {"name": "residual", "network": {"residual": {"hidden": 4}}},
-            {"name": "colours", "network": {"residual": {"hidden": 4, "colours": True}}},
-            {"name": "random", "network": {"trunk": config["network"]["trunk"]}, "random_trunk": 1},
-            {
-                "name": "tuned",
-                "network": {"stages": 0, "residual": True},
-                "tuned": {"epochs": 1, "couples_in_batch": 2},
-                "tuned_name": "tuned",
-            },
-            {"name": "other couples", "bank": {"seed": 5}},
-        ],
-    }
-    rows = compare_designs(comparison, config, data=material, weights=weights, output=tmp_path)
-    assert [row.candidate for row in rows] == [c["name"] for c in comparison["candidates"]]
-    assert all(0 <= row.worst_auc <= row.mean_auc <= 1 for row in rows)
-    files = list((tmp_path / "compare").glob("records-*.jsonl"))
-    assert len(files) == len(rows)
-    assert len(list((tmp_path / "compare").glob("bank-*"))) == 2
-    table = design_table(rows)
-    assert table.count("\n") == len(rows) + 2
-    for path in files:
-        path.write_text(path.read_text())  # newer, and still what is read
-    again = compare_designs(comparison, config, data=material, weights=weights, output=tmp_path)
-    assert again == rows
-
-
 def test_heads_find_what_sets_the_classes_apart() -> None:
     rng = np.random.default_rng(1)
-    network = StatisticsNet(parts={"residual": {"hidden": 8}, "spectrum": {"hidden": 8}})
-    count = 16 + 63
+    network = StatisticsNet(parts={"residual": {"hidden": 8}, "trunk": {"stages": 1, "hidden": 8}})
+    count = 16 + network.parts["trunk"].features
     statistics = rng.normal(3, 2, (400, 2, count)).astype(np.float32)
-    statistics[:, 1, 4] += 5
+    statistics[:, 1, 4] += 10
     statistics[:, :, 5] = 7.0
     bank = image_bank.Bank(
         crops=np.zeros((400, 2, 1, 1, 3), np.uint8),
@@ -189,9 +153,7 @@ def test_heads_find_what_sets_the_classes_apart() -> None:
     )
     assert len(bank.without(0)) == 200
     assert len(bank.without(None)) == 400
-    settings = HeadSettings(
-        epochs=20, couples_in_batch=16, shares={"residual": 2.0, "spectrum": 0.5}
-    )
+    settings = HeadSettings(epochs=20, couples_in_batch=16, shares={"residual": 2.0, "trunk": 0.5})
     fit_heads(network, bank, statistics, fold=0, settings=settings)
     with torch.inference_mode():
         logits = network.judge(torch.from_numpy(statistics[:100].reshape(200, count))).numpy()
@@ -209,7 +171,7 @@ def test_copies_by_a_published_autoencoder_leave_with_its_files(tmp_path: Path) 
     photo = scene(1, size=(128, 128))
     pictures = [
         image_data.Picture(
-            item=image_data.Item(Path("a"), label, source, {"sha256": "1" * 64}),
+            item=Item(Path("a"), label, source, {"sha256": "1" * 64}),
             pixels=photo,
             quality=0,
             group="",
@@ -271,7 +233,7 @@ def test_aligned_crops_share_their_place_and_history() -> None:
     fake[90:110, 90:110] = 255
     pair = image_fakes.Pair(photo, fake, 0, "taef2", "camera-a", 0)
     picture = image_data.Picture(
-        item=image_data.Item(Path("a"), 0, "camera-a"), pixels=photo, quality=90, group="", fold=0
+        item=Item(Path("a"), 0, "camera-a"), pixels=photo, quality=90, group="", fold=0
     )
     drawer = image_bank.Drawer(
         [picture],
@@ -374,7 +336,7 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
             features,
             fold=None,
             preprocess=preprocess,
-            settings=FitSettings(epochs=1, couples_in_batch=3),
+            settings=CropFitSettings(epochs=1, couples_in_batch=3),
             checkpoint=checkpoint,
             objective=separate,
         )
@@ -390,6 +352,6 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
 
 
 def test_fit_settings_are_read_from_the_configuration() -> None:
-    assert FitSettings(epochs=2).couples_in_batch == 16
+    assert CropFitSettings(epochs=2).couples_in_batch == 16
     with pytest.raises(TypeError):
-        FitSettings(epochs=2, unknown=1)  # type: ignore[call-arg]
+        CropFitSettings(epochs=2, unknown=1)  # type: ignore[call-arg]

@@ -11,7 +11,14 @@ from deepfake_training.calibrate import (
     source_weights,
 )
 from deepfake_training.manifests import data_sha256, read_manifest
-from deepfake_training.metrics import auc, calibration_error, eer, tabulate, tpr_at_fpr
+from deepfake_training.metrics import (
+    auc,
+    calibration_error,
+    eer,
+    separation,
+    tabulate,
+    tpr_at_fpr,
+)
 from deepfake_training.records import FileLogits, read_records, write_records
 
 from deepfake.bundle import Calibration
@@ -44,6 +51,21 @@ def test_metrics_on_known_scores() -> None:
     assert calibration_error(labels, labels * 0.98 + 0.01) == pytest.approx(0.01)
     assert calibration_error(labels, np.full(8, 0.9)) == pytest.approx(0.4)
     assert np.isnan(auc(np.ones(3), np.ones(3)))
+    assert separation([0.4, 0.7, 0.9, 0.95], [0.1, 0.2, 0.3, 0.8]) == pytest.approx(14 / 16)
+    assert np.isnan(separation([], [0.1]))
+
+
+def test_calibration_error_sums_the_gaps_of_its_bins() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 300).astype(float), rng.random(300)
+    weights = np.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
+    plain = weighted = 0.0
+    for low in np.arange(10) / 10:
+        inside = (scores >= low) & (scores < low + 0.1)
+        plain += inside.mean() * abs(labels[inside].mean() - scores[inside].mean())
+        weighted += abs(float((weights * (labels - scores))[inside].sum()))
+    assert calibration_error(labels, scores) == pytest.approx(plain)
+    assert calibration_error(labels, scores, weights=weights) == pytest.approx(weighted)
 
 
 def test_calibration_holds_its_false_positive_rates() -> None:

@@ -143,6 +143,28 @@ def test_room_adds_a_tail_after_the_sound() -> None:
     assert rms_db(wet[-RATE // 20 :]) < rms_db(tail) - 10
 
 
+def test_a_call_has_the_steps_of_the_mu_law() -> None:
+    samples = speechlike(seconds=0.5)
+    narrow = perturb.limit_band(samples, low_hz=300, high_hz=3400)
+    peak = float(np.abs(narrow).max())
+    squeezed = np.sign(narrow) * np.log1p(255 * np.abs(narrow) / peak) / np.log(256)
+    steps = np.round(squeezed * 127) / 127
+    widened = np.sign(steps) * (np.power(256, np.abs(steps)) - 1) / 255 * peak
+    expected = perturb.limit_band(widened.astype(np.float32), low_hz=0, high_hz=3900)
+    np.testing.assert_allclose(perturb.code_mu_law(samples), expected, atol=1e-6)
+
+
+def test_room_is_the_convolution_with_its_tail() -> None:
+    impulse = np.zeros(4000, np.float32)
+    impulse[0] = 1
+    tail, samples = (
+        perturb.add_room(one, decay_seconds=0.2, direct_db=3, rng=np.random.default_rng(5))
+        for one in (impulse, speechlike(seconds=0.25))
+    )
+    direct = np.convolve(speechlike(seconds=0.25).astype(np.float64), tail)[: len(samples)]
+    np.testing.assert_allclose(samples, direct, atol=1e-6)
+
+
 def test_gate_quietens_only_pauses() -> None:
     samples = speechlike()
     samples[: RATE // 2] *= 0.003

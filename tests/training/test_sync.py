@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from deepfake_training.video import sync
-from deepfake_training.video.sync import Clip, Fit, Trial
+from deepfake_training.video.sync import Clip, SyncProbability, Trial
 
 from deepfake.content import lips as lipsync
 from deepfake.content.faces import Face
@@ -128,11 +128,13 @@ def test_every_set_of_features_is_tried() -> None:
 def test_the_fit_parts_own_from_wrong_sounds_by_length() -> None:
     rng = np.random.default_rng(0)
     trials = [
-        Trial("s", seconds, kind, 0.2, float(rng.normal(3 if kind == "own" else 1, 0.7)))
+        Trial("s", seconds, kind, float(rng.normal(3 if kind == "own" else 1, 0.7)))
         for kind, seconds in itertools.product(("own", "shifted", "other"), [1.4, 5.0, 8.0] * 20)
     ]
     fit = sync.fit_probability(trials)
-    assert fit(Trial("s", 8.0, "own", 0.4, 6.0)) < 0.1
-    assert fit(Trial("s", 8.0, "other", 0.0, 0.5)) > 0.9
-    shipped = Fit(lipsync.INTERCEPT, lipsync.OF_PROMINENCE, lipsync.OF_LENGTH, lipsync.OF_BOTH)
+    assert fit(Trial("s", 8.0, "own", 6.0)) < 0.1
+    assert fit(Trial("s", 8.0, "other", 0.5)) > 0.9
+    shipped = SyncProbability(
+        lipsync.INTERCEPT, lipsync.OF_PROMINENCE, lipsync.OF_LENGTH, lipsync.OF_BOTH
+    )
     assert shipped(trials[0]) == lipsync.out_of_sync(trials[0].prominence, trials[0].seconds)

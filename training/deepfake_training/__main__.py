@@ -34,8 +34,6 @@ examples:
   python -m deepfake_training evaluate training/configs/image-2.toml
       prints the accuracy of every left-out source in every view, from the out-of-fold
       logits of that run, and writes metrics.json, roc.png and reliability.png
-  python -m deepfake_training compare training/configs/audio-compare.toml --data DATA --weights W
-      trains other networks on one fold of a bundle's run and prints their accuracy on it
   python -m deepfake_training video
       fits how the motion and the frames of a clip are read together and prints what a user is
       told about clips whose system and genuine source no model saw, from the runs of face-1,
@@ -70,10 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     bundle = commands.add_parser("bundle", help="train and write one bundle")
-    compare = commands.add_parser("compare", help="train other networks on one fold")
-    for command in (bundle, compare):
-        command.add_argument("--data", type=Path, required=True, help="folder with the material")
-        command.add_argument("--weights", type=Path, required=True, help="initial weights")
+    bundle.add_argument("--data", type=Path, required=True, help="folder with the material")
+    bundle.add_argument("--weights", type=Path, required=True, help="initial weights")
     evaluate = commands.add_parser("evaluate", help="print the accuracy on left-out sources")
     evaluate.add_argument(
         "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
@@ -83,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     video.add_argument("--bundles", nargs=2, default=["face-1", "video-1"], help="face and video")
     ship = commands.add_parser("ship", help="record a bundle as one that the release ships")
     ship.add_argument("name", help="a bundle of the models folder, such as image-2")
-    for command in (bundle, compare, frames, video, ship):
+    for command in (bundle, frames, video, ship):
         command.add_argument(
             "--models", type=Path, default=Path("models"), help="where bundles are"
         )
@@ -119,9 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
     localise.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
     for command in (frames, sync, quantise, graphics, localise):
         command.add_argument("--data", type=Path, required=True, help="folder with the material")
-    for command in (bundle, evaluate, compare):
+    for command in (bundle, evaluate):
         command.add_argument("config", type=Path, help="a file of training/configs")
-    for command in (bundle, evaluate, compare, frames, video, sync, localise):
+    for command in (bundle, evaluate, frames, video, sync, localise):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints, logits")
     options = parser.parse_args(arguments)
     try:
@@ -170,9 +166,7 @@ def _run(options: argparse.Namespace) -> None:
         sync.run(options.data, options.runs / "sync")
     else:
         config = tomllib.loads(options.config.read_text(encoding="utf-8"))
-        if options.command == "compare":
-            run_comparison(config, options=options)
-        elif options.command == "bundle":
+        if options.command == "bundle":
             make_bundle(config, options=options, output=options.runs / config["name"])
         else:
             evaluate_run(config, output=options.runs / config["name"], data=options.data)
@@ -181,7 +175,6 @@ def _run(options: argparse.Namespace) -> None:
 def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
     """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
     from .assess import assess
-    from .audio.inserts import write_long
     from .card import write_card
     from .export import metrics_to_dict, write_bundle
     from .records import write_records
@@ -202,7 +195,7 @@ def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: 
         config, data=options.data, weights=options.weights, output=output
     )
     write_records(output / "out_of_fold.jsonl", trained.records)
-    write_long(output / "long.jsonl", trained.recordings)
+    write_records(output / "long.jsonl", trained.recordings)
     each_source = bool(config.get("calibration", {}).get("each_source"))
     calibration, sources, views, inserts = assess(
         trained.records, trained.recordings, each_source=each_source
@@ -236,15 +229,12 @@ def _tell_next(folder: Path) -> None:
 
 
 def illustrate(bundle: Bundle, *, output: Path) -> None:
-    """Add the figures of the run in ``output``, ways of pooling, and drawings to an image card."""
-    from .card import add_part, drawing_table, pooling_table
-    from .image.failures import judge_drawings
-    from .image.pooling import compare_poolings
-    from .records import read_records
+    """Add the figures of the run in ``output``, and drawings, to an image card."""
+    from .card import add_part
+    from .image.failures import drawing_table, judge_drawings
 
     for name in ("roc.png", "reliability.png"):
         shutil.copyfile(output / name, bundle.folder / name)
-    poolings = compare_poolings(read_records(output / "out_of_fold.jsonl"))
     drawings = judge_drawings(bundle, path=bundle.folder / "drawings.jpg")
     add_part(
         bundle,
@@ -254,54 +244,11 @@ def illustrate(bundle: Bundle, *, output: Path) -> None:
     )
     add_part(
         bundle,
-        title="Pooling of windows",
-        text="Mean AUC over left-out systems; the calibration takes the best share of the highest "
-        "windows over all views.",
-        tables=pooling_table(poolings),
-    )
-    add_part(
-        bundle,
         title="Drawings",
         text="What no camera made and no generative model either: seeded drawings of our own, with "
         "the scores that they get. The last of every kind:\n\n![Drawings](drawings.jpg)",
         tables=drawing_table(drawings),
     )
-
-
-def run_comparison(config: dict[str, Any], *, options: argparse.Namespace) -> None:
-    """Print the accuracy of every candidate on the fold that they leave out."""
-    path = options.config.with_name(config["base"])
-    base = tomllib.loads(path.read_text(encoding="utf-8"))
-    output = options.runs / base["name"]
-    if base["slot"] == "image":
-        from deepfake.bundle import Bundle
-
-        from .card import add_part, design_table
-        from .image.compare import compare_designs
-
-        designs = compare_designs(
-            config, base, data=options.data, weights=options.weights, output=output
-        )
-        table = design_table(designs)
-        bundle = Bundle.read(options.models / base["name"])
-        add_part(
-            bundle,
-            title="What was tried",
-            text="Every candidate on the same left-out folds, with fewer couples and windows than "
-            "the bundle (`python -m deepfake_training compare training/configs/image-compare.toml "
-            '--data DATA --weights WEIGHTS` prints this). "Known sources" is the mean AUC of '
-            "left-out systems against unseen files of genuine sources that the model knows.",
-            tables=table,
-        )
-        print(table)
-        return
-    from .audio.compare import compare_candidates
-    from .card import candidate_table
-
-    rows = compare_candidates(
-        config, base, data=options.data, weights=options.weights, output=output
-    )
-    print(candidate_table(rows))
 
 
 def run_frames(options: argparse.Namespace) -> None:
@@ -352,8 +299,8 @@ def run_video(options: argparse.Namespace) -> None:
 
 
 def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = None) -> None:
-    """Print and store the accuracy of the run in ``output``; of pictures also how to pool windows,
-    and with ``data`` a sheet of those that are judged worst.
+    """Print and store the accuracy of the run in ``output``, and with ``data`` draw a sheet of the
+    pictures that are judged worst.
     """
     if config["slot"] == "face-finder":
         from .finder import recipe as finder
@@ -362,10 +309,9 @@ def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = No
         return
 
     from .assess import assess
-    from .audio.inserts import read_long
     from .card import insert_table, plot_evaluation, source_table, view_table
     from .export import metrics_to_dict
-    from .records import read_records, unheard
+    from .records import read_long, read_records, unheard
 
     records = read_records(output / "out_of_fold.jsonl")
     long = output / "long.jsonl"
@@ -380,17 +326,13 @@ def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = No
     text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
     plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
-    if config["slot"] == "image":
-        from .card import pooling_table
+    if config["slot"] == "image" and data:
         from .image.failures import choose_failures, draw_failures
-        from .image.pooling import compare_poolings
 
-        print(pooling_table(compare_poolings(records)))
-        if data:
-            failures = choose_failures(
-                records, top_fraction=calibration.top_fraction, each_source=each_source
-            )
-            draw_failures(failures, folder=data / "image", path=output / "failures.png")
+        failures = choose_failures(
+            records, top_fraction=calibration.top_fraction, each_source=each_source
+        )
+        draw_failures(failures, folder=data / "image", path=output / "failures.png")
 
 
 if __name__ == "__main__":

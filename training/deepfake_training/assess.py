@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from deepfake.bundle import Calibration
 
-from .audio.inserts import InsertRow, LongLogits, tabulate_inserts, with_spans
 from .calibrate import choose_pooling, fit_calibration
+from .inserts import InsertRow, tabulate_inserts, with_spans
 from .metrics import SourceRow, ViewRow, tabulate
-from .records import FileLogits, unheard
+from .records import FileLogits, LongLogits, unheard
 
 
 def assess(

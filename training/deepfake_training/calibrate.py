@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -28,7 +28,7 @@ AUTHENTIC_MISS_RATE = 0.10
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRecord:
     """A record with its pooled logit and the score and points of a calibration."""
 
     record: FileLogits
@@ -45,14 +45,7 @@ def fit_calibration(
     With ``each_source`` the upper operating points hold their false-positive rates on every bona
     fide source by itself, which is dearer than on the average of them, and safer for a new one.
     """
-    neutral = Calibration(
-        slope=1.0,
-        intercept=0.0,
-        spread=0.0,
-        points=OperatingPoints(authentic=0.5, suspicious=0.5, synthetic=0.5),
-        top_fraction=top_fraction,
-    )
-    pooled = np.array([neutral.pool(np.array(r.logits, dtype=np.float32)) for r in records])
+    pooled = np.array([pool_logits(record, top_fraction=top_fraction) for record in records])
     labels = np.array([r.label for r in records])
     weights = source_weights(records)
     model = LogisticRegression(C=1e3).fit(pooled[:, None], labels, sample_weight=weights)
@@ -63,14 +56,14 @@ def fit_calibration(
     if each_source:
         sources = np.array([record.source for record in records])
         bona_fide = [(labels == 0) & (sources == one) for one in np.unique(sources[labels == 0])]
-    points = OperatingPoints(
-        authentic=0.0,
-        suspicious=max(_upper(odds, some, weights, SUSPICIOUS_FPR) for some in bona_fide),
-        synthetic=max(_upper(odds, some, weights, SYNTHETIC_FPR) for some in bona_fide),
-    )
-    missed = -_upper(-odds, labels == 1, weights, AUTHENTIC_MISS_RATE)
-    squash = cast(Array, 1 / (1 + np.exp(-np.array([missed, points.suspicious, points.synthetic]))))
-    authentic, suspicious, synthetic = (float(v) for v in np.clip(squash, floor, 1 - floor))
+    limits = [
+        -_upper(-odds, labels == 1, weights, AUTHENTIC_MISS_RATE),
+        *(
+            max(_upper(odds, some, weights, share) for some in bona_fide)
+            for share in (SUSPICIOUS_FPR, SYNTHETIC_FPR)
+        ),
+    ]
+    authentic, suspicious, synthetic = expit(limits).clip(floor, 1 - floor).tolist()
     return Calibration(
         slope=slope,
         intercept=intercept,
@@ -103,7 +96,7 @@ def cross_calibrate(
     top_fraction: float,
     known: Sequence[FileLogits] | None = None,
     each_source: bool = False,
-) -> list[Scored]:
+) -> list[ScoredRecord]:
     """Score every record with a calibration fitted on the *other* groups only, of ``known`` records
     where those differ.
     """
@@ -114,7 +107,7 @@ def cross_calibrate(
         for record in (record for record in records if record.group == group):
             pooled = pool_logits(record, top_fraction=top_fraction)
             score = calibration.probability(pooled)
-            scored.append(Scored(record, pooled, score, calibration.points))
+            scored.append(ScoredRecord(record, pooled, score, calibration.points))
     return scored
 
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from deepfake.bundle import Bundle, Calibration
 
 from .calibrate import cross_calibrate
+from .inserts import InsertRow
 from .metrics import SourceRow, ViewRow
 from .records import FileLogits
-
-if TYPE_CHECKING:
-    from .audio.compare import CandidateRow
-    from .audio.inserts import InsertRow
-    from .image.compare import DesignRow
-    from .image.failures import DrawingRow
-    from .image.pooling import PoolingRow
 
 
 def source_table(rows: Sequence[SourceRow], *, label: int) -> str:
@@ -75,52 +69,13 @@ def insert_table(rows: Sequence[InsertRow]) -> str:
     return markdown([*head, "located within 1 s"], cells)
 
 
-def candidate_table(rows: Sequence[CandidateRow]) -> str:
-    """Markdown: one line for each candidate and view."""
-    head = ["candidate", "view", "mean AUC, corpora out too", "mean AUC, system out"]
-    return markdown(head, [[r.candidate, r.view, r.auc, r.system_auc] for r in rows])
-
-
-def design_table(rows: Sequence[DesignRow]) -> str:
-    """Markdown: one line for each candidate, its views side by side."""
-    views = list(dict.fromkeys(row.view for row in rows))
-    head = ["candidate"]
-    for view in views:
-        head += [f"{view}: mean AUC", "worst", "known sources", "TPR at 1 % FPR", "worst FPR"]
-    by_place = {(row.candidate, row.view): row for row in rows}
-    cells: list[list[Any]] = []
-    for name in dict.fromkeys(row.candidate for row in rows):
-        cells.append([name])
-        for row in (by_place[name, view] for view in views):
-            cells[-1] += [row.mean_auc, row.worst_auc, row.system_auc, row.tpr_at_1]
-            cells[-1].append(row.worst_false_positives)
-    return markdown(head, cells)
-
-
-def drawing_table(rows: Sequence[DrawingRow]) -> str:
-    """Markdown: one line for each kind of drawing."""
-    return markdown(
-        ["drawing", "drawings", "mean score", "suspicious or more", "caught by the gate"],
-        [[r.kind, r.drawings, r.mean_score, r.flagged_suspicious, r.caught] for r in rows],
-    )
-
-
-def pooling_table(rows: Sequence[PoolingRow]) -> str:
-    """Markdown: the mean AUC of each way to pool the windows of a picture, by view."""
-    views = list(rows[0].auc)
-    return markdown(
-        ["pooling of windows", *(f"{view}: mean AUC" for view in views)],
-        [[row.pooling, *(row.auc[view] for view in views)] for row in rows],
-    )
-
-
 def write_card(
     bundle: Bundle,
     *,
     sources: Sequence[SourceRow],
     views: Sequence[ViewRow],
     inserts: Sequence[InsertRow] = (),
-    text: dict[str, str],
+    text: Mapping[str, str],
     command: str,
     each_source: bool = False,
 ) -> None:
@@ -128,6 +83,29 @@ def write_card(
 
     ``text`` holds the hand-written parts of the configuration: ``intended``, ``data``, ``recipe``
     and ``failures``.
+    """
+    middle = f"""## Calibration
+
+{_calibration_part(bundle.calibration, each_source=each_source)}
+## Accuracy
+
+Every number is about sources that neither the model nor its calibration had seen
+(`{command}` prints them). "Files" of a view are scored after its degradation.
+
+{view_table(views)}
+### Synthetic systems
+
+{source_table(sources, label=1)}
+### Bona fide sources
+
+{source_table(sources, label=0)}
+{_inserts_part(inserts)}"""
+    fill_card(bundle, text=text, middle=middle)
+
+
+def fill_card(bundle: Bundle, *, text: Mapping[str, str], middle: str) -> None:
+    """Write the card of any bundle: ``text`` from its configuration and facts about it, with the
+    part in the ``middle`` between its recipe and its known failures.
     """
     facts = "\n".join(f"- {key}: {_inline(value)}" for key, value in bundle.provenance.items())
     files = "\n".join(
@@ -152,22 +130,7 @@ Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
 
 {facts}
 
-## Calibration
-
-{_calibration_part(bundle.calibration, each_source=each_source)}
-## Accuracy
-
-Every number is about sources that neither the model nor its calibration had seen
-(`{command}` prints them). "Files" of a view are scored after its degradation.
-
-{view_table(views)}
-### Synthetic systems
-
-{source_table(sources, label=1)}
-### Bona fide sources
-
-{source_table(sources, label=0)}
-{_inserts_part(inserts)}## Known failures
+{middle}## Known failures
 
 {text["failures"].strip()}
 
@@ -276,7 +239,7 @@ def plot_evaluation(records: Sequence[FileLogits], *, top_fraction: float, folde
 
 
 def _inline(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return ", ".join(f"{key} {_inline(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
         return "; ".join(_inline(inner) for inner in value)
@@ -284,12 +247,12 @@ def _inline(value: Any) -> str:
 
 
 def markdown(head: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
-    """A table; numbers with three decimals, NaN as a dash."""
+    """A table; numbers with three decimals, NaN and None as a dash."""
 
     def show(value: Any) -> str:
         if isinstance(value, float):
             return "–" if math.isnan(value) else f"{value:.3f}"
-        return str(value)
+        return "–" if value is None else str(value)
 
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(show(value) for value in row) + " |" for row in cells]

@@ -17,12 +17,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepfake.bundle import Applicability, Bundle, Calibration, golden_batch, scale_batch
-from deepfake.engine.backends import open_backend
+from deepfake.engine.backends import import_openvino, open_backend
 from deepfake.preprocess import AudioPreprocess, FinderPreprocess, Preprocess
 from deepfake.settings import Settings
 
-from .audio.inserts import LongLogits
-from .records import FileLogits
+from .records import FileLogits, LongLogits
 
 MAX_BUNDLE_BYTES = 12_000_000
 PARITY = 1e-3
@@ -54,7 +53,6 @@ def write_bundle(
     calibration: Calibration,
     metrics: dict[str, Any],
     folder: Path,
-    licence: str = "Apache-2.0",
 ) -> Bundle:
     """Write ``folder`` with weights, graph, golden inputs and ``bundle.json``.
 
@@ -97,7 +95,7 @@ def write_bundle(
         },
         metrics=metrics,
         provenance=trained.facts,
-        licence=licence,
+        licence="Apache-2.0",
         folder=partial,
     )
     bundle.write(partial)
@@ -145,6 +143,16 @@ def export_onnx(
     model.ClearField("metadata_props")
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def compile_graph(path: Path, *, threads: int) -> Any:
+    """A graph in OpenVINO as a callable, in float32."""
+    config = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,  # else all processes share one core
+    }
+    return import_openvino().Core().compile_model(path, "CPU", config)
 
 
 def halve_graph(path: Path) -> None:

@@ -1,11 +1,15 @@
-"""The manifests of the training material, and the hash that a model card records."""
+"""The manifests of the training material, how its sources count, and the hash for the card."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,21 @@ class Item:
     label: int
     source: str
     facts: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class OfItem:
+    """What is made of one file of the material has its label and its source."""
+
+    item: Item
+
+    @property
+    def label(self) -> int:
+        return self.item.label
+
+    @property
+    def source(self) -> str:
+        return self.item.source
 
 
 def read_manifest(folder: Path, *, source_column: str = "") -> list[Item]:
@@ -38,6 +57,16 @@ def read_manifest(folder: Path, *, source_column: str = "") -> list[Item]:
         source = facts[source_column] if source_column else Path(facts["path"]).parent.name
         items.append(Item(folder / facts["path"], int(facts["label"] == "fake"), source, facts))
     return sorted(items, key=lambda item: item.path)
+
+
+def balance(places: Sequence[tuple[str, str]], *, power: float) -> npt.NDArray[np.float64]:
+    """Probabilities of things by their source and file: sources by their number of files to a
+    power (0: all alike), files of a source alike, things of a file alike.
+    """
+    things = Counter(places)
+    files = Counter(source for source, _ in things)
+    weights = np.array([files[s] ** (power - 1) / things[s, f] for s, f in places])
+    return np.asarray(weights / max(float(weights.sum()), 1e-12), np.float64)
 
 
 def data_sha256(items: Iterable[Item]) -> str:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from deepfake.bundle import Calibration
 
-from .calibrate import Scored, cross_calibrate, pool_logits
+from .calibrate import ScoredRecord, cross_calibrate, pool_logits
 from .records import FileLogits, unheard
 
 Array = npt.NDArray[np.float64]
@@ -23,6 +23,12 @@ Array = npt.NDArray[np.float64]
 def auc(labels: Array, scores: Array) -> float:
     """Area under the ROC curve; NaN when one class is missing."""
     return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else float("nan")
+
+
+def separation(fakes: Sequence[float], genuine: Sequence[float]) -> float:
+    """AUC of the scores of synthetic files over those of genuine ones; NaN without either."""
+    labels = np.repeat([1.0, 0.0], [len(fakes), len(genuine)])
+    return auc(labels, np.array([*fakes, *genuine]))
 
 
 def eer(labels: Array, scores: Array) -> float:
@@ -42,15 +48,14 @@ def tpr_at_fpr(labels: Array, scores: Array, *, fpr: float) -> float:
     return float(true_positive[false_positive <= fpr].max())
 
 
-def calibration_error(labels: Array, scores: Array, *, bins: int = 10) -> float:
-    """Expected calibration error over equal-width bins (Naeini et al. 2015)."""
-    index = np.minimum((scores * bins).astype(int), bins - 1)
-    error = 0.0
-    for number in range(bins):
-        inside = index == number
-        if inside.any():
-            error += inside.mean() * abs(float(labels[inside].mean() - scores[inside].mean()))
-    return float(error)
+def calibration_error(labels: Array, scores: Array, *, weights: Array | None = None) -> float:
+    """Expected calibration error over ten bins of equal width (Naeini et al. 2015); ``weights`` sum
+    to 1 (by default all files count alike).
+    """
+    if weights is None:
+        weights = np.full(len(labels), 1 / len(labels))
+    bins = np.minimum((scores * 10).astype(int), 9)
+    return float(np.abs(np.bincount(bins, weights * (labels - scores))).sum())
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,8 @@ def tabulate(
 def _source_row(
     view: str,
     name: str,
-    mine: Sequence[Scored],
-    inside: Sequence[Scored],
+    mine: Sequence[ScoredRecord],
+    inside: Sequence[ScoredRecord],
     *,
     heard: Mapping[int, Sequence[float]],
     within_fold: bool,
@@ -174,8 +179,8 @@ def _source_row(
     against = [s for s in inside if s.record.label != label]
     if within_fold:
         against = [s for s in against if s.record.fold in folds]
-    unseen = _separation(mine, [s.pooled for s in against], label=label)
-    system = _separation(mine, [v for fold in folds for v in heard.get(fold, [])], label=label)
+    unseen = _separate(mine, [s.pooled for s in against], label=label)
+    system = _separate(mine, [v for fold in folds for v in heard.get(fold, [])], label=label)
     both = [*mine, *against] if label else []
     flagged = {one: _share_flagged(both, one) for one in (0, 1)}
     return SourceRow(
@@ -198,34 +203,31 @@ def _source_row(
     )
 
 
-def _separation(
-    mine: Sequence[Scored], others: Sequence[float], *, label: int
+def _separate(
+    mine: Sequence[ScoredRecord], others: Sequence[float], *, label: int
 ) -> tuple[float, float, float, float]:
     """AUC, EER and TPR at 1 % and 5 % FPR of a synthetic source against bona fide files' logits."""
     if not label or not others:
         return float("nan"), float("nan"), float("nan"), float("nan")
-    labels = np.array([1.0] * len(mine) + [0.0] * len(others))
+    labels = np.repeat([1.0, 0.0], [len(mine), len(others)])
     logits = np.array([*(s.pooled for s in mine), *others])
     first, second = (tpr_at_fpr(labels, logits, fpr=fpr) for fpr in (0.01, 0.05))
     return auc(labels, logits), eer(labels, logits), first, second
 
 
-def _share_flagged(scored: Sequence[Scored], label: int) -> float:
+def _share_flagged(scored: Sequence[ScoredRecord], label: int) -> float:
     """The share of one class called suspicious or more."""
     own = [s.score >= s.points.suspicious for s in scored if s.record.label == label]
     return float(np.mean(own)) if own else float("nan")
 
 
-def _balanced_calibration_error(scored: Sequence[Scored]) -> float:
+def _balanced_calibration_error(scored: Sequence[ScoredRecord]) -> float:
     """With both classes counting alike, as in the calibration itself."""
     labels = np.array([s.record.label for s in scored], dtype=np.float64)
     if len(set(labels)) < 2:
         return float("nan")
-    scores = np.array([s.score for s in scored])
     weights = np.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
-    index = np.minimum((scores * 10).astype(int), 9)
-    gaps = [weights[index == n] @ (labels - scores)[index == n] for n in range(10)]
-    return float(np.abs(gaps).sum())
+    return calibration_error(labels, np.array([s.score for s in scored]), weights=weights)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.signal import fftconvolve
 
 from deepfake.errors import SettingsError
 from deepfake.preprocess import Pixels, Samples
@@ -78,11 +79,12 @@ def code_audio(samples: Samples, *, codec: str, bit_rate: int) -> Samples:
 
 def code_mu_law(samples: Samples) -> Samples:
     """Telephone quality: 300–3400 Hz and the 8-bit logarithmic steps of ITU-T G.711."""
+    from librosa import mu_compress, mu_expand  # slow to import, and pictures need none of it
+
     narrow = limit_band(samples, low_hz=300, high_hz=3400)
     peak = max(1e-6, float(np.abs(narrow).max()))
-    squeezed = np.sign(narrow) * np.log1p(255 * np.abs(narrow) / peak) / np.log(256)
-    steps = np.round(squeezed * 127) / 127
-    widened = np.sign(steps) * (np.power(256, np.abs(steps)) - 1) / 255 * peak
+    steps = np.round(mu_compress(narrow / peak, mu=255, quantize=False) * 127) / 127
+    widened = mu_expand(steps, mu=255, quantize=False) * peak
     return limit_band(widened.astype(np.float32), low_hz=0, high_hz=3900)
 
 
@@ -210,9 +212,7 @@ def add_room(
     tail[: int(rng.integers(16, 160))] = 0
     tail *= 10 ** (-direct_db / 20) / max(1e-9, float(np.sqrt(np.square(tail).sum())))
     tail[0] = 1.0
-    size = _fast_size(len(samples) + count)
-    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)
-    return _cut(wet, len(samples))
+    return _cut(fftconvolve(samples, tail), len(samples))
 
 
 def drop_packets(
@@ -403,9 +403,9 @@ def blur(pixels: Pixels, *, sigma: float) -> Pixels:
     return _as_pixels(cv2.GaussianBlur(pixels, (0, 0), sigma))
 
 
-def sharpen(pixels: Pixels, *, amount: float, sigma: float = 1.0) -> Pixels:
-    """Unsharp mask: ``amount`` times the difference from a Gaussian blur is added."""
-    soft = cv2.GaussianBlur(pixels, (0, 0), sigma)
+def sharpen(pixels: Pixels, *, amount: float) -> Pixels:
+    """Unsharp mask: ``amount`` times the difference from a Gaussian blur by a pixel is added."""
+    soft = cv2.GaussianBlur(pixels, (0, 0), 1.0)
     return _as_pixels(cv2.addWeighted(pixels, 1 + amount, soft, -amount, 0))
 
 
@@ -472,21 +472,19 @@ def draw_picture_chain(
     largest: float = 1.3,
     resized: float = 0.6,
     compressed: float = 0.75,
-    retouched: bool = True,
 ) -> PictureChain:
     """A random history of a picture: resizing by ``smallest`` … ``largest``, retouching, one or two
     rounds of compression.
 
     ``resized`` and ``compressed`` are the shares that meet each at all (a screenshot saved as PNG
-    meets no compression); without ``retouched`` no colours, sharpness or noise are changed.
+    meets no compression).
     """
     steps: list[PictureStep] = []
     factor = 1.0
     if rng.random() < resized:
         factor = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         steps.append(_draw_rescale(rng, factor))
-    if retouched:
-        steps += _draw_retouch(rng)
+    steps += _draw_retouch(rng)
     if rng.random() < compressed:
         steps.append(_draw_compression(rng))
         if rng.random() < 0.3:

@@ -98,7 +98,7 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
         trial = _with_graph(bundle, path)
         rows = compare(bundle, trial, read_samples(bundle, engine, check, views=VIEWS))
     engine.close()
-    print("\n\n".join(describe(bundle, rows, most_files=most_files)))
+    print("\n\n".join(word_part(bundle, rows, most_files=most_files)))
     if any(row.before - row.after > MOST_AUC_LOSS for row in rows):
         raise RuntimeError(f"bundle {bundle.name}: int8 costs too much; nothing was changed")
     (folder / INT8_GRAPH).write_bytes(graph)
@@ -261,12 +261,12 @@ def _record(bundle: Bundle, folder: Path, rows: Sequence[Int8Row], *, most_files
     ]
     files = {**bundle.files, INT8_GRAPH: facts}
     replace(bundle, files=files, metrics={**bundle.metrics, "int8": values}).write(folder)
-    note, rows_table = describe(bundle, rows, most_files=most_files)
+    note, rows_table = word_part(bundle, rows, most_files=most_files)
     add_part(bundle, title="int8", text=note, tables=rows_table)
 
 
-def describe(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> tuple[str, str]:
-    """What the int8 graph costs: how that was measured, and a table in Markdown."""
+def word_part(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> tuple[str, str]:
+    """The card's part about the int8 graph: how its cost was measured, and a table in Markdown."""
     head = ["AUC in fp32", "AUC in int8", "on another side of an operating point"]
     cells = [
         [row.view, row.samples, f"{row.before:.4f}", f"{row.after:.4f}", f"{row.crossed:.3f}"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from .files import read_lines, write_lines
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,42 @@ class FileLogits:
     pixels: float = 0.0
 
 
-def write_records(path: Path, records: Iterable[FileLogits]) -> None:
+@dataclass(frozen=True)
+class LongLogits:
+    """The window logits of a long recording; ``insert`` is where the synthetic part begins, or -1.
+
+    ``hop_seconds`` and ``window_seconds`` tell where the windows lie.
+    """
+
+    fold: int
+    corpus: str
+    system: str
+    insert: float
+    hop_seconds: float
+    window_seconds: float
+    logits: tuple[float, ...]
+
+
+def write_records(path: Path, records: Iterable[FileLogits | LongLogits]) -> None:
     """JSON lines, replaced in one step so that a crash leaves the old file whole."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as lines:
-        for record in records:
-            lines.write(json.dumps(asdict(record)) + "\n")
-    partial.replace(path)
+    write_lines(path, map(asdict, records))
 
 
 def read_records(path: Path) -> list[FileLogits]:
-    with path.open(encoding="utf-8") as lines:
-        values = [json.loads(line) for line in lines]
-    return [FileLogits(**{**value, "logits": tuple(value["logits"])}) for value in values]
+    """Raises ``OSError`` where there is no file."""
+    return [FileLogits(**{**row, "logits": tuple(row["logits"])}) for row in read_lines(path)]
+
+
+def read_long(path: Path) -> list[LongLogits]:
+    """Raises ``OSError`` where there is no file."""
+    return [LongLogits(**{**row, "logits": tuple(row["logits"])}) for row in read_lines(path)]
 
 
 def unheard(records: Iterable[FileLogits]) -> list[FileLogits]:
     """The records of sources that the model was not trained on."""
     return [record for record in records if not record.heard]
+
+
+def round_logits(logits: Iterable[float]) -> tuple[float, ...]:
+    """Logits as records keep them, with five decimals."""
+    return tuple(round(float(logit), 5) for logit in logits)

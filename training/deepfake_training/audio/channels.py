@@ -16,6 +16,7 @@ from deepfake.preprocess import Samples
 from .. import perturb
 
 MUSIC_PIECES = 24
+LIGHT_SHARE = 0.6
 
 
 def change_channel(
@@ -23,11 +24,10 @@ def change_channel(
     *,
     rng: np.random.Generator,
     babble: Sequence[Samples],
-    light_share: float = 0.6,
 ) -> Samples:
     """A random microphone, room, band, codec and line, drawn without a look at the class.
 
-    ``light_share`` of the windows meet only what leaves fine traces in place: a hiss that hides
+    Three fifths of the windows meet only what leaves fine traces in place: a hiss that hides
     noise floors, an equaliser, a wide band limit and a good codec. ``babble`` are other voices.
     """
     samples = _change_voice(samples, rng=rng)
@@ -35,7 +35,7 @@ def change_channel(
         samples = perturb.gate_quiet(
             samples, below_db=rng.uniform(18, 40), keep=rng.choice([0.0, 0.05, 0.2])
         )
-    if rng.random() < light_share:
+    if rng.random() < LIGHT_SHARE:
         return _change_lightly(samples, rng=rng)
     if rng.random() < 0.2:
         samples = perturb.boost_convolutive(samples, rng=rng)

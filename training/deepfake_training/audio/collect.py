@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from deepfake.preprocess import AudioPreprocess, Samples
 
+from ..files import replaced
 from ..perturb import SAMPLE_RATE
 from .corpora import CORPORA, LONGEST_SECONDS, SHORTEST_SECONDS, Corpus, collect_recordings
 from .engines import ENGINES, Engine
@@ -49,9 +50,8 @@ def collect_speech(
             path = folder / "fake" / engine.system / f"{engine.system}__{number:03}.flac"
             facts = ("fake", engine.system, engine.system, engine.licence)
             rows.append(_write(path, samples, facts, folder=folder))
-    partial = manifest.with_suffix(".partial")
-    partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    partial.replace(manifest)
+    with replaced(manifest) as partial:
+        partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _sentences(engine: Engine, *, seed: int) -> Iterator[Samples]:

@@ -24,7 +24,8 @@ from deepfake.errors import SettingsError
 from deepfake.preprocess import AudioPreprocess, Samples
 
 from .. import perturb
-from ..manifests import Item, read_manifest
+from ..files import write_array
+from ..manifests import Item, OfItem, read_manifest
 from .channels import change_channel
 from .fakes import Stored, maker_of, store
 
@@ -37,15 +38,13 @@ SPEAKER = re.compile(r"(?:LibriSpeech|VCTK)[^/]*?__(p?\d+)[-_]")
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(OfItem):
     """One recording: where it comes from, the fold that it is held out with, and its samples.
 
     A ``reserved`` one is bona fide and left out of every fold, so that each fold's model has
     unheard clips of the corpora that it did hear.
     """
 
-    item: Item
-    source: str
     group: str
     fold: int
     stored: Stored
@@ -114,7 +113,6 @@ def read_clips(folders: Iterable[Path], *, folds: Sequence[dict[str, Any]]) -> l
         clips.append(
             Clip(
                 item=replace(item, source=source),
-                source=source,
                 group=str(folds[homes[place]]["name"]),
                 fold=homes[place],
                 stored=read_samples(item.path),
@@ -139,11 +137,11 @@ def make_round(
     seed: int,
 ) -> npt.NDArray[np.int16]:
     """One round of the pool: every clip, and after each bona fide one a copy of it."""
-    babble = [clip for clip in clips if not clip.item.label]
+    babble = [clip for clip in clips if not clip.label]
     rows, bona_fide = [], -1
     for index, clip in enumerate(clips):
         versions = [clip.samples]
-        if not clip.item.label:
+        if not clip.label:
             bona_fide += 1
             maker = maker_of(sorted(copies), sound=bona_fide, number=number)
             copy = copies[maker][bona_fide].astype(np.float32) / np.float32(32768)
@@ -183,9 +181,7 @@ def make_pool(
 
     def prepare(number: int) -> None:
         made = make_round(clips, copies, number=number, preprocess=preprocess, seed=seed)
-        partial = folder / f"pool_{number:02}.partial.npy"
-        np.save(partial, made)
-        partial.replace(paths[number])
+        write_array(paths[number], made)
 
     Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
     windows, places, makers, pairs = [], [], [], []
@@ -196,7 +192,7 @@ def make_pool(
             places.append(index)
             makers.append("")
             pairs.append(-1)
-            if not clip.item.label:
+            if not clip.label:
                 bona_fide += 1
                 places.append(index)
                 makers.append(maker_of(names, sound=bona_fide, number=number))

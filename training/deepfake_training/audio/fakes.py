@@ -22,11 +22,11 @@ from scipy.signal import lfilter
 from tqdm import tqdm
 
 from deepfake.errors import MissingDependency
-from deepfake.networks.speech import mel_filters
 from deepfake.preprocess import Samples
 
+from ..files import write_arrays
 from ..perturb import SAMPLE_RATE, change_speed
-from .vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
+from .vocoder import MelGenerator, MelVocoder, WaveCodec, mel_filters, train_resynthesiser
 
 Maker = Callable[[Samples, np.random.Generator], Samples]
 Stored = npt.NDArray[np.int16]
@@ -79,7 +79,7 @@ def make_griffin_lim(samples: Samples, rng: np.random.Generator) -> Samples:
     magnitude = _stft(samples, fft=fft, hop=fft // 4).abs()
     if rng.random() < 0.75:
         bands = int(rng.choice([64, 80, 80, 100, 128]))
-        filters = torch.from_numpy(mel_filters(bands=bands, fft=fft, sample_rate=SAMPLE_RATE))
+        filters = torch.from_numpy(mel_filters(bands=bands, fft=fft))
         magnitude = (torch.linalg.pinv(filters) @ (filters @ magnitude)).clamp(min=1e-5)
     iterations = int(rng.integers(8, 49))
     return _fit(_find_phase(magnitude, fft=fft, iterations=iterations, rng=rng), samples)
@@ -208,9 +208,7 @@ def make_copies(
             rng = np.random.default_rng((seed, number, sound))
             made[sound] = store(makers[name](sounds[sound], rng))
         if lacking:
-            partial = folder / f"{name}.partial.npz"
-            np.savez(partial, allow_pickle=False, **{str(k): v for k, v in made.items()})
-            partial.replace(path)
+            write_arrays(path, **{str(sound): copy for sound, copy in made.items()})
         return made
 
     made = Parallel(n_jobs=workers)(map(delayed(prepare), range(len(names))))

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from deepfake.networks.speech import SpeechNet
 
+from ..fitting import Numbers, fit_once, read_checkpoint, save_checkpoint
 from .data import Clip, Pool
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class SpeechFitSettings:
     """Settings of one fit.
 
     A batch holds ``genuine`` windows, the copies of ``paired`` of them made through the same
@@ -54,10 +52,12 @@ class Fit:
 class Sampler:
     """Draws rows so that each source counts as the square root of its clips."""
 
-    def __init__(self, pool: Pool, *, allowed: Rows, clips: Sequence[Clip], fit: Fit) -> None:
-        labels = np.array([clip.item.label for clip in clips])
-        sizes = Counter((clip.item.label, clip.source) for clip in clips)
-        rarity = np.array([sizes[clip.item.label, clip.source] ** -0.5 for clip in clips])
+    def __init__(
+        self, pool: Pool, *, allowed: Numbers, clips: Sequence[Clip], fit: SpeechFitSettings
+    ) -> None:
+        labels = np.array([clip.label for clip in clips])
+        sizes = Counter((clip.label, clip.source) for clip in clips)
+        rarity = np.array([sizes[clip.label, clip.source] ** -0.5 for clip in clips])
         own = allowed[pool.makers[allowed] == ""]
         self.genuine = own[labels[pool.clips[own]] == 0]
         self.fakes = own[labels[pool.clips[own]] == 1]
@@ -66,8 +66,8 @@ class Sampler:
         self.copy_of = dict(zip(self.paired.tolist(), copies.tolist(), strict=True))
         self.rarity, self.pool, self.fit = rarity, pool, fit
 
-    def draw(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
-        """Rows of a batch and their labels; the copy of row ``i`` is at ``genuine + i``."""
+    def draw(self, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
+        """Numbers of a batch and their labels; the copy of row ``i`` is at ``genuine + i``."""
         fit = self.fit
         paired = self._pick(self.paired, fit.paired, rng)
         single = self._pick(self.genuine, fit.genuine - fit.paired, rng)
@@ -76,10 +76,10 @@ class Sampler:
         rows = np.concatenate([paired, single, copies, fakes])
         return rows, (np.arange(len(rows)) >= fit.genuine).astype(np.int64)
 
-    def _pick(self, rows: Rows, count: int, rng: np.random.Generator) -> Rows:
+    def _pick(self, rows: Numbers, count: int, rng: np.random.Generator) -> Numbers:
         weights = self.rarity[self.pool.clips[rows]]
         places = np.searchsorted(np.cumsum(weights), rng.random(count) * weights.sum())
-        picked: Rows = rows[np.minimum(places, len(rows) - 1)]
+        picked: Numbers = rows[np.minimum(places, len(rows) - 1)]
         return picked
 
 
@@ -87,9 +87,9 @@ def fit_network(
     network: SpeechNet,
     pool: Pool,
     *,
-    allowed: Rows,
+    allowed: Numbers,
     clips: Sequence[Clip],
-    fit: Fit,
+    fit: SpeechFitSettings,
     path: Path,
     seed: int,
 ) -> SpeechNet:
@@ -98,11 +98,16 @@ def fit_network(
     ``path`` plus ``.safetensors`` is the result, read back when it exists; ``.checkpoint`` holds
     the last whole epoch, from which an interrupted fit goes on as if it had not been.
     """
-    finished = path.with_suffix(".safetensors")
-    if finished.exists():
-        network.load_state_dict(load_file(finished))
-        return network.eval()
-    sampler = Sampler(pool, allowed=allowed, clips=clips, fit=fit)
+
+    def tune(network: SpeechNet) -> SpeechNet:
+        sampler = Sampler(pool, allowed=allowed, clips=clips, fit=fit)
+        return _fit(network, sampler, path=path, seed=seed)
+
+    return fit_once(network, path.with_suffix(".safetensors"), tune)
+
+
+def _fit(network: SpeechNet, sampler: Sampler, *, path: Path, seed: int) -> SpeechNet:
+    fit = sampler.fit
     network = network.to(memory_format=torch.channels_last)
     trunk = [value for name, value in network.named_parameters() if "trunk." in name]
     rest = [value for name, value in network.named_parameters() if "trunk." not in name]
@@ -110,8 +115,10 @@ def fit_network(
         [{"params": trunk}, {"params": rest}], weight_decay=fit.weight_decay
     )
     shares = (fit.trunk_rate, 1.0)
-    average = {key: value.clone() for key, value in network.state_dict().items()}
-    epoch = _resume(path, network=network, optimiser=optimiser, average=average)
+    average = copy.deepcopy(network)
+    parts = {"network": network, "optimiser": optimiser, "average": average}
+    checkpoint = path.with_suffix(".checkpoint")
+    epoch = read_checkpoint(checkpoint, parts)
     network.train()
     while epoch * fit.steps_per_epoch < fit.steps:
         torch.manual_seed(seed * 1000 + epoch)
@@ -123,7 +130,7 @@ def fit_network(
             for group, share in zip(optimiser.param_groups, shares, strict=True):
                 group["lr"] = share * fit.learning_rate * _pace(step / fit.steps)
             rows, labels = sampler.draw(rng)
-            batch = pool.batch(rows)
+            batch = sampler.pool.batch(rows)
             if fit.crop_samples:
                 start = int(rng.integers(batch.shape[1] - fit.crop_samples + 1))
                 batch = np.ascontiguousarray(batch[:, start : start + fit.crop_samples])
@@ -136,17 +143,12 @@ def fit_network(
             losses.append(float(loss.detach()))
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         epoch += 1
-        _keep(path, network=network, optimiser=optimiser, average=average, epoch=epoch)
-    network.load_state_dict(average)
-    partial = finished.with_suffix(".partial")
-    save_file({key: value.contiguous() for key, value in average.items()}, partial)
-    partial.replace(finished)
-    path.with_suffix(".checkpoint").unlink()
-    return network.eval()
+        save_checkpoint(checkpoint, parts, done=epoch)
+    return average
 
 
 def _loss(
-    network: SpeechNet, batch: npt.NDArray[np.float32], labels: Rows, *, fit: Fit
+    network: SpeechNet, batch: npt.NDArray[np.float32], labels: Numbers, *, fit: SpeechFitSettings
 ) -> torch.Tensor:
     features = network.features(torch.from_numpy(batch))
     with torch.autocast("cpu", torch.bfloat16, enabled=fit.bfloat16):
@@ -164,48 +166,11 @@ def _pace(progress: float) -> float:
     return min(1.0, progress / 0.05 + 0.02) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _update(average: dict[str, torch.Tensor], network: nn.Module, *, decay: float) -> None:
-    with torch.no_grad():
-        for key, value in network.state_dict().items():
-            if value.is_floating_point():
-                average[key].lerp_(value, 1 - decay)
-            else:
-                average[key].copy_(value)
-
-
-def _keep(
-    path: Path,
-    *,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: dict[str, torch.Tensor],
-    epoch: int,
-) -> None:
-    state: dict[str, Any] = {
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "average": average,
-        "epoch": epoch,
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path.with_suffix(".checkpoint"))
-
-
-def _resume(
-    path: Path,
-    *,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: dict[str, torch.Tensor],
-) -> int:
-    """The epoch to go on with, after everything was set back to the end of the one before."""
-    checkpoint = path.with_suffix(".checkpoint")
-    if not checkpoint.exists():
-        return 0
-    state = torch.load(checkpoint, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    for key, value in state["average"].items():
-        average[key].copy_(value)
-    return int(state["epoch"])
+@torch.no_grad()
+def _update(average: nn.Module, network: nn.Module, *, decay: float) -> None:
+    kept = average.state_dict()
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            kept[key].lerp_(value, 1 - decay)
+        else:
+            kept[key].copy_(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,20 +17,29 @@ from torch import nn
 from deepfake.bundle import Applicability
 from deepfake.errors import SettingsError
 from deepfake.networks import create
-from deepfake.networks.speech import SpeechNet, SpeechPair
+from deepfake.networks.speech import SpeechNet
 from deepfake.preprocess import AudioPreprocess, Samples
 
 from .. import perturb
 from ..calibrate import fit_calibration
 from ..export import Trained
+from ..files import write_arrays
+from ..fitting import prepare_process
 from ..imagenet import load_mobilenet
 from ..manifests import data_sha256
-from ..records import FileLogits, read_records, unheard, write_records
+from ..records import (
+    FileLogits,
+    LongLogits,
+    read_records,
+    round_logits,
+    unheard,
+    write_records,
+)
 from .collect import collect_speech
 from .data import Clip, Pool, make_pool, read_clips
 from .fakes import make_copies, prepare_makers, store
-from .fit import Fit, Rows, fit_network
-from .inserts import LongLogits, score_long
+from .fit import SpeechFitSettings, fit_network
+from .minutes import score_long
 
 
 def _trim(samples: Samples) -> Samples:
@@ -55,13 +63,13 @@ CHECKS: Views = {
 def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
     """Train by ``config``; everything finished is kept in ``output`` and not done again.
 
-    ``weights`` holds the ImageNet weights that a ``spectrogram_mobilenet`` starts from. Raises
+    ``weights`` holds the ImageNet weights that the network starts from. Raises
     ``OSError`` for missing material, ``ModelError`` for missing weights and ``SettingsError`` for
     folders without a fold or an ``output`` of other settings.
     """
     started = time.monotonic()
     check_settings(config, output=output)
-    prepare_process()
+    prepare_process(1)
     preprocess = AudioPreprocess(**config["preprocess"])
     if config.get("collect"):
         collect_speech(output / "collected", seed=int(config["seed"]))
@@ -91,7 +99,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             f"{deviations[name]:.2f} standard deviations a clip"
         )
     facts = {
-        **{key: config[key] for key in ("seed", "members")},
+        **{key: config[key] for key in ("seed", "network", "fit")},
         "data_sha256": data_sha256(clip.item for clip in clips),
         "clips": len(clips),
         "pool_windows": len(pool.clips),
@@ -102,11 +110,10 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         "machine": f"{platform.machine()}, {config['workers']} processes of one thread",
         "tried": config.get("tried", []),
     }
-    name, options = architecture(config)
     return Trained(
         network=network,
-        network_name=name,
-        network_options=options,
+        network_name=config["network"]["name"],
+        network_options=config["network"]["options"],
         preprocess=preprocess,
         records=records,
         limits=Applicability(**config["limits"]),
@@ -143,7 +150,7 @@ def run_fold(
     It runs in a process of its own and reads all that it needs from ``output``, because the
     material is too large to hand over.
     """
-    prepare_process()
+    prepare_process(1)
     preprocess = AudioPreprocess(**config["preprocess"])
     clips = read_material(config, data=data, output=output)
     pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
@@ -180,14 +187,8 @@ def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
     """Which clips are scored in which views."""
     return [
         (list(clips), perturb.AUDIO_VIEWS),
-        ([clip for clip in clips if not clip.item.label], CHECKS),
+        ([clip for clip in clips if not clip.label], CHECKS),
     ]
-
-
-def prepare_process() -> None:
-    """One thread for torch, and no subnormal numbers, which make training crawl on a CPU."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
 
 
 def prepare_pool(
@@ -196,7 +197,7 @@ def prepare_pool(
     """Fakes from all genuine clips, then the pool of windows."""
     folder = output / "fakes"
     folder.mkdir(parents=True, exist_ok=True)
-    genuine = [clip for clip in clips if not clip.item.label]
+    genuine = [clip for clip in clips if not clip.label]
     heard = [clip.samples for clip in genuine if "collected" not in clip.item.path.parts]
     makers = prepare_makers(heard, folder=folder, steps=int(config["vocoder_steps"]))
     arguments: dict[str, Any] = {key: int(config[key]) for key in ("seed", "workers")}
@@ -219,10 +220,7 @@ def train_fold(
     weights: Path,
     output: Path,
 ) -> nn.Module:
-    """The network that never saw fold ``number``, or with None the one that saw everything.
-
-    One of the configuration's ``members`` is that network; two are trained apart and joined.
-    """
+    """The network that never saw fold ``number``, or with None the one that saw everything."""
     allowed = np.ones(len(pool.clips), dtype=bool)
     if number is not None:
         heard = np.array([clip.fold != number and not clip.reserved for clip in clips])
@@ -230,59 +228,27 @@ def train_fold(
         allowed = heard[pool.clips] & ~np.isin(pool.makers, unseen)
     rows = np.flatnonzero(allowed)
     name = "final" if number is None else f"fold_{number}"
-    members = [
-        fit_network(
-            _start_member(member, weights=weights, seed=int(config["seed"]) + index),
-            pool,
-            allowed=rows,
-            clips=clips,
-            fit=Fit(**member["fit"]),
-            path=output / f"{name}_{member['network']}",
-            seed=int(config["seed"]) + index,
-        )
-        for index, member in enumerate(config["members"])
-    ]
-    return members[0] if len(members) == 1 else join_members(members, config, pool=pool, rows=rows)
+    return fit_network(
+        _new_network(config, weights=weights),
+        pool,
+        allowed=rows,
+        clips=clips,
+        fit=SpeechFitSettings(**config["fit"]),
+        path=output / name,
+        seed=int(config["seed"]),
+    )
 
 
-def _start_member(member: dict[str, Any], *, weights: Path, seed: int) -> SpeechNet:
-    """A fresh network; a MobileNet starts from ImageNet weights."""
-    torch.manual_seed(seed)
-    network = create(member["network"], **member["options"])
+def _new_network(config: dict[str, Any], *, weights: Path) -> SpeechNet:
+    """A fresh network that starts from ImageNet weights."""
+    torch.manual_seed(int(config["seed"]))
+    options = config["network"]["options"]
+    network = create(config["network"]["name"], **options)
     assert isinstance(network, SpeechNet)
-    if member["network"] == "spectrogram_mobilenet":
-        places = {"conv_stem": "trunk.0", "bn1": "trunk.1"}
-        places |= {f"blocks.{i}": f"trunk.{2 + i}" for i in range(int(member["options"]["stages"]))}
-        load_mobilenet(network, weights, places=places)
+    places = {"conv_stem": "trunk.0", "bn1": "trunk.1"}
+    places |= {f"blocks.{i}": f"trunk.{2 + i}" for i in range(int(options["stages"]))}
+    load_mobilenet(network, weights, places=places)
     return network
-
-
-def join_members(
-    members: Sequence[SpeechNet], config: dict[str, Any], *, pool: Pool, rows: Rows
-) -> SpeechPair:
-    """A pair whose members count equally: each logit is divided by its deviation over windows that
-    the members were trained on.
-    """
-    name, options = architecture(config)
-    pair = create(name, **options)
-    assert isinstance(pair, SpeechPair)
-    chosen = np.random.default_rng(0).choice(rows, size=min(512, len(rows)), replace=False)
-    batch = torch.from_numpy(pool.batch(np.sort(chosen)))
-    for index, (place, member) in enumerate(zip((pair.first, pair.second), members, strict=True)):
-        place.load_state_dict(member.state_dict())
-        with torch.inference_mode():
-            spread = float(member.eval()(batch).std())
-        pair.scales[index] = 1 / max(spread, 1e-3)
-    return pair.eval()
-
-
-def architecture(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and options of the network that the members make, for ``deepfake.networks.create``."""
-    members = [{"name": m["network"], "options": dict(m["options"])} for m in config["members"]]
-    if len(members) == 1:
-        return members[0]["name"], members[0]["options"]
-    first, second = members
-    return "speech_pair", {"first": first, "second": second}
 
 
 def prepare_views(
@@ -303,10 +269,8 @@ def prepare_views(
             np.stack([store(window) for window in preprocess(views[name](clip.samples)).batch])
             for clip in clips
         ]
-        partial = folder / f"{paths[name].stem}.partial.npz"
         counts = np.array([len(batch) for batch in windows])
-        np.savez(partial, windows=np.concatenate(windows), counts=counts)
-        shutil.move(partial, paths[name])
+        write_arrays(paths[name], windows=np.concatenate(windows), counts=counts)
 
     lacking = [name for name, path in paths.items() if not path.exists()]
     Parallel(n_jobs=workers, verbose=10 if lacking else 0)(map(delayed(prepare), lacking))
@@ -341,12 +305,12 @@ def score_clips(
             records.append(
                 FileLogits(
                     path="/".join(clip.item.path.parts[-3:]),
-                    label=clip.item.label,
+                    label=clip.label,
                     source=clip.source,
                     group=clip.group,
                     fold=fold,
                     view=view,
-                    logits=tuple(round(float(logit), 5) for logit in logits),
+                    logits=round_logits(logits),
                     heard=clip.fold != fold,
                 )
             )

@@ -13,19 +13,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
+import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepfake.networks.speech import mel_filters
 from deepfake.preprocess import Samples
+
+from ..fitting import fit_once, read_checkpoint, save_checkpoint
 
 SAMPLE_RATE = 16000
 FFT, HOP, MELS = 1024, 256, 80
 STEPS_PER_CHECKPOINT = 200
+
+
+def mel_filters(*, bands: int, fft: int) -> npt.NDArray[np.float32]:
+    """Triangular filters (bands, fft // 2 + 1) on the mel scale of O'Shaughnessy (1987)."""
+    filters = librosa.filters.mel(
+        sr=SAMPLE_RATE, n_fft=fft, n_mels=bands, htk=True, norm=None, dtype=np.float32
+    )
+    return np.asarray(filters)
 
 
 class LogMel(nn.Module):
@@ -36,7 +46,7 @@ class LogMel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        filters = mel_filters(bands=MELS, fft=FFT, sample_rate=SAMPLE_RATE)
+        filters = mel_filters(bands=MELS, fft=FFT)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", torch.hann_window(FFT), persistent=False)
 
@@ -246,45 +256,43 @@ def train_resynthesiser(
     The last two thirds of the steps add a critic (least-squares GAN, Mao et al. 2017). Every 200
     steps are kept beside ``path`` as ``.checkpoint``, from which an interrupted run goes on.
     """
-    if path.exists():
-        network.load_state_dict(load_file(path))
-        return network.eval()
-    aligned = isinstance(network, WaveCodec)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.8, 0.95))
-    critic = SpectrumCritic()
-    critic_optimiser = torch.optim.AdamW(critic.parameters(), lr=4e-4, betas=(0.8, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps)
-    parts: tuple[Any, ...] = (network, critic, optimiser, critic_optimiser, schedule)
-    checkpoint, first = path.with_suffix(".checkpoint"), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        first = int(state["step"])
-        for part, values in zip(parts, state["parts"], strict=True):
-            part.load_state_dict(values)
-    for step in (bar := tqdm(range(first, steps), desc=path.stem, mininterval=5)):
-        rng = np.random.default_rng((seed, step))
-        target = _draw_crops(sounds, count=sounds_per_step, samples=samples_per_sound, rng=rng)
-        made = network(target)
-        loss = resynthesis_loss(made, target, aligned=aligned)
-        if step > steps // 3:
-            _train_critic(critic, critic_optimiser, made=made.detach(), target=target)
-            loss = loss + 0.5 * sum(((view - 1) ** 2).mean() for view in critic(made))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 3.0)
-        optimiser.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{float(loss.detach()):.2f}")
-        if (step + 1) % STEPS_PER_CHECKPOINT == 0:
-            partial = path.with_suffix(".partial")
-            states = [part.state_dict() for part in parts]
-            torch.save({"step": step + 1, "parts": states}, partial)
-            partial.replace(checkpoint)
-    partial = path.with_suffix(".partial")
-    save_file(network.state_dict(), partial)
-    partial.replace(path)
-    checkpoint.unlink(missing_ok=True)
-    return network.eval()
+
+    def tune(network: nn.Module) -> nn.Module:
+        aligned = isinstance(network, WaveCodec)
+        critic = SpectrumCritic()
+        optimiser, opponent = (
+            torch.optim.AdamW(part.parameters(), lr=rate, betas=(0.8, 0.95))
+            for part, rate in ((network, 1e-3), (critic, 4e-4))
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps)
+        parts = {
+            "network": network,
+            "critic": critic,
+            "optimiser": optimiser,
+            "opponent": opponent,
+            "schedule": schedule,
+        }
+        checkpoint = path.with_suffix(".checkpoint")
+        first = read_checkpoint(checkpoint, parts)
+        for step in (bar := tqdm(range(first, steps), desc=path.stem, mininterval=5)):
+            rng = np.random.default_rng((seed, step))
+            target = _draw_crops(sounds, count=sounds_per_step, samples=samples_per_sound, rng=rng)
+            made = network(target)
+            loss = resynthesis_loss(made, target, aligned=aligned)
+            if step > steps // 3:
+                _train_critic(critic, opponent, made=made.detach(), target=target)
+                loss = loss + 0.5 * sum(((view - 1) ** 2).mean() for view in critic(made))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 3.0)
+            optimiser.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{float(loss.detach()):.2f}")
+            if (step + 1) % STEPS_PER_CHECKPOINT == 0:
+                save_checkpoint(checkpoint, parts, done=step + 1)
+        return network
+
+    return fit_once(network, path, tune)
 
 
 def _draw_crops(

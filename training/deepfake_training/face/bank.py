@@ -15,6 +15,7 @@ import numpy.typing as npt
 from deepfake.content.faces import MIN_SIDE_PIXELS, Face
 from deepfake.preprocess import FacePreprocess, Pixels
 
+from ..manifests import balance
 from ..perturb import PictureChain, draw_picture_chain, flip, rescale
 from .data import Portrait, eye_distance, flip_face, move_face
 from .fakes import Couple, Forger, Region
@@ -68,7 +69,10 @@ class FaceDrawer:
         self.portraits = [portrait for portrait in portraits if portrait.label == 0]
         self.forger, self.left_out = forger, left_out
         self.preprocess, self.settings = preprocess, settings
-        self.weights = balance(self.portraits, power=settings.balance)
+        self.weights = balance(
+            [(portrait.source, portrait.item.facts["path"]) for portrait in self.portraits],
+            power=settings.balance,
+        )
         self.by_source: dict[str, list[Portrait]] = {}
         for portrait in self.portraits:
             self.by_source.setdefault(portrait.source, []).append(portrait)
@@ -197,20 +201,6 @@ def choose_donor(
         return portrait
     chosen = [strangers[int(rng.integers(len(strangers)))] for _ in range(4)]
     return min(chosen, key=lambda p: abs(_turn(p.face) - _turn(portrait.face)))
-
-
-def balance(portraits: Sequence[Portrait], *, power: float) -> npt.NDArray[np.float64]:
-    """Weights by source and then by file, so that neither a large set nor a long clip dominates."""
-    files: dict[str, dict[str, int]] = {}
-    for portrait in portraits:
-        counts = files.setdefault(portrait.source, {})
-        path = portrait.item.facts["path"]
-        counts[path] = counts.get(path, 0) + 1
-    weights = [
-        len(files[p.source]) ** (power - 1) / files[p.source][p.item.facts["path"]]
-        for p in portraits
-    ]
-    return np.asarray(np.array(weights) / max(sum(weights), 1e-12), np.float64)
 
 
 def _turn(face: Face) -> float:

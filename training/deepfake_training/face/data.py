@@ -17,33 +17,24 @@ from deepfake.media.video import to_pixels
 from deepfake.preprocess import FacePreprocess, Pixels
 
 from ..image.data import decode
-from ..manifests import Item, read_manifest
+from ..manifests import Item, OfItem, read_manifest
 
 FRAMES = 12
 """Frames that are taken from a clip, spread evenly."""
 
 
 @dataclass(frozen=True)
-class Portrait:
+class Portrait(OfItem):
     """A face and the whole still or frame that it is in. ``frame`` counts decoded frames (0 in a
     still), ``place`` the faces of one picture; ``fold`` is the model that must never see it.
     """
 
-    item: Item
     pixels: Pixels
     face: Face
     frame: int
     place: int
     group: str
     fold: int
-
-    @property
-    def label(self) -> int:
-        return self.item.label
-
-    @property
-    def source(self) -> str:
-        return self.item.source
 
     @property
     def name(self) -> str:

@@ -14,28 +14,26 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
 from deepfake.bundle import Applicability
 from deepfake.content.faces import Finder, YunetFinder
-from deepfake.engine.backends import import_openvino
 from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess
 
-from ..export import Trained, export_onnx
+from ..export import Trained, compile_graph, export_onnx
+from ..fitting import Numbers, fit_once, prepare_process
 from ..image.autoencoder import load_autoencoder
 from ..image.bank import Bank, build_bank
 from ..image.decoders import UPSAMPLERS, train_decoders
-from ..image.fit import Chosen, FitSettings, fit, load_stages, low_features, store_network
-from ..image.recipe import read_times, timed
+from ..image.fit import CropFitSettings, fit, load_stages, low_features
 from ..manifests import data_sha256
-from ..metrics import auc
-from ..records import FileLogits, read_records, write_records
+from ..metrics import separation
+from ..records import FileLogits, read_records, round_logits, write_records
+from ..timing import read_times, timed
 from .bank import BankSettings, FaceDrawer
 from .data import Portrait, read_items, read_portraits
 from .fakes import Forger
@@ -58,9 +56,7 @@ def train(
 
     ``finder`` finds the faces; by default the teacher among the weights.
     """
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(int(config["threads"]))
-    cv2.setNumThreads(int(config["threads"]))
+    prepare_process(int(config["threads"]))
     preprocess = FacePreprocess(**config["preprocess"])
     folds: list[list[str]] = config["folds"]
     with timed("data", output):
@@ -112,7 +108,7 @@ def train(
         records=[r for r in records if r.source not in outside and r.view not in CLIP_VIEWS],
         limits=Applicability(**config["limits"]),
         facts={
-            **describe(config, portraits=portraits, trainer=trainer, output=output),
+            **run_facts(config, portraits=portraits, trainer=trainer, output=output),
             "methods_left_out": [f"{name}: fold {fold}" for name, fold in drawer.left_out.items()],
             "outside": compare_outside(records, sources=outside),
             "tried": config.get("tried", []),
@@ -120,7 +116,7 @@ def train(
     )
 
 
-def describe(
+def run_facts(
     config: dict[str, Any], *, portraits: Sequence[Portrait], trainer: FaceTrainer, output: Path
 ) -> dict[str, Any]:
     """The facts of a run that a card states."""
@@ -146,8 +142,7 @@ def compare_outside(records: Sequence[FileLogits], *, sources: Sequence[str]) ->
     for source, view in dict.fromkeys((r.source, r.view) for r in records if r.source in sources):
         mine = [r for r in records if (r.source, r.view) == (source, view)]
         genuine = [r for r in records if (r.label, r.fold, r.view) == (0, mine[0].fold, view)]
-        labels = np.array([1.0] * len(mine) + [0.0] * len(genuine))
-        value = auc(labels, np.array([r.logits[0] for r in (*mine, *genuine)]))
+        value = separation([r.logits[0] for r in mine], [r.logits[0] for r in genuine])
         lines.append(f"{source}, {view}: {len(mine)} faces, AUC {value:.2f}")
     return lines
 
@@ -187,7 +182,7 @@ class CoupleLoss:
         network: FaceNet,
         crops: torch.Tensor,
         hidden: torch.Tensor | None,
-        couples: Chosen,
+        couples: Numbers,
         targets: torch.Tensor,
     ) -> torch.Tensor:
         assert hidden is not None
@@ -219,8 +214,8 @@ class FaceTrainer:
         output: Path,
     ) -> None:
         self.options: dict[str, Any] = config["network"]
-        self.settings = FitSettings(**config["fit"])
-        self.first = FitSettings(**config["scenery"]["fit"])
+        self.settings = CropFitSettings(**config["fit"])
+        self.first = CropFitSettings(**config["scenery"]["fit"])
         self.cycles = int(config.get("cycles", 1))
         self.shares: dict[str, float] = config["loss"]
         self.bank, self.scenery, self.preprocess = bank, scenery, preprocess
@@ -230,52 +225,52 @@ class FaceTrainer:
     def network(self, fold: int | None) -> FaceNet:
         """The network that never saw ``fold``."""
         name = "all" if fold is None else str(fold)
-        stored = self._place(name)
-        network = self._new()
-        if stored.exists():
-            network.load_state_dict(load_file(stored))
-            return network.eval()
-        network.load_state_dict(self.beginning().state_dict())
-        for cycle in range(self.cycles):
-            part = self._place(f"{name}-cycle-{cycle}")
-            if part.exists():
-                network.load_state_dict(load_file(part))
-                continue
-            with timed(part.stem, self.output):
-                if self._features is None:
-                    self._features = low_features(network, self.bank, preprocess=self.preprocess)
-                network = self._fit(
-                    network,
-                    self.bank,
-                    features=self._features,
-                    settings=replace(self.settings, seed=self.settings.seed + cycle),
-                    fold=fold,
-                    stored=part,
+
+        def tune(network: FaceNet) -> FaceNet:
+            network.load_state_dict(self.beginning().state_dict())
+            for cycle in range(self.cycles):
+                stored = self._place(f"{name}-cycle-{cycle}")
+                settings = replace(self.settings, seed=self.settings.seed + cycle)
+                network = fit_once(
+                    network, stored, partial(self._tune, stored, settings=settings, fold=fold)
                 )
-            store_network(network, part)
-        store_network(network, stored)
-        return network.eval()
+            return network
+
+        return fit_once(self._new(), self._place(name), tune)
 
     def beginning(self) -> FaceNet:
         """The network that all others begin from."""
         stored = self._place("scenery")
-        network = self._new()
-        if stored.exists():
-            network.load_state_dict(load_file(stored))
-            return network
-        load_stages(network, self.weights)
+
+        def tune(network: FaceNet) -> FaceNet:
+            load_stages(network, self.weights)
+            with timed(stored.stem, self.output):
+                features = low_features(network, self.scenery, preprocess=self.preprocess)
+                return self._fit(
+                    network,
+                    self.scenery,
+                    features=features,
+                    settings=self.first,
+                    fold=None,
+                    stored=stored,
+                )
+
+        return fit_once(self._new(), stored, tune)
+
+    def _tune(
+        self, stored: Path, network: FaceNet, *, settings: CropFitSettings, fold: int | None
+    ) -> FaceNet:
         with timed(stored.stem, self.output):
-            features = low_features(network, self.scenery, preprocess=self.preprocess)
-            network = self._fit(
+            if self._features is None:
+                self._features = low_features(network, self.bank, preprocess=self.preprocess)
+            return self._fit(
                 network,
-                self.scenery,
-                features=features,
-                settings=self.first,
-                fold=None,
+                self.bank,
+                features=self._features,
+                settings=settings,
+                fold=fold,
                 stored=stored,
             )
-        store_network(network, stored)
-        return network
 
     def _new(self) -> FaceNet:
         torch.manual_seed(self.settings.seed)
@@ -290,7 +285,7 @@ class FaceTrainer:
         bank: Bank,
         *,
         features: torch.Tensor | None,
-        settings: FitSettings,
+        settings: CropFitSettings,
         fold: int | None,
         stored: Path,
     ) -> FaceNet:
@@ -328,14 +323,13 @@ def score(
     path, side = output / "fold.onnx", preprocess.side_pixels
     network = network.to(memory_format=torch.contiguous_format)
     export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
-    runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
+    compiled = compile_graph(path, threads=torch.get_num_threads())
     records = []
     waiting = iter(tqdm(views, desc="scoring", unit="face", mininterval=5))
     while some := list(islice(waiting, 32)):
         logits = compiled(preprocess.scale(np.stack([view.crop for view in some])))["logits"]
         records += [
-            replace(view.record, logits=(round(float(logit), 5),))
+            replace(view.record, logits=round_logits([logit]))
             for view, logit in zip(some, logits, strict=True)
         ]
     return records

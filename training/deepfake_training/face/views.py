@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,12 @@ from deepfake.preprocess import FacePreprocess, Pixels
 
 from ..perturb import PICTURE_VIEWS
 from ..records import FileLogits
-from ..video.frame_calibration import recompress_video
+from ..video.views import view_clip
 from .bank import FaceDrawer
 from .data import Portrait, move_face, read_clip
 from .fakes import POISSON, Region
 
-CLIP_VIEWS: Mapping[str, Callable[[bytes], bytes]] = {
-    "crf_32": lambda content: recompress_video(content, crf=32),
-    "crf_40_360p": lambda content: recompress_video(content, crf=40, most_height=360),
-}
+CLIP_VIEWS = ("crf_32", "crf_40_360p")
 CROPPED_SIDE = 400
 SWAP_SEED = 7
 
@@ -58,9 +55,9 @@ def view_clips(portraits: Sequence[Portrait], *, preprocess: FacePreprocess) -> 
             clips.setdefault(str(portrait.item.path), []).append(portrait)
     for inside in clips.values():
         content = inside[0].item.path.read_bytes()
-        for view, recompress in CLIP_VIEWS.items():
+        for view in CLIP_VIEWS:
             numbers = sorted({portrait.frame for portrait in inside})
-            coded = io.BytesIO(recompress(content))
+            coded = io.BytesIO(view_clip(content, view=view))
             for number, pixels in read_clip(coded, frames=numbers):
                 for portrait in (p for p in inside if p.frame == number):
                     face = _follow(portrait, pixels)

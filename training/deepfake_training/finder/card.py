@@ -7,6 +7,8 @@ from typing import Any
 
 from deepfake.bundle import Bundle
 
+from ..card import fill_card, markdown
+
 Rows = Sequence[Mapping[str, Any]]
 HEADS = {
     "view": "view",
@@ -25,9 +27,7 @@ HEADS = {
 def table(rows: Rows) -> str:
     """Markdown with a column for every key of :data:`HEADS` that the rows have."""
     keys = [key for key in HEADS if rows and key in rows[0]]
-    lines = ["| " + " | ".join(HEADS[key] for key in keys) + " |", "|" + "---|" * len(keys)]
-    lines += ["| " + " | ".join(_show(key, row[key]) for key in keys) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return markdown([HEADS[key] for key in keys], [[row[key] for key in keys] for row in rows])
 
 
 def print_tables(metrics: Mapping[str, Rows], *, least: float) -> None:
@@ -43,30 +43,8 @@ def write_card(bundle: Bundle, *, text: Mapping[str, str], config: str) -> None:
     ``text`` holds the hand-written parts of the configuration: ``intended``, ``data``, ``recipe``,
     ``speed`` and ``failures``.
     """
-    facts = "\n".join(f"- {key}: {_inline(value)}" for key, value in bundle.provenance.items())
-    files = "\n".join(
-        f"- `{name}` ({facts['precision']}), sha256 `{facts['sha256']}`"
-        for name, facts in bundle.files.items()
-    )
     metrics: Mapping[str, Rows] = bundle.metrics
-    card = f"""# {bundle.name}
-
-Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
-
-## What it answers
-
-{text["intended"].strip()}
-
-## Data
-
-{text["data"].strip()}
-
-## Recipe
-
-{text["recipe"].strip()}
-
-{facts}
-
+    middle = f"""\
 Made by `python -m deepfake_training bundle {config} --data DATA --weights WEIGHTS`.
 
 ## Least score
@@ -96,26 +74,5 @@ noise.
 
 {text["speed"].strip()}
 
-## Known failures
-
-{text["failures"].strip()}
-
-## Files
-
-{files}
 """
-    (bundle.folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _show(key: str, value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) and key != "pixels" else str(value)
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_inline(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(_inline(inner) for inner in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    fill_card(bundle, text=text, middle=middle)

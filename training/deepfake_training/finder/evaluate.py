@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from deepfake.engine.backends import open_backend
 from deepfake.preprocess import FinderPreprocess, Pixels
 from deepfake.settings import Settings
 
+from ..files import read_lines, write_lines
 from ..perturb import noise, web
 from .labels import Labels, Scene
 from .scenes import light
@@ -25,6 +25,7 @@ from .scenes import light
 LEAST_STORED = 0.1
 LEAST_PIXELS = 48
 BANDS = ((16, 32), (32, 48), (48, 96), (96, 200), (200, 10_000))
+CROP_SIDE, MOST_CROPS = 128, 96
 MOST_FALSE = 0.035
 """Most false positives a picture on the validation sources, over all views."""
 
@@ -79,23 +80,21 @@ def scale_labels(labels: Labels, ratio: float) -> Labels:
 
 def write_detections(path: Path, detections: Iterable[Detections]) -> None:
     """JSON lines, replaced in one step."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as lines:
-        for one in detections:
-            row = {**vars(one), "labels": one.labels.to_lists(), "found": one.found.to_lists()}
-            lines.write(json.dumps(row) + "\n")
-    partial.replace(path)
+    write_lines(
+        path,
+        (
+            {**vars(one), "labels": one.labels.to_lists(), "found": one.found.to_lists()}
+            for one in detections
+        ),
+    )
 
 
 def read_detections(path: Path) -> list[Detections]:
-    detections = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            row["labels"] = Labels.from_lists(row["labels"])
-            row["found"] = Labels.from_lists(row["found"])
-            detections.append(Detections(**row))
-    return detections
+    lists = ("labels", "found")
+    return [
+        Detections(**{**row, **{name: Labels.from_lists(row[name]) for name in lists}})
+        for row in read_lines(path)
+    ]
 
 
 @dataclass(frozen=True)
@@ -213,16 +212,15 @@ def draw_false_positives(
     *,
     least: float,
     path: Path,
-    side: int = 128,
-    most: int = 96,
 ) -> None:
     """A contact sheet of what was found in clean pictures where the teacher sees nothing."""
     crops: list[Pixels] = []
+    side = CROP_SIDE
     for one in detections:
         if one.view != "clean":
             continue
         for index in false_positives(one):
-            if one.found.scores[index] < least or len(crops) == most:
+            if one.found.scores[index] < least or len(crops) == MOST_CROPS:
                 continue
             pixels, box = scenes[one.number].pixels, one.found.boxes[index]
             middle, half = (box[:2] + box[2:]) / 2, 0.75 * float((box[2:] - box[:2]).max())

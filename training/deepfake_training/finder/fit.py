@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import Pixels
 
+from ..fitting import average_weights, read_checkpoint, save_checkpoint
 from .scenes import SceneDrawer
 from .targets import MapLoss, make_targets
 
@@ -24,7 +23,7 @@ STEPS_PER_CHECKPOINT = 200
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class FinderFitSettings:
     """``canvases`` are height, width and how many scenes of that size make a batch; every step
     draws one of them. ``rate`` is the highest learning rate, reached after the share ``warm_up``
     of the steps and left after the share ``hold``, ``average`` the decay of the running
@@ -42,7 +41,7 @@ class FitSettings:
     seed: int = 1
 
 
-class Fit:
+class FinderFit:
     """A run of ``settings.steps`` steps; every step draws from a seed of its own, so that a resumed
     run is the same run.
     """
@@ -51,7 +50,7 @@ class Fit:
         self,
         options: dict[str, Any],
         drawer: SceneDrawer,
-        settings: FitSettings,
+        settings: FinderFitSettings,
         *,
         start: FaceFinder | None = None,
     ) -> None:
@@ -60,11 +59,7 @@ class Fit:
         self.network = FaceFinder(**options).to(memory_format=torch.channels_last)
         if start is not None:
             self.network.load_state_dict(start.state_dict())
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
-            use_buffers=True,
-        )
+        self.average = average_weights(self.network, decay=settings.average)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
         )
@@ -74,13 +69,18 @@ class Fit:
 
     def run(self, checkpoint: Path) -> FaceFinder:
         """The averaged network in evaluation mode; goes on from ``checkpoint`` if there is one."""
-        done = self._resume(checkpoint)
+        parts = {
+            "network": self.network,
+            "average": self.average,
+            "optimiser": self.optimiser,
+        }
+        done = read_checkpoint(checkpoint, parts)
         self.network.train()
         started, recent = time.monotonic(), []
         for step in range(done, self.settings.steps):
             recent.append(self.step(step))
             if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == self.settings.steps:
-                self._save(checkpoint, step + 1)
+                save_checkpoint(checkpoint, parts, done=step + 1)
                 face, box, landmarks = np.mean(recent, axis=0)
                 print(
                     f"step {step + 1}: face {face:.4f}, box {box:.4f}, landmarks {landmarks:.4f},"
@@ -112,30 +112,8 @@ class Fit:
         self.average.update_parameters(self.network)
         return losses.values()
 
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "network": self.network,
-            "average": self.average,
-            "optimiser": self.optimiser,
-        }
 
-    def _save(self, path: Path, step: int) -> None:
-        partial = path.with_suffix(".partial")
-        states = {name: part.state_dict() for name, part in self._parts().items()}
-        torch.save({"step": step, **states}, partial)
-        partial.replace(path)
-
-    def _resume(self, path: Path) -> int:
-        """The number of steps done."""
-        if not path.exists():
-            return 0
-        state = torch.load(path, weights_only=True)
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        return int(state["step"])
-
-
-def rate_at(step: int, settings: FitSettings) -> float:
+def rate_at(step: int, settings: FinderFitSettings) -> float:
     """The learning rate: up along a cosine, held, and down along one to nothing."""
     warm, held = settings.warm_up * settings.steps, settings.hold * settings.steps
     if step < warm:
@@ -148,15 +126,3 @@ def to_batch(pictures: Sequence[Pixels]) -> torch.Tensor:
     """Pictures (height, width, 3) as (n, 3, height, width) in -1…1, as ``FinderPreprocess``."""
     stacked = np.stack(pictures).astype(np.float32) / np.float32(127.5) - 1
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)  # stays channels last in memory
-
-
-def store(network: FaceFinder, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
-    partial.replace(path)
-
-
-def load(options: dict[str, Any], path: Path) -> FaceFinder:
-    network = FaceFinder(**options)
-    network.load_state_dict(load_file(path))
-    return network.eval()

@@ -22,6 +22,7 @@ from deepfake.errors import ModelError
 from deepfake.media.video import to_pixels
 from deepfake.preprocess import Pixels
 
+from ..files import replaced
 from ..image.data import decode
 from ..manifests import Item, read_manifest
 
@@ -205,6 +206,5 @@ def _label_all(
                 )
                 file.write(np.ascontiguousarray(pixels).tobytes())
                 start += height * width * 3
-    partial = index.with_suffix(".partial")
-    partial.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    partial.replace(index)
+    with replaced(index) as partial:
+        partial.write_text(json.dumps(rows) + "\n", encoding="utf-8")

@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import cv2
-import torch
 
 from deepfake.bundle import Applicability, Bundle, Calibration
 from deepfake.networks.finder import FaceFinder
@@ -25,7 +22,9 @@ from deepfake.preprocess import FinderPreprocess
 from deepfake.types import OperatingPoints
 
 from ..export import Trained, write_bundle
+from ..fitting import fit_once, prepare_process
 from ..manifests import data_sha256
+from ..timing import read_times, timed
 from .card import print_tables, write_card
 from .evaluate import (
     choose_least,
@@ -35,7 +34,7 @@ from .evaluate import (
     read_detections,
     write_detections,
 )
-from .fit import Fit, FitSettings, load, store
+from .fit import FinderFit, FinderFitSettings
 from .labels import Scene, read_items, read_scenes
 from .scenes import SceneDrawer, SceneSettings
 
@@ -50,18 +49,16 @@ def make_bundle(
 
     An interrupted run goes on where it stopped; everything stays in ``output``.
     """
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(int(config["threads"]))
-    cv2.setNumThreads(int(config["threads"]))
+    prepare_process(int(config["threads"]))
     output.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     items = read_items(data)
-    scenes = read_scenes(items, teacher=weights / TEACHER, data=data, folder=output / "material")
-    seconds = {"labels": time.monotonic() - started}
+    with timed("labels", output):
+        scenes = read_scenes(
+            items, teacher=weights / TEACHER, data=data, folder=output / "material"
+        )
     parts = split(scenes, config)
-    started = time.monotonic()
-    network = train(config, parts["train"], output=output).fuse()
-    seconds["training"] = time.monotonic() - started
+    with timed("training", output):
+        network = train(config, parts["train"], output=output).fuse()
     trained = Trained(
         network=network,
         network_name=NETWORK,
@@ -79,7 +76,7 @@ def make_bundle(
             "parameters": sum(value.numel() for value in network.parameters()),
             "test": "; ".join(config["test"]),
             "validation": "; ".join(config["validation"]),
-            "wall_seconds": round(sum(_add_times(output, seconds).values())),
+            "wall_seconds": round(sum(read_times(output).values())),
             "machine": f"{platform.machine()} CPU, {config['threads']} thread",
             "tried": config.get("tried", []),
         },
@@ -116,14 +113,25 @@ def train(config: dict[str, Any], scenes: Sequence[Scene], *, output: Path) -> F
     network: FaceFinder | None = None
     for number, chosen in enumerate(config["rounds"], start=1):
         stored = output / f"network-{number}.safetensors"
-        if not stored.exists():
-            settings = SceneSettings(weights=config["weights"], **chosen["scenes"])
-            drawer = SceneDrawer(scenes, settings)
-            fit = Fit(config["network"], drawer, FitSettings(**chosen["fit"]), start=network)
-            store(fit.run(stored.with_suffix(".checkpoint")), stored)
-        network = load(config["network"], stored)
+        fit = partial(
+            _fit_round, config, chosen, scenes, network, stored.with_suffix(".checkpoint")
+        )
+        network = fit_once(FaceFinder(**config["network"]), stored, fit)
     assert network is not None
     return network
+
+
+def _fit_round(
+    config: dict[str, Any],
+    chosen: dict[str, Any],
+    scenes: Sequence[Scene],
+    start: FaceFinder | None,
+    checkpoint: Path,
+    _: FaceFinder,
+) -> FaceFinder:
+    drawer = SceneDrawer(scenes, SceneSettings(weights=config["weights"], **chosen["scenes"]))
+    settings = FinderFitSettings(**chosen["fit"])
+    return FinderFit(config["network"], drawer, settings, start=start).run(checkpoint)
 
 
 def split(scenes: Sequence[Scene], config: dict[str, Any]) -> dict[str, list[Scene]]:
@@ -170,12 +178,3 @@ def _measure(bundle: Bundle, parts: dict[str, list[Scene]], *, output: Path) -> 
     bundle = replace(bundle, calibration=calibration_at(least), metrics=metrics)
     bundle.write(bundle.folder)
     return bundle
-
-
-def _add_times(output: Path, seconds: dict[str, float]) -> dict[str, float]:
-    """Wall times of all runs so far: a step that was found done adds nothing to speak of."""
-    path = output / "seconds.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    times = before | {name: before.get(name, 0.0) + value for name, value in seconds.items()}
-    path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
-    return times

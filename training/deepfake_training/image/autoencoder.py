@@ -57,9 +57,8 @@ class Autoencoder(nn.Module):
     at an eighth of the size.
     """
 
-    def __init__(self, *, reduced: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.reduced = reduced
         down: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 3, padding=1), Block()]
         up: list[nn.Module] = [SoftClamp(), nn.Conv2d(LATENT_CHANNELS, CHANNELS, 3, padding=1)]
         up += [nn.ReLU(), *(Block(context=True) for _ in range(3))]
@@ -76,7 +75,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """The last convolution stays in float32, since bfloat16 would quantise the pixels."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.reduced):
+        with torch.autocast("cpu", torch.bfloat16):
             hidden = self.decoder[:-1](self.encoder(pictures))
         decoded: torch.Tensor = self.decoder[-1](hidden.float())
         return decoded

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from deepfake.preprocess import ImagePreprocess, Pixels
 
+from ..manifests import balance
 from ..perturb import draw_picture_chain, jpeg
 from .data import Picture
 from .fakes import Pair, mix_frequencies, mix_pixels
@@ -34,10 +35,9 @@ WORDS = tuple("the light of a new day over old stones and quiet water – 2024 S
 class BankSettings:
     """``aligned`` is the share of aligned couples, ``captioned`` that of genuine crops with panels
     and text drawn over them, ``resized`` (by ``smallest`` … ``largest``) and ``compressed`` those
-    of couples whose history has such a step, ``retouched`` whether it may have steps of retouching
-    and noise, ``matched`` the share of synthetic files that are first compressed like a genuine
-    one. A source's size to the power of ``balance`` weighs it (0: all sources alike, 1: all files
-    alike).
+    of couples whose history has such a step, ``matched`` the share of synthetic files that are
+    first compressed like a genuine one. A source's size to the power of ``balance`` weighs it (0:
+    all sources alike, 1: all files alike).
     """
 
     couples: int
@@ -49,7 +49,6 @@ class BankSettings:
     largest: float = 1.5
     resized: float = 0.6
     compressed: float = 0.75
-    retouched: bool = True
     matched: float = 0.7
 
 
@@ -106,11 +105,16 @@ class Drawer:
     ) -> None:
         self.pairs, self.preprocess, self.settings = pairs, preprocess, settings
         self.classes = [[p for p in pictures if p.label == label] for label in (0, 1)]
-        self.weights = [_balance([p.source for p in c], settings.balance) for c in self.classes]
-        self.pair_weights = _balance([pair.source for pair in pairs], settings.balance)
+        self.weights = [self._balance([p.source for p in c]) for c in self.classes]
+        self.pair_weights = self._balance([pair.source for pair in pairs])
         self.qualities = [p.quality for p in self.classes[0] if p.quality]
         self.homes = {picture.source: picture.fold for picture in pictures}
         self.couples, self.side, self.cells = settings.couples, preprocess.side_pixels, 0
+
+    def _balance(self, sources: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Probabilities of files of these sources."""
+        places = [(source, str(number)) for number, source in enumerate(sources)]
+        return balance(places, power=self.settings.balance)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -153,7 +157,6 @@ class Drawer:
             largest=self.settings.largest,
             resized=self.settings.resized,
             compressed=self.settings.compressed,
-            retouched=self.settings.retouched,
         )
         side = self.preprocess.side_pixels
         region = int(np.ceil((side + 8) / chain.factor / 0.95))
@@ -251,9 +254,3 @@ def _cut(pixels: Pixels, side: int, place: npt.NDArray[np.float64]) -> Pixels:
         for where, have in zip(place, pixels.shape[:2], strict=True)
     )
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
-
-
-def _balance(sources: Sequence[str], power: float) -> npt.NDArray[np.float64]:
-    names, index, counts = np.unique(sources, return_inverse=True, return_counts=True)
-    weights = (counts**power / counts)[index] if len(names) else np.zeros(0)
-    return np.asarray(weights / max(weights.sum(), 1e-12), dtype=np.float64)

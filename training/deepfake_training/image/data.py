@@ -12,30 +12,21 @@ from PIL import Image
 
 from deepfake.preprocess import Pixels
 
-from ..manifests import Item, read_manifest
+from ..manifests import OfItem, read_manifest
 
 FACE_SOURCES = ("ciplab_faces_photoshop", "lfw_faceswap")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(OfItem):
     """A decoded file. ``quality`` estimates its last JPEG round (0: none); ``group`` names the
     sources that are held out together, ``fold`` the model that must never see it.
     """
 
-    item: Item
     pixels: Pixels
     quality: int
     group: str
     fold: int
-
-    @property
-    def label(self) -> int:
-        return self.item.label
-
-    @property
-    def source(self) -> str:
-        return self.item.source
 
     @property
     def reserved(self) -> bool:

@@ -7,24 +7,25 @@ faithful copy, so that a detector meets more up-samplers than that of one publis
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
 from deepfake.preprocess import Pixels
+
+from ..fitting import fit_once
 
 UPSAMPLERS = ("nearest", "bilinear", "transposed", "shuffle")
 WIDTH = 24
 LATENTS = 8
 FACTOR = 2
 CROP_SIDE = 48
+ADVERSARIAL_CROP_SIDE = 64
 BATCH = 8
 
 
@@ -95,24 +96,18 @@ def _decoder(upsampler: str) -> nn.Sequential:
 def train_decoders(photos: Sequence[Pixels], *, path: Path, steps: int, seed: int) -> DecoderFamily:
     """The family trained with an L1 loss on crops of ``photos``; read from ``path`` if there."""
     torch.manual_seed(seed)
-    family = DecoderFamily()
-    if path.exists():
-        family.load_state_dict(load_file(path))
-        return family.eval()
+    return fit_once(DecoderFamily(), path, partial(_fit_family, photos, steps, seed))
+
+
+def _fit_family(
+    photos: Sequence[Pixels], steps: int, seed: int, family: DecoderFamily
+) -> DecoderFamily:
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(family.parameters(), lr=4e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 4e-3, total_steps=steps, pct_start=0.05
-    )
-    started = time.monotonic()
+    schedule = _schedule(optimiser, 4e-3, steps)
     progress = tqdm(range(steps), desc="decoders", unit="step", mininterval=5)
     for _ in progress:
-        batch = _to_batch(
-            [
-                _random_crop(photos[int(rng.integers(len(photos)))], rng, CROP_SIDE)
-                for _ in range(BATCH)
-            ]
-        )
+        batch = _draw_crops(photos, rng, side=CROP_SIDE)
         with torch.autocast("cpu", torch.bfloat16):
             latents = family.encoder(batch)
             decoded = [decoder(latents) for decoder in family.decoders.values()]
@@ -123,11 +118,7 @@ def train_decoders(photos: Sequence[Pixels], *, path: Path, steps: int, seed: in
         optimiser.step()
         schedule.step()
         progress.set_postfix(l1=f"{float(loss.detach()) / len(losses):.4f}", refresh=False)
-    unfinished = path.with_suffix(".partial")
-    save_file(family.state_dict(), unfinished)
-    unfinished.replace(path)
-    print(f"decoders trained in {time.monotonic() - started:.0f} s")
-    return family.eval()
+    return family
 
 
 def train_adversarial(
@@ -138,23 +129,19 @@ def train_adversarial(
     Lim and Ye 2017).
     """
     torch.manual_seed(seed)
-    network = AdversarialAutoencoder()
-    if path.exists():
-        network.load_state_dict(load_file(path))
-        return network.eval()
+    return fit_once(AdversarialAutoencoder(), path, partial(_fit_adversarial, photos, steps, seed))
+
+
+def _fit_adversarial(
+    photos: Sequence[Pixels], steps: int, seed: int, network: AdversarialAutoencoder
+) -> AdversarialAutoencoder:
     rng = np.random.default_rng(seed)
     judge = _make_discriminator()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.5, 0.99))
     opponent = torch.optim.AdamW(judge.parameters(), lr=1e-3, betas=(0.5, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 2e-3, total_steps=steps, pct_start=0.05
-    )
-    started = time.monotonic()
+    schedule = _schedule(optimiser, 2e-3, steps)
     for step in tqdm(range(steps), desc="adversarial decoder", unit="step", mininterval=5):
-        crops = [
-            _random_crop(photos[int(rng.integers(len(photos)))], rng, 64) for _ in range(BATCH)
-        ]
-        batch = _to_batch(crops)
+        batch = _draw_crops(photos, rng, side=ADVERSARIAL_CROP_SIDE)
         copy = network(batch)
         loss = nn.functional.l1_loss(copy, batch)
         if step > 0.4 * steps:
@@ -169,11 +156,13 @@ def train_adversarial(
             hinge = torch.relu(1 - genuine).mean() + torch.relu(1 + synthetic).mean()
             hinge.backward()  # type: ignore[no-untyped-call]
             opponent.step()
-    unfinished = path.with_suffix(".partial")
-    save_file(network.state_dict(), unfinished)
-    unfinished.replace(path)
-    print(f"adversarial decoder trained in {time.monotonic() - started:.0f} s")
-    return network.eval()
+    return network
+
+
+def _schedule(
+    optimiser: torch.optim.Optimizer, rate: float, steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
 
 
 def _make_discriminator() -> nn.Sequential:
@@ -195,9 +184,13 @@ def _decode_pixels(
     return np.ascontiguousarray(rounded[:height, :width])
 
 
-def _random_crop(pixels: Pixels, rng: np.random.Generator, crop_side: int) -> Pixels:
-    top, left = (int(rng.integers(side - crop_side + 1)) for side in pixels.shape[:2])
-    return pixels[top : top + crop_side, left : left + crop_side]
+def _draw_crops(photos: Sequence[Pixels], rng: np.random.Generator, *, side: int) -> torch.Tensor:
+    crops = []
+    for _ in range(BATCH):
+        pixels = photos[int(rng.integers(len(photos)))]
+        top, left = (int(rng.integers(whole - side + 1)) for whole in pixels.shape[:2])
+        crops.append(pixels[top : top + side, left : left + side])
+    return _to_batch(crops)
 
 
 def _to_batch(crops: Sequence[Pixels]) -> torch.Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
 from deepfake.content.drawings import Measures, find_photo, measure
@@ -124,7 +125,7 @@ def fit(rows: Sequence[Row]) -> Gate:
     seen = [row for row in rows if row.measures is not None]
     values = np.array([row.measures for row in seen], np.float64)
     graphic = np.array([row.kind != "photo" for row in seen])
-    shares = _balance([(row.kind, row.source) for row in seen])
+    shares = compute_sample_weight("balanced", [f"{row.kind} {row.source}" for row in seen])
     sides = np.where(graphic, 1.0, -1.0)
     for side in (graphic, ~graphic):
         shares[side] /= shares[side].sum()
@@ -180,12 +181,6 @@ def _spread(items: Sequence[Item], most: int) -> list[Item]:
     """At most ``most`` of the items, evenly spread."""
     places = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
     return [items[place] for place in places]
-
-
-def _balance(groups: Sequence[tuple[str, str]]) -> Floats:
-    """Shares that sum to one in every group."""
-    names, places = np.unique([" ".join(group) for group in groups], return_inverse=True)
-    return 1 / np.bincount(places, minlength=len(names))[places].astype(np.float64)
 
 
 def _overlap(found: Box, photo: Box, zoom: float) -> tuple[float, float]:

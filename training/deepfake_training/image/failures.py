@@ -20,13 +20,15 @@ from deepfake.preprocess import Pixels
 from deepfake.settings import DetectOptions, Settings
 from deepfake.trust.registry import newest_bundles
 
-from ..calibrate import Scored, cross_calibrate
+from ..calibrate import ScoredRecord, cross_calibrate
+from ..card import markdown
 from ..records import FileLogits, unheard
 from .drawn import GRAPHICS
 
 SIDE = 200
 ACROSS = 8
 SEED = 1
+DRAWINGS = 4
 EACH = 2
 """Pictures of one source, so that the sheet shows more than the weakest source."""
 
@@ -46,12 +48,12 @@ class DrawingRow:
 
 def choose_failures(
     records: Sequence[FileLogits], *, top_fraction: float, each_source: bool = False
-) -> list[Scored]:
+) -> list[ScoredRecord]:
     """Of the clean files, the highest-scoring bona fide ones, then the lowest synthetic ones."""
     clean = [record for record in unheard(records) if record.view == "clean"]
     known = unheard(records)
     scored = cross_calibrate(clean, top_fraction=top_fraction, known=known, each_source=each_source)
-    chosen: list[Scored] = []
+    chosen: list[ScoredRecord] = []
     for label, sign in ((0, -1), (1, 1)):
         mine = sorted((s for s in scored if s.record.label == label), key=lambda s: sign * s.score)
         taken: dict[str, int] = {}
@@ -62,7 +64,7 @@ def choose_failures(
     return chosen
 
 
-def draw_failures(failures: Sequence[Scored], *, folder: Path, path: Path) -> None:
+def draw_failures(failures: Sequence[ScoredRecord], *, folder: Path, path: Path) -> None:
     """A sheet of the files in ``folder`` with their source and score, at ``path``."""
     pictures = []
     for one in failures:
@@ -73,14 +75,14 @@ def draw_failures(failures: Sequence[Scored], *, folder: Path, path: Path) -> No
     _draw_sheet(pictures, path)
 
 
-def judge_drawings(bundle: Bundle, *, path: Path, each: int = 4) -> list[DrawingRow]:
-    """Score ``each`` drawings of every kind, draw one of each at ``path``, and count the words."""
+def judge_drawings(bundle: Bundle, *, path: Path) -> list[DrawingRow]:
+    """Score four drawings of every kind, draw one of each at ``path``, and count the words."""
     rng, analyzer, rows, shown = np.random.default_rng(SEED), ImageAnalyzer(), [], []
     active = newest_bundles(bundle.folder.parent) | {bundle.slot: bundle}
     engine = Engine(Settings(device="cpu"), active=active)
     for kind, draw in GRAPHICS.items():
         found = []
-        for _ in range(each):
+        for _ in range(DRAWINGS):
             pixels = draw(rng)
             _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             with open_media(encoded.tobytes()) as media:
@@ -89,12 +91,20 @@ def judge_drawings(bundle: Bundle, *, path: Path, each: int = 4) -> list[Drawing
         caught = [evidence.reason == "graphic_not_photo" for evidence in found]
         flagged = [score >= bundle.calibration.points.suspicious for score in scores]
         rows.append(
-            DrawingRow(kind, each, float(np.mean(scores)), float(np.mean(flagged)), sum(caught))
+            DrawingRow(kind, DRAWINGS, float(np.mean(scores)), float(np.mean(flagged)), sum(caught))
         )
         shown.append((pixels, f"{kind} {scores[-1]:.2f}"))
     engine.close()
     _draw_sheet(shown, path)
     return rows
+
+
+def drawing_table(rows: Sequence[DrawingRow]) -> str:
+    """Markdown: one line for each kind of drawing."""
+    return markdown(
+        ["drawing", "drawings", "mean score", "suspicious or more", "caught by the gate"],
+        [[r.kind, r.drawings, r.mean_score, r.flagged_suspicious, r.caught] for r in rows],
+    )
 
 
 def _draw_sheet(pictures: Sequence[tuple[Pixels, str]], path: Path) -> None:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from deepfake.preprocess import Pixels
 
+from ..files import write_arrays
 from .data import Picture
 
 PAIR_SIDE = 224
@@ -52,10 +53,7 @@ def reconstruct(
         path = folder / f"{photo.item.facts['sha256'][:20]}.npz"
         if not path.exists():
             crop, quality = _choose_crop(photo, seed=seed)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.savez(file, photo=crop, fake=make(crop), quality=quality)
-            partial.replace(path)
+            write_arrays(path, photo=crop, fake=make(crop), quality=quality)
         with np.load(path, allow_pickle=False) as stored:
             crop, fake, quality = stored["photo"], stored["fake"], int(stored["quality"])
         pairs.append(Pair(crop, fake, quality, maker, photo.source, photo.fold, photo.reserved))

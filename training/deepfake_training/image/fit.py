@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,28 +11,26 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from deepfake.networks.faces import FaceNet
 from deepfake.networks.pictures import PictureNet
 from deepfake.preprocess import FacePreprocess, ImagePreprocess
 
+from ..fitting import Numbers, average_weights, draw_batches, read_checkpoint, save_checkpoint
 from ..imagenet import load_mobilenet
 from .bank import Bank
 
 FEATURE_BATCH = 64
 Cropper = ImagePreprocess | FacePreprocess
 Net = TypeVar("Net", PictureNet, FaceNet)
-Chosen = npt.NDArray[np.int64]
-Objective = Callable[[Net, torch.Tensor, torch.Tensor | None, Chosen, torch.Tensor], torch.Tensor]
+Objective = Callable[[Net, torch.Tensor, torch.Tensor | None, Numbers, torch.Tensor], torch.Tensor]
 """From a network, crops, their low features, the numbers of their couples and targets to a loss."""
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class CropFitSettings:
     """``rate`` is the highest learning rate of fresh layers; ImageNet layers get a quarter of it.
     ``average`` is the decay of the running average of the weights, which is what is kept.
     """
@@ -67,7 +65,7 @@ def separate(
     network: PictureNet,
     crops: torch.Tensor,
     hidden: torch.Tensor | None,
-    _couples: Chosen,
+    _couples: Numbers,
     targets: torch.Tensor,
 ) -> torch.Tensor:
     """Cross-entropy of genuine and synthetic crops."""
@@ -107,7 +105,7 @@ def fit(
     *,
     fold: int | None,
     preprocess: Cropper,
-    settings: FitSettings,
+    settings: CropFitSettings,
     checkpoint: Path,
     objective: Objective[Net],
 ) -> Net:
@@ -120,12 +118,9 @@ def fit(
     steps = settings.epochs * (len(couples) // settings.couples_in_batch)
     network = network.to(memory_format=torch.channels_last)
     optimiser, schedule = _optimise(network, settings, steps=steps)
-    average = AveragedModel(
-        network,
-        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
-    done = _resume(checkpoint, network, average, optimiser, schedule)
+    average = average_weights(network, decay=settings.average)
+    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+    done = read_checkpoint(checkpoint, parts)
     labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
     targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
     for epoch in range(done, settings.epochs):
@@ -150,7 +145,7 @@ def fit(
             average.update_parameters(network)
             losses.append(float(loss.detach()))
             progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
-        _save(checkpoint, network, average, optimiser, schedule, epoch=epoch + 1)
+        save_checkpoint(checkpoint, parts, done=epoch + 1)
         seconds = time.monotonic() - started
         print(f"fold {fold} epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.0f} s")
     result = average.module.eval()
@@ -158,23 +153,8 @@ def fit(
     return result
 
 
-def store_network(network: nn.Module, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, partial)
-    partial.replace(path)
-
-
-def draw_batches(
-    couples: npt.NDArray[np.int64], *, size: int, seed: int, epoch: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """The numbers of couples in random order, ``size`` at a time; a last part is left out."""
-    order = np.random.default_rng([seed, epoch]).permutation(couples)
-    for start in range(0, len(order) - size + 1, size):
-        yield np.sort(order[start : start + size])
-
-
 def _optimise(
-    network: PictureNet | FaceNet, settings: FitSettings, *, steps: int
+    network: PictureNet | FaceNet, settings: CropFitSettings, *, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     pretrained = list(network.high.parameters()) if network.stages else []
     if network.stages:
@@ -191,42 +171,3 @@ def _optimise(
         optimiser, rates, total_steps=max(1, steps), pct_start=0.1
     )
     return optimiser, schedule
-
-
-def _save(
-    path: Path,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    *,
-    epoch: int,
-) -> None:
-    partial = path.with_suffix(".partial")
-    state = {
-        "epoch": epoch,
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def _resume(
-    path: Path,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
-    """The number of epochs done."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["epoch"])

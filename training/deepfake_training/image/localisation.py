@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial.distance import jaccard
 from tqdm import tqdm
 
 from deepfake.bundle import Bundle
@@ -146,13 +147,12 @@ def place(shown: Heatmap, region: Mask) -> tuple[float, float, float, float]:
 
 def iou(some: Mask, other: Mask) -> float:
     """Intersection over union of two masks of one shape; 1 where both are empty."""
-    union = int((some | other).sum())
-    return int((some & other).sum()) / union if union else 1.0
+    return 1 - float(jaccard(some.ravel(), other.ravel()))
 
 
-def middle_map(*, cells: int = 16) -> Heatmap:
+def middle_map() -> Heatmap:
     """What a map that always points at the middle of the picture would say."""
-    off: Array = np.abs(np.linspace(-1, 1, cells))
+    off: Array = np.abs(np.linspace(-1, 1, 16))
     values = 1 - 0.9 * np.hypot(off[:, None], off) / np.sqrt(2)
     return Heatmap(name=MIDDLE, values=tuple(tuple(float(v) for v in row) for row in values))
 

@@ -7,17 +7,13 @@ out-of-fold logits of every file in every view.
 
 from __future__ import annotations
 
-import json
 import platform
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -27,23 +23,25 @@ from deepfake.networks.pictures import StatisticsNet, TrunkStatistics
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained
+from ..fitting import prepare_process
 from ..manifests import data_sha256
 from ..perturb import PICTURE_VIEWS
-from ..records import FileLogits
+from ..records import FileLogits, round_logits
+from ..timing import read_times, timed
 from .autoencoder import load_autoencoder
 from .bank import Bank, BankSettings, Drawer, build_bank
 from .data import Picture, read_pictures
 from .decoders import UPSAMPLERS, train_adversarial, train_decoders
 from .fakes import Pair, reconstruct
 from .heads import HeadSettings, fit_heads
-from .statistics import Described, Statistics, describe_bank, describe_pictures, new_network
+from .statistics import PictureStatistics, Statistics, measure_bank, measure_pictures, new_network
 
 NETWORK = "statistics_net"
 
 
 def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
-    prepare_process(config)
+    prepare_process(int(config["threads"]))
     preprocess = ImagePreprocess(**config["preprocess"])
     settings, workers = HeadSettings(**config["heads"]), int(config["workers"])
     with timed("data", output):
@@ -51,10 +49,10 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         bank = make_bank(config, pictures, weights=weights, output=output, folder=output / "bank")
     network = new_network(config["network"], weights=weights)
     with timed("statistics", output):
-        crops = describe_bank(
+        crops = measure_bank(
             network, bank, preprocess=preprocess, cache=output / "statistics", workers=workers
         )
-        files = describe_pictures(
+        files = measure_pictures(
             network,
             pictures,
             views=list(PICTURE_VIEWS),
@@ -69,10 +67,10 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             records += to_records(judge(network, files), files, pictures, fold=fold)
         fit_heads(network, bank, crops, fold=None, settings=settings)
     parts = {name: dict(options) for name, options in config["network"].items()}
-    trunk = network.parts["trunk"] if "trunk" in parts else None
-    if isinstance(trunk, TrunkStatistics):
-        trunk.fold()
-        parts["trunk"]["folded"] = True
+    trunk = network.parts["trunk"]
+    assert isinstance(trunk, TrunkStatistics)
+    trunk.fold()
+    parts["trunk"]["folded"] = True
     return Trained(
         network=network,
         network_name=NETWORK,
@@ -94,13 +92,6 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     )
 
 
-def prepare_process(config: dict[str, Any]) -> None:
-    """One thread a process, and no crawling through denormal numbers."""
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(int(config["threads"]))
-    cv2.setNumThreads(int(config["threads"]))
-
-
 def make_bank(
     config: dict[str, Any],
     pictures: Sequence[Picture],
@@ -116,30 +107,9 @@ def make_bank(
     pairs: list[Pair] = []
     if settings.aligned:
         pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
-        makers = config["fakes"].get("makers")
-        pairs = [pair for pair in pairs if not makers or pair.maker in makers]
     preprocess = ImagePreprocess(**config["preprocess"])
     drawer = Drawer(pictures, pairs, preprocess=preprocess, settings=settings)
     return build_bank(drawer, folder=folder)
-
-
-@contextmanager
-def timed(name: str, output: Path) -> Iterator[None]:
-    """Add the wall time of a step to ``seconds.json``, so that a resumed run knows the whole."""
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        times = read_times(output)
-        times[name] = times.get(name, 0.0) + time.monotonic() - started
-        (output / "seconds.json").write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
-
-
-def read_times(output: Path) -> dict[str, float]:
-    """Seconds by step, as :func:`timed` wrote them."""
-    path = output / "seconds.json"
-    times: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return times
 
 
 def make_pairs(
@@ -179,14 +149,14 @@ def make_pairs(
     return pairs
 
 
-def judge(network: StatisticsNet, files: Described) -> Statistics:
+def judge(network: StatisticsNet, files: PictureStatistics) -> Statistics:
     """Logits of all windows (windows,)."""
     with torch.inference_mode():
         return np.asarray(network.judge(torch.from_numpy(files.statistics)).numpy())
 
 
 def to_records(
-    logits: Statistics, files: Described, pictures: Sequence[Picture], *, fold: int
+    logits: Statistics, files: PictureStatistics, pictures: Sequence[Picture], *, fold: int
 ) -> list[FileLogits]:
     """Window logits, in every view, of the pictures that fold's network never saw: those of its own
     sources and the reserved ones of the others.
@@ -205,7 +175,7 @@ def to_records(
                 group=picture.group,
                 fold=fold,
                 view=files.names[files.views[start]],
-                logits=tuple(round(float(logit), 5) for logit in logits[start:end]),
+                logits=round_logits(logits[start:end]),
                 heard=picture.fold != fold,
             )
         )

@@ -1,4 +1,4 @@
-"""What the untrained parts of a network say about crops: computed once, then read from disk."""
+"""Statistics of crops, by the untrained parts of a network: computed once, then read from disk."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from deepfake.engine.backends import import_openvino
 from deepfake.networks.pictures import StatisticsNet
 from deepfake.preprocess import ImagePreprocess
 
-from ..export import export_onnx
+from ..export import compile_graph, export_onnx
+from ..files import write_array, write_arrays
 from ..imagenet import load_mobilenet
 from ..perturb import PICTURE_VIEWS
 from .bank import Bank
@@ -31,7 +31,7 @@ BLOCK = 48
 
 
 @dataclass(frozen=True)
-class Described:
+class PictureStatistics:
     """Statistics of windows (windows, features); ``files`` and ``views`` (windows,) say of which
     picture, by its place in the list, and of which view, by its place in ``names``.
     """
@@ -42,21 +42,20 @@ class Described:
     names: tuple[str, ...]
 
 
-def new_network(parts: dict[str, dict[str, Any]], *, weights: Path | None) -> StatisticsNet:
-    """A network whose trunk has ImageNet weights (random ones without ``weights``)."""
+def new_network(parts: dict[str, dict[str, Any]], *, weights: Path) -> StatisticsNet:
+    """A network whose trunk has ImageNet weights."""
     import torch
 
     torch.manual_seed(0)
     network = StatisticsNet(parts=parts)
-    if "trunk" in parts and weights is not None:
-        stages = int(parts["trunk"]["stages"])
-        places = {"conv_stem": "parts.trunk.stem.0", "bn1": "parts.trunk.stem.1"}
-        places |= {f"blocks.{index}": f"parts.trunk.stages.{index}" for index in range(stages)}
-        load_mobilenet(network, weights, places=places)
+    places = {"conv_stem": "parts.trunk.stem.0", "bn1": "parts.trunk.stem.1"}
+    for index in range(int(parts["trunk"]["stages"])):
+        places[f"blocks.{index}"] = f"parts.trunk.stages.{index}"
+    load_mobilenet(network, weights, places=places)
     return network.eval()
 
 
-def describe_bank(
+def measure_bank(
     network: StatisticsNet,
     bank: Bank,
     *,
@@ -71,15 +70,15 @@ def describe_bank(
         flat = bank.crops.reshape(-1, *bank.crops.shape[2:])
         starts = range(0, len(flat), 16 * BATCH)
         parts = Parallel(n_jobs=workers)(
-            delayed(_describe_crops)(graph, flat[start : start + 16 * BATCH], preprocess)
+            delayed(_measure_crops)(graph, flat[start : start + 16 * BATCH], preprocess)
             for start in tqdm(starts, desc="statistics of crops", mininterval=5)
         )
-        _store(path, np.concatenate(parts))
+        write_array(path, np.concatenate(parts))
     found = np.load(path).astype(np.float32)
     return np.asarray(found.reshape(len(bank.crops), 2, -1))
 
 
-def describe_pictures(
+def measure_pictures(
     network: StatisticsNet,
     pictures: Sequence[Picture],
     *,
@@ -87,25 +86,18 @@ def describe_pictures(
     preprocess: ImagePreprocess,
     cache: Path,
     workers: int = 1,
-) -> Described:
+) -> PictureStatistics:
     """Statistics of the windows of every picture in every view."""
     graph = _export(network, preprocess, cache)
     key = [picture.item.facts["sha256"] for picture in pictures]
     path = cache / f"files-{graph.stem}-{_digest([key, list(views), preprocess.max_windows])}.npz"
     if not path.exists():
         found = run_pictures(graph, pictures, views=views, preprocess=preprocess, workers=workers)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                statistics=found.statistics.astype(np.float16),
-                files=found.files,
-                views=found.views,
-            )
-        partial.replace(path)
+        statistics = found.statistics.astype(np.float16)
+        write_arrays(path, statistics=statistics, files=found.files, views=found.views)
     with np.load(path, allow_pickle=False) as stored:
         statistics = stored["statistics"].astype(np.float32)
-        return Described(statistics, stored["files"], stored["views"], tuple(views))
+        return PictureStatistics(statistics, stored["files"], stored["views"], tuple(views))
 
 
 def run_pictures(
@@ -115,7 +107,7 @@ def run_pictures(
     views: Sequence[str],
     preprocess: ImagePreprocess,
     workers: int = 1,
-) -> Described:
+) -> PictureStatistics:
     """What ``graph`` says about the windows of every picture in every view."""
     blocks = [pictures[start : start + BLOCK] for start in range(0, len(pictures), BLOCK)]
     parts = Parallel(n_jobs=workers)(
@@ -123,13 +115,13 @@ def run_pictures(
         for number, block in enumerate(tqdm(blocks, desc="files in all views", mininterval=5))
     )
     values, places = (np.concatenate(some) for some in zip(*parts, strict=True))
-    return Described(values, places[:, 0], places[:, 1], tuple(views))
+    return PictureStatistics(values, places[:, 0], places[:, 1], tuple(views))
 
 
-def _describe_crops(
+def _measure_crops(
     graph: Path, crops: npt.NDArray[np.uint8], preprocess: ImagePreprocess
 ) -> npt.NDArray[np.float16]:
-    compiled = _compile(graph)
+    compiled = compile_graph(graph, threads=1)
     return np.concatenate(
         [
             compiled(preprocess.scale(crops[start : start + BATCH]))["logits"].astype(np.float16)
@@ -145,7 +137,7 @@ def _run_block(
     preprocess: ImagePreprocess,
     first: int,
 ) -> tuple[Statistics, npt.NDArray[np.int64]]:
-    compiled = _compile(graph)
+    compiled = compile_graph(graph, threads=1)
     values, places = [], []
     for number, picture in enumerate(pictures):
         for view, name in enumerate(views):
@@ -153,15 +145,6 @@ def _run_block(
             values.append(np.array(compiled(preprocess.scale(batch))["logits"]))
             places += [(first + number, view)] * len(batch)
     return np.concatenate(values), np.array(places)
-
-
-def _compile(graph: Path) -> Any:
-    config = {
-        "INFERENCE_NUM_THREADS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,  # else all processes share one core
-    }
-    return import_openvino().Core().compile_model(graph, "CPU", config)
 
 
 def _export(network: StatisticsNet, preprocess: ImagePreprocess, cache: Path) -> Path:
@@ -182,13 +165,6 @@ def _export(network: StatisticsNet, preprocess: ImagePreprocess, cache: Path) ->
         side = preprocess.side_pixels
         export_onnx(Parts().eval(), np.zeros((2, 3, side, side), np.float32), path)
     return path
-
-
-def _store(path: Path, values: npt.NDArray[np.float16]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, values)
-    partial.replace(path)
 
 
 def _digest(value: Any) -> str:

@@ -8,7 +8,6 @@ move. So neither frame rate, size, codec nor caption tells the two apart.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from deepfake.preprocess import ClipPreprocess, Pixels
 
+from ..manifests import balance
 from .camera import move_camera
 from .fakes import METHODS, Maker
 from .footage import TAKE_FRAMES, TAKE_RATE, Clip
@@ -66,16 +66,13 @@ class Bank:
         ]
         return np.array(kinds)
 
-    def without(
-        self, fold: int | None, *, generated: float = 1.0, method: str = ""
-    ) -> npt.NDArray[np.int64]:
-        """Couples of which neither burst belongs to ``fold`` (None: all), none by ``method``, and
-        of those with a generated clip only a share, the same ones each time.
+    def without(self, fold: int | None, *, generated: float = 1.0) -> npt.NDArray[np.int64]:
+        """Couples of which neither burst belongs to ``fold`` (None: all), and of those with a
+        generated clip only a share, the same ones each time.
         """
         seen = (self.folds != (-2 if fold is None else fold)).all(axis=1)
-        other = np.array([name != method for name in self.methods])
         few = np.random.default_rng(5).random(len(self.methods)) < generated
-        return np.flatnonzero(seen & other & (few | (self.kinds != "generated")))
+        return np.flatnonzero(seen & (few | (self.kinds != "generated")))
 
 
 @dataclass(frozen=True)
@@ -109,13 +106,15 @@ class Drawer:
     ) -> None:
         self.stills, self.makers = stills, makers
         self.preprocess, self.settings = preprocess, settings
-        self.classes = [[t for t in takes if t.clip.item.label == label] for label in (0, 1)]
+        self.classes = [[t for t in takes if t.clip.label == label] for label in (0, 1)]
         self.weights = [
-            weigh([(t.clip.item.source, t.clip.path) for t in chosen], settings.balance)
+            balance([(t.clip.source, t.clip.path) for t in chosen], power=settings.balance)
             for chosen in self.classes
         ]
         self.still_weights = [
-            weigh([(still.source, str(n)) for n, still in enumerate(chosen)], settings.balance)
+            balance(
+                [(still.source, str(n)) for n, still in enumerate(chosen)], power=settings.balance
+            )
             for chosen in stills
         ]
 
@@ -144,7 +143,7 @@ class Drawer:
         history = History.draw(rng, face=fake.face, preprocess=self.preprocess)
         pair = [take.frames()[moments] for take in (genuine, fake)]
         folds = (genuine.clip.fold, fake.clip.fold)
-        return self._finish(history, pair), folds, fake.clip.item.source
+        return self._finish(history, pair), folds, fake.clip.source
 
     def _pseudo(self, rng: np.random.Generator) -> tuple[Stack, tuple[int, int], str]:
         while True:
@@ -197,16 +196,6 @@ def draw_moments(rng: np.random.Generator, preprocess: ClipPreprocess) -> npt.ND
     elif 0.5 < kind < 0.6:
         places[index:] += step * 0.6
     return np.sort(places.round().clip(0, TAKE_FRAMES - 1)).astype(np.int64)
-
-
-def weigh(places: Sequence[tuple[str, str]], power: float) -> npt.NDArray[np.float64]:
-    """Probabilities of takes by their source and file: sources by their number of files to a power,
-    files of a source alike, takes of a file alike.
-    """
-    takes = Counter(places)
-    files = Counter(source for source, _ in takes)
-    weights = np.array([files[s] ** (power - 1) / takes[s, f] for s, f in places])
-    return np.asarray(weights / max(float(weights.sum()), 1e-12), np.float64)
 
 
 def build_bank(

@@ -11,26 +11,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from deepfake.engine.backends import import_openvino
 from deepfake.networks.clips import ClipNet
 from deepfake.preprocess import ClipPreprocess
 
-from ..export import export_onnx
-from ..image.fit import draw_batches
+from ..export import compile_graph, export_onnx
+from ..files import write_array
+from ..fitting import average_weights, draw_batches
 from ..imagenet import load_mobilenet
 from .bank import Bank
 
-DESCRIBE_BATCH = 4
+TRUNK_BATCH = 4
 Stack = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Describe = Callable[[Stack], Floats]
+FindFeatures = Callable[[Stack], Floats]
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class ClipFitSettings:
     """``contrast`` weighs the loss on the difference between the two logits of a couple, which no
     content can lower; ``average`` is the decay of the running average of the weights that is kept;
     ``generated`` is the share of the couples with a generated clip that is trained on.
@@ -47,7 +46,7 @@ class FitSettings:
     seed: int = 1
 
 
-class Describer(nn.Module):
+class Trunk(nn.Module):
     """The fixed part of a network as one of its own."""
 
     def __init__(self, network: ClipNet) -> None:
@@ -71,7 +70,7 @@ def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1)
     return network.eval()
 
 
-def open_describer(network: ClipNet, *, preprocess: ClipPreprocess, path: Path) -> Describe:
+def open_trunk(network: ClipNet, *, preprocess: ClipPreprocess, path: Path) -> FindFeatures:
     """What describes bursts (n, frames, side, side, 3) by the trunk (n, frames, features) in
     float32; differences of frames would drown in the rounding of bfloat16. Its graph is kept in
     ``path``.
@@ -79,30 +78,29 @@ def open_describer(network: ClipNet, *, preprocess: ClipPreprocess, path: Path) 
     side = preprocess.side_pixels
     if not path.exists():
         batch = np.zeros((2, preprocess.frames, 3, side, side), np.float32)
-        export_onnx(Describer(network).eval(), batch, path)
-    runtime = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = import_openvino().Core().compile_model(path, "CPU", runtime)
+        export_onnx(Trunk(network).eval(), batch, path)
+    compiled = compile_graph(path, threads=torch.get_num_threads())
 
-    def describe(bursts: Stack) -> Floats:
+    def find_features(bursts: Stack) -> Floats:
         parts = [
-            np.array(compiled(to_batch(bursts[start : start + DESCRIBE_BATCH]).numpy())["logits"])
-            for start in range(0, len(bursts), DESCRIBE_BATCH)
+            np.array(compiled(to_batch(bursts[start : start + TRUNK_BATCH]).numpy())["logits"])
+            for start in range(0, len(bursts), TRUNK_BATCH)
         ]
         return np.concatenate(parts)
 
-    return describe
+    return find_features
 
 
-def describe_bank(bank: Bank, describe: Describe, *, path: Path) -> Floats:
-    """The trunk's description of every burst (couples, 2, frames, features), kept in ``path``."""
+def read_features(bank: Bank, find_features: FindFeatures, *, path: Path) -> Floats:
+    """The trunk's features of every burst (couples, 2, frames, features), kept in ``path``."""
     if path.exists():
         stored = np.load(path)
         if len(stored) == len(bank.bursts):
             return np.asarray(stored)
-    parts = [describe(couple) for couple in tqdm(bank.bursts, desc="describe", mininterval=5)]
-    described = np.stack(parts)
-    np.save(path, described)
-    return described
+    parts = [find_features(couple) for couple in tqdm(bank.bursts, desc="features", mininterval=5)]
+    features = np.stack(parts)
+    write_array(path, features)
+    return features
 
 
 def to_batch(bursts: Stack) -> torch.Tensor:
@@ -113,10 +111,10 @@ def to_batch(bursts: Stack) -> torch.Tensor:
 def fit(
     network: ClipNet,
     bank: Bank,
-    described: Floats,
+    features: Floats,
     *,
     couples: npt.NDArray[np.int64],
-    settings: FitSettings,
+    settings: ClipFitSettings,
     name: str = "",
 ) -> ClipNet:
     """``network`` with all but its trunk fitted to ``couples`` of the bank, in evaluation mode."""
@@ -127,11 +125,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.rate, total_steps=max(1, steps), pct_start=0.1
     )
-    average = AveragedModel(
-        network,
-        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
+    average = average_weights(network, decay=settings.average)
     labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
     targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
     for epoch in range(settings.epochs):
@@ -142,7 +136,7 @@ def fit(
         for chosen in draw_batches(
             couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch
         ):
-            numbers = torch.from_numpy(described[chosen]).flatten(0, 1)
+            numbers = torch.from_numpy(features[chosen]).flatten(0, 1)
             bursts = numbers
             if network.residual is not None:
                 bursts = to_batch(bank.bursts[chosen].reshape(-1, *bank.bursts.shape[2:]))
@@ -171,12 +165,12 @@ def fit(
 
 
 @torch.inference_mode()
-def judge(network: ClipNet, bursts: Stack, described: Floats) -> list[float]:
+def judge_bursts(network: ClipNet, bursts: Stack, features: Floats) -> list[float]:
     """Logits of bursts (n, frames, side, side, 3) with their descriptions."""
     made: list[float] = []
     for start in range(0, len(bursts), 16):
         part = slice(start, start + 16)
-        numbers = torch.from_numpy(described[part])
+        numbers = torch.from_numpy(features[part])
         batch = numbers if network.residual is None else to_batch(bursts[part])
         made += [round(float(logit), 5) for logit in network.judge(batch, numbers)]
     return made

@@ -23,8 +23,9 @@ from deepfake.content.faces import MIN_SIDE_PIXELS, Finder, overlaps
 from deepfake.media.video import to_pixels
 from deepfake.preprocess import ClipPreprocess, Pixels
 
-from ..manifests import Item, read_manifest
-from .frame_calibration import recompress_video
+from ..files import write_arrays
+from ..manifests import OfItem, read_manifest
+from .views import view_clip
 
 KINDS = ("frame", "face")
 TAKE_RATE = 24
@@ -35,23 +36,16 @@ HOP_SECONDS = 1.0
 MOST_SECONDS = 12.0
 MOST_BURSTS = 12
 CUT_LEVELS = 30.0
-VIEWS: dict[str, dict[str, int]] = {
-    "clean": {},
-    "crf_23": {"crf": 23},
-    "crf_32": {"crf": 32},
-    "crf_40_360p": {"crf": 40, "most_height": 360},
-}
 
 Stack = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(OfItem):
     """One clip of the material; ``fold`` is the one that it is held out in, ``group`` names the
     sources that are held out together there.
     """
 
-    item: Item
     fold: int
     group: str = ""
 
@@ -238,11 +232,7 @@ class Footage:
             step, cut = 1 / TAKE_RATE, cut_takes
         else:
             step, cut = self.preprocess.step_seconds, cut_bursts
-            content = recompress_video(content, **VIEWS[name]) if VIEWS[name] else content
+            content = view_clip(content, view=name)
         frames = read_moments(content, step_seconds=step, most_seconds=MOST_SECONDS)
         bursts = cut(frames, self.finder, preprocess=self.preprocess)
-        path = self._path(clip, name)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(file, **bursts._asdict())
-        partial.replace(path)
+        write_arrays(self._path(clip, name), **bursts._asdict())

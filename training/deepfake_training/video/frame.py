@@ -13,28 +13,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from deepfake.bundle import Applicability
 from deepfake.networks.pictures import PictureNet
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained, export_onnx
+from ..fitting import fit_once, prepare_process
 from ..image.bank import Bank
 from ..image.data import Picture, read_pictures
-from ..image.fit import FitSettings, fit, low_features, new_network, separate, store_network
-from ..image.recipe import make_bank, prepare_process, read_times, timed, to_records
+from ..image.fit import CropFitSettings, fit, low_features, new_network, separate
+from ..image.recipe import make_bank, to_records
 from ..image.statistics import run_pictures
 from ..manifests import data_sha256
 from ..perturb import PICTURE_VIEWS
 from ..records import FileLogits, read_records, write_records
+from ..timing import read_times, timed
 
 NETWORK = "picture_net"
 
 
 def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
-    prepare_process(config)
+    prepare_process(int(config["threads"]))
     preprocess = ImagePreprocess(**config["preprocess"])
     with timed("data", output):
         pictures = read_pictures(data / "image", folds=config["folds"])
@@ -92,7 +93,7 @@ class Trainer:
         output: Path,
     ) -> None:
         self.options: dict[str, int | bool] = config["network"]
-        self.settings = FitSettings(**config["fit"])
+        self.settings = CropFitSettings(**config["fit"])
         self.bank, self.preprocess = bank, preprocess
         self.weights, self.output = weights, output
         self._features: torch.Tensor | None = None
@@ -100,25 +101,24 @@ class Trainer:
     def network(self, fold: int | None) -> PictureNet:
         name = "all" if fold is None else str(fold)
         stored = self.output / f"network-{name}.safetensors"
+
+        def tune(network: PictureNet) -> PictureNet:
+            with timed(f"network {name}", self.output):
+                if self._features is None:
+                    self._features = low_features(network, self.bank, preprocess=self.preprocess)
+                return fit(
+                    network,
+                    self.bank,
+                    self._features,
+                    fold=fold,
+                    preprocess=self.preprocess,
+                    settings=self.settings,
+                    checkpoint=stored.with_suffix(".checkpoint"),
+                    objective=separate,
+                )
+
         network = new_network(self.options, weights=self.weights, seed=self.settings.seed)
-        if stored.exists():
-            network.load_state_dict(load_file(stored))
-            return network.eval()
-        with timed(f"network {name}", self.output):
-            if self._features is None:
-                self._features = low_features(network, self.bank, preprocess=self.preprocess)
-            network = fit(
-                network,
-                self.bank,
-                self._features,
-                fold=fold,
-                preprocess=self.preprocess,
-                settings=self.settings,
-                checkpoint=stored.with_suffix(".checkpoint"),
-                objective=separate,
-            )
-        store_network(network, stored)
-        return network
+        return fit_once(network, stored, tune)
 
 
 def score(
@@ -129,7 +129,6 @@ def score(
     views: Sequence[str],
     preprocess: ImagePreprocess,
     graph: Path,
-    workers: int = 1,
 ) -> list[FileLogits]:
     """Window logits, in every view, of the pictures that fold's network never saw, through the
     float32 graph that it is exported to.
@@ -138,5 +137,5 @@ def score(
     network = network.to(memory_format=torch.contiguous_format)
     export_onnx(network, np.zeros((2, 3, side, side), np.float32), graph)
     held = [picture for picture in pictures if picture.fold == fold or picture.reserved]
-    files = run_pictures(graph, held, views=views, preprocess=preprocess, workers=workers)
+    files = run_pictures(graph, held, views=views, preprocess=preprocess)
     return to_records(files.statistics, files, held, fold=fold)

@@ -6,14 +6,9 @@ fitted here, and each source is judged by a fit without it.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import av.error
 from tqdm import tqdm
 
@@ -31,6 +26,7 @@ from ..calibrate import fit_calibration
 from ..manifests import read_manifest
 from ..metrics import SourceRow, ViewRow, tabulate
 from ..records import FileLogits, write_records
+from .views import view_clip
 
 VIEWS = ("clean", "crf_32", "crf_40_360p")
 MOST_FRAMES = 32
@@ -72,41 +68,10 @@ def score_clip(engine: Engine, bundle: Bundle, path: Path, *, view: str) -> floa
     """The log-odds of evenly spread frames of one clip, pooled as the ``video`` analyzer does."""
     preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
-    content = path.read_bytes()
-    if view == "crf_32":
-        content = recompress_video(content, crf=32)
-    elif view == "crf_40_360p":
-        content = recompress_video(content, crf=40, most_height=360)
+    content = view_clip(path.read_bytes(), view=view)
     with open_media(content, limits=engine.settings.limits) as media:
         futures = [
             engine.submit(bundle, preprocess(frame.pixels, max_windows=WINDOWS_PER_FRAME).batch)
             for frame in media.frames(most=MOST_FRAMES)
         ]
     return pool_frames([future.result().score for future in futures])
-
-
-def recompress_video(content: bytes, *, crf: int, most_height: int = 10_000) -> bytes:
-    """The first video stream encoded again as H.264 at a constant rate factor, without sound."""
-    target = io.BytesIO()
-    with av.open(io.BytesIO(content)) as source, av.open(target, "w", format="mp4") as sink:
-        stream = source.streams.video[0]
-        height = min(most_height, stream.height)
-        width = round(stream.width * height / stream.height)
-        coded = sink.add_stream("libx264", rate=stream.average_rate or Fraction(25))
-        coded.width, coded.height = width - width % 2, height - height % 2
-        coded.codec_context.time_base = stream.time_base or Fraction(1, 1000)
-        coded.pix_fmt, coded.options = "yuv420p", {"crf": str(crf), "preset": "veryfast"}
-        for frame in _frames(source, stream):
-            small = frame.reformat(coded.width, coded.height, "yuv420p")
-            small.pts, small.time_base = frame.pts, frame.time_base
-            sink.mux(coded.encode(small))
-        sink.mux(coded.encode(None))
-    return target.getvalue()
-
-
-def _frames(source: Any, stream: Any) -> Iterator[Any]:
-    last = None
-    for frame in source.decode(stream):
-        if frame.pts is not None and frame.pts != last:  # an encoder refuses the same time twice
-            last = frame.pts
-            yield frame

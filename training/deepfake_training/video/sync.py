@@ -26,9 +26,11 @@ from deepfake.errors import MediaError
 from deepfake.media.opening import open_media
 from deepfake.preprocess import FacePreprocess
 
+from ..card import markdown
 from ..manifests import Item, read_manifest
 from ..metrics import auc
-from .frame_calibration import VIEWS, recompress_video
+from .frame_calibration import VIEWS
+from .views import view_clip
 
 WINDOW_SECONDS = (1.4, 3.0, 5.0, 8.0, 16.0)
 CHOICE_SECONDS = (1.4, 3.0, 5.0)
@@ -75,7 +77,6 @@ class Trial:
     source: str
     seconds: float
     kind: str
-    correlation: float
     prominence: float
 
 
@@ -122,11 +123,7 @@ def _store(item: Item, kept: Path, finder: Finder, *, view: str) -> None:
         samples = media.audio(sample_rate=16000, max_seconds=600) if heard else _SILENCE
     track = LipTrack()
     if heard:
-        if view == "crf_32":
-            content = recompress_video(content, crf=32)
-        elif view == "crf_40_360p":
-            content = recompress_video(content, crf=40, most_height=360)
-        track = follow_face(content, finder)
+        track = follow_face(view_clip(content, view=view), finder)
     steps = track.steps()
     count = len(steps.seen)
     signals, envelope = np.zeros((0, len(FEATURES))), np.zeros(0)
@@ -194,8 +191,8 @@ def make_trials(windows: Sequence[Window], used: Sequence[str]) -> list[Trial]:
     for window in windows:
 
         def trial(kind: str, curve: Floats, window: Window = window) -> Trial:
-            top, _, prominence = lipsync.find_peak(curve)
-            return Trial(window.source, window.seconds, kind, top, prominence)
+            _, _, prominence = lipsync.find_peak(curve)
+            return Trial(window.source, window.seconds, kind, prominence)
 
         own = window.own[0][:, columns].mean(axis=1)
         trials.append(trial("own", own))
@@ -242,7 +239,7 @@ def choose_features(windows: Sequence[Window]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Fit:
+class SyncProbability:
     """P(out of sync), as ``lipsync.out_of_sync`` reads it."""
 
     intercept: float
@@ -255,7 +252,7 @@ class Fit:
         return lipsync.out_of_sync(trial.prominence, trial.seconds, fitted=fitted)
 
 
-def fit_probability(trials: Sequence[Trial]) -> Fit:
+def fit_probability(trials: Sequence[Trial]) -> SyncProbability:
     """A logistic fit in which in sync and out of sync weigh the same."""
     prominence = np.array([trial.prominence for trial in trials])
     length = np.log([trial.seconds for trial in trials])
@@ -263,7 +260,9 @@ def fit_probability(trials: Sequence[Trial]) -> Fit:
     fitted = LogisticRegression(C=100.0, class_weight="balanced", max_iter=2000).fit(
         np.stack([prominence, length, prominence * length], axis=1), labels
     )
-    return Fit(float(fitted.intercept_[0]), *(float(value) for value in fitted.coef_[0]))
+    return SyncProbability(
+        float(fitted.intercept_[0]), *(float(value) for value in fitted.coef_[0])
+    )
 
 
 def _tables(clips: dict[str, list[Clip]]) -> str:
@@ -299,22 +298,17 @@ def _tables(clips: dict[str, list[Clip]]) -> str:
         f"INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = {final.intercept:.3f}, "
         f"{final.of_prominence:.3f}, {final.of_length:.3f}, {final.of_both:.3f}",
     ]
-    return "\n\n".join(parts)
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def _power_table(trials: dict[str, list[Trial]], fits: dict[str, Fit]) -> str:
+def _power_table(trials: dict[str, list[Trial]], fits: dict[str, SyncProbability]) -> str:
     rows = []
     for view, found in trials.items():
         for seconds in WINDOW_SECONDS:
             inside = [trial for trial in found if trial.seconds == seconds]
             if inside:
-                rows.append([view, seconds, *_figures(inside, fits)])
-    return _table(["view", "seconds of speech", *_FIGURES], rows)
+                rows.append([view, str(seconds), *_figures(inside, fits)])
+    return markdown(["view", "seconds of speech", *_FIGURES], rows)
 
 
 _FIGURES = (
@@ -328,7 +322,7 @@ _FIGURES = (
 )
 
 
-def _figures(trials: Sequence[Trial], fits: dict[str, Fit]) -> list[object]:
+def _figures(trials: Sequence[Trial], fits: dict[str, SyncProbability]) -> list[object]:
     """AUC, and how often either limit is passed by sounds that belong and by such that do not."""
     own = np.array([fits[t.source](t) for t in trials if t.kind == "own"])
     wrong = np.array([fits[t.source](t) for t in trials if t.kind != "own"])
@@ -342,16 +336,16 @@ def _figures(trials: Sequence[Trial], fits: dict[str, Fit]) -> list[object]:
 
 
 def _source_table(
-    trials: Sequence[Trial], chosen: dict[str, tuple[str, ...]], fits: dict[str, Fit]
+    trials: Sequence[Trial], chosen: dict[str, tuple[str, ...]], fits: dict[str, SyncProbability]
 ) -> str:
     rows = []
     for source, used in chosen.items():
         mine = [trial for trial in trials if trial.source == source]
         rows.append([source, ", ".join(used), *_figures(mine, fits)])
-    return _table(["source left out", "features chosen", *_FIGURES], rows)
+    return markdown(["source left out", "features chosen", *_FIGURES], rows)
 
 
-def _clip_table(clips: Sequence[Clip], used: Sequence[str], final: Fit) -> str:
+def _clip_table(clips: Sequence[Clip], used: Sequence[str], final: SyncProbability) -> str:
     """Whole clips with their own sound, genuine and fake."""
     rows = []
     columns = [FEATURES.index(name) for name in used]
@@ -359,9 +353,9 @@ def _clip_table(clips: Sequence[Clip], used: Sequence[str], final: Fit) -> str:
         curve = lipsync.correlate(clip.signals[:, columns], clip.envelope, clip.inside)
         top, lag, prominence = lipsync.find_peak(curve.mean(axis=1))
         seconds = float(clip.inside.sum()) * STEP_SECONDS
-        chance = final(Trial(clip.source, seconds, "own", top, prominence))
+        chance = final(Trial(clip.source, seconds, "own", prominence))
         kind = "fake" if clip.label else "genuine"
         row = [kind, clip.source, clip.name, f"{seconds:.1f}", f"{top:.2f}"]
         rows.append([*row, f"{lag * STEP_SECONDS:+.2f}", f"{prominence:.1f}", f"{chance:.2f}"])
     head = ["label", "source", "clip", "seconds of speech", "correlation", "lag", "prominence"]
-    return _table([*head, "P(out of sync)"], rows)
+    return markdown([*head, "P(out of sync)"], rows)

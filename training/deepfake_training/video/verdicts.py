@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit, logit
 
 from deepfake.bundle import Calibration
 from deepfake.fusion import Policy, decide
 from deepfake.types import Evidence, Kind, Status, Verdict
 
-from ..calibrate import Scored, choose_pooling, cross_calibrate, fit_calibration
-from ..metrics import auc, calibration_error, eer, tpr_at_fpr
+from ..calibrate import ScoredRecord, choose_pooling, cross_calibrate, fit_calibration
+from ..card import markdown
+from ..metrics import auc, calibration_error, eer, separation, tpr_at_fpr
 from ..records import FileLogits, read_records, unheard
 
 PARTS = ("frames", "motion", "video", "face")
@@ -139,9 +141,9 @@ def join_clips(
     return rows, fit_calibration(both)
 
 
-def _by_clip(part: str, scored: Sequence[Scored]) -> dict[tuple[str, str], Evidence]:
+def _by_clip(part: str, scored: Sequence[ScoredRecord]) -> dict[tuple[str, str], Evidence]:
     """Evidence by clip and view, several faces of one as their mean."""
-    places: dict[tuple[str, str], list[Scored]] = {}
+    places: dict[tuple[str, str], list[ScoredRecord]] = {}
     for one in scored:
         places.setdefault(_place(one.record), []).append(one)
     return {place: _pool(part, inside) for place, inside in places.items()}
@@ -152,21 +154,20 @@ def _place(record: FileLogits) -> tuple[str, str]:
     return record.path.partition("#")[0], record.view
 
 
-def _pool(part: str, scored: Sequence[Scored]) -> Evidence:
+def _pool(part: str, scored: Sequence[ScoredRecord]) -> Evidence:
     scores = np.array([one.score for one in scored])
-    odds = float(np.log(scores / (1 - scores)).mean())
+    odds = float(logit(scores).mean())
     return Evidence(
         source=part,
         status=Status.OK,
         claim="",
-        score=1 / (1 + float(np.exp(-odds))),
+        score=float(expit(odds)),
         points=scored[0].points,
     )
 
 
 def _odds(evidence: Evidence) -> float:
-    score = evidence.score or 0.0
-    return float(np.log(score / (1 - score)))
+    return float(logit(evidence.score))
 
 
 def tabulate_clips(rows: Sequence[ClipRow]) -> tuple[list[VideoRow], list[FusedRow]]:
@@ -215,17 +216,11 @@ def _separation(mine: Sequence[ClipRow], genuine: Sequence[ClipRow], name: str) 
             return [row.probability for row in rows]
         return [row.scores[name] for row in rows if name in row.scores]
 
-    fakes, reals = scores(mine), scores(genuine)
-    if not mine[0].label or not fakes or not reals:
-        return float("nan")
-    labels = np.array([1.0] * len(fakes) + [0.0] * len(reals))
-    return auc(labels, np.array([*fakes, *reals]))
+    return separation(scores(mine), scores(genuine)) if mine[0].label else float("nan")
 
 
 def fused_tables(sources: Sequence[VideoRow], fused: Sequence[FusedRow]) -> str:
     """Markdown: all clips by view, then systems, then genuine sources."""
-    from ..card import markdown
-
     head = ["view", "clips", "mean AUC over systems", "pooled AUC", "EER", "TPR at 1 % FPR"]
     cells = [
         [r.view, r.clips, r.mean_auc, r.auc, r.eer, r.tpr_at_1, r.calibration_error] for r in fused
