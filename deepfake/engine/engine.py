@@ -17,6 +17,7 @@ import numpy as np
 from ..bundle import Bundle, Calibration, Logits
 from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
+from ..reasons import Code
 from ..settings import Settings
 from ..trust.registry import read_bundles, warn_of
 from ..types import Kind
@@ -107,7 +108,7 @@ class Engine:
         if slot not in self.active:
             raise ModelError(
                 f"slot {slot}: no bundle in {self.settings.models_folder}",
-                code="no_bundle",
+                code=Code.NO_BUNDLE,
                 hint="deepfake models list shows what is there",
             )
         return self.active[slot]
