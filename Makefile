@@ -1,12 +1,13 @@
 # make demo   sets up .venv (without torch) and examines sample media of every kind
 # make test   sets up .venv-dev (with torch) and runs the linters, the type checker and the tests
+# make docs   writes docs/reasons.md from the table of codes
 # make clean  removes both environments and everything that was generated
 
 PYTHON ?= python3
 DEMO := .venv/bin
 DEV := .venv-dev/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 
 demo: .venv/installed
 	$(DEMO)/python -m examples.samples samples
@@ -28,6 +29,9 @@ lint: .venv-dev/installed
 format: .venv-dev/installed
 	$(DEV)/ruff check --fix
 	$(DEV)/ruff format
+
+docs: .venv-dev/installed
+	$(DEV)/deepfake explain --markdown > docs/reasons.md
 
 .venv/installed: pyproject.toml constraints.txt
 	$(call make_environment,.venv,app)

@@ -36,6 +36,7 @@ from .preprocess import (
     preprocess_from_dict,
     preprocess_to_dict,
 )
+from .reasons import Code
 from .types import Kind, OperatingPoints
 
 SCHEMA = "deepfake-bundle/1"
@@ -266,16 +267,16 @@ class Bundle:
         width: int | None = None,
         height: int | None = None,
         seconds: float | None = None,
-    ) -> str | None:
+    ) -> Code | None:
         """The reason code for which an input cannot be judged, or None when it can."""
         if (
             width is not None
             and height is not None
             and min(width, height) < self.limits.min_side_pixels
         ):
-            return "image_too_small"
+            return Code.IMAGE_TOO_SMALL
         if seconds is not None and seconds < self.limits.min_seconds:
-            return "audio_too_short"
+            return Code.AUDIO_TOO_SHORT
         return None
 
     def _values(self) -> dict[str, Any]:

@@ -14,14 +14,16 @@
     └── Cancelled                  the examination was stopped on request
         └── TimeLimit              it reached the time limit that it was given
 
-The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is stable and machine-readable
-(it becomes a reason code in a report), ``hint`` is the remedy alone. A file that met a bug gives a
-plain ``DeepfakeError`` with the code ``internal`` (see :mod:`deepfake.faults`).
+The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is a row of
+:mod:`deepfake.reasons` (it becomes a reason in a report), ``hint`` is the remedy alone. A file that
+met a bug gives a plain ``DeepfakeError`` with the code ``internal`` (see :mod:`deepfake.faults`).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from .reasons import Code
 
 
 class FailedSource(NamedTuple):
@@ -34,59 +36,59 @@ class FailedSource(NamedTuple):
 class DeepfakeError(Exception):
     """Base of all deliberate errors.
 
-    ``code`` is a short lower-case word with underscores; ``hint`` the remedy for a person.
+    ``code`` says what kind of error it is to a machine, ``hint`` is the remedy for a person.
     ``source`` is set by ``Detector.detect_many`` alone.
     """
 
-    code = "error"
+    code = Code.ERROR
     source: FailedSource | None = None
 
-    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+    def __init__(self, message: str, *, code: Code | None = None, hint: str = "") -> None:
         self.code = code or type(self).code
         self.hint = hint
         super().__init__(f"{message}; {hint}" if hint else message)
 
 
 class MediaError(DeepfakeError):
-    code = "media"
+    code = Code.MEDIA
 
 
 class UnsupportedMedia(MediaError):
-    code = "unsupported"
+    code = Code.UNSUPPORTED
 
 
 class Corrupt(MediaError):
-    code = "corrupt"
+    code = Code.CORRUPT
 
 
 class TooLarge(MediaError):
-    code = "too_large"
+    code = Code.TOO_LARGE
 
 
 class Cancelled(DeepfakeError):
-    code = "cancelled"
+    code = Code.CANCELLED
 
 
 class TimeLimit(Cancelled):
-    code = "time_limit"
+    code = Code.TIME_LIMIT
 
 
 class ModelError(DeepfakeError):
-    code = "model"
+    code = Code.MODEL
 
 
 class BackendError(DeepfakeError):
-    code = "backend"
+    code = Code.BACKEND
 
 
 class SettingsError(DeepfakeError):
-    code = "settings"
+    code = Code.SETTINGS
 
 
 class MissingDependency(SettingsError):
     """A package of an optional ``extra``, or without one of the base install, is not there."""
 
-    code = "missing_dependency"
+    code = Code.MISSING_DEPENDENCY
 
     def __init__(self, package: str, *, extra: str | None = None) -> None:
         wanted = f'"deepfake[{extra}]"' if extra else package

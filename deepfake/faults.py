@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .errors import DeepfakeError
+from .reasons import Code
 from .text import display_name, escape
 
 LOG = logging.getLogger("deepfake")
@@ -45,7 +46,7 @@ def internal_error(name: str | os.PathLike[str], fault: Exception) -> DeepfakeEr
     text = escape("".join(traceback.format_exception_only(fault)).strip())[:MOST_SHOWN]
     return DeepfakeError(
         f"file {shown}: met a bug of this program ({text})",
-        code="internal",
+        code=Code.INTERNAL,
         hint="no other file is affected; report it with the traceback in the log",
     )
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from .reasons import Code, read_code
 from .types import Evidence, Kind, OperatingPoints, Reason, Status, Verdict, Weight
 
 TRUSTED_CLAIM = 0.999
@@ -52,12 +53,12 @@ class Policy:
     )
     cautions: frozenset[str] = frozenset(
         {
-            "graphic_not_photo",
-            "clipped",
-            "too_noisy",
-            "music",
-            "not_calibrated_for_video",
-            "too_few_frames",
+            Code.GRAPHIC_NOT_PHOTO,
+            Code.CLIPPED,
+            Code.TOO_NOISY,
+            Code.MUSIC,
+            Code.NOT_CALIBRATED_FOR_VIDEO,
+            Code.TOO_FEW_FRAMES,
         }
     )
     trust_claims: bool = False
@@ -92,13 +93,13 @@ def decide(
     missing = policy.mandatory[kind] - {item.source for item in ran}
     if verdict is Verdict.AUTHENTIC and missing:
         text = f"not examined: {', '.join(sorted(missing))}"
-        reason = Reason(code="mandatory_not_run", text=text)
+        reason = Reason(code=Code.MANDATORY_NOT_RUN, text=text)
         verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
     leading = _lead(scored, policy, mandatory=policy.mandatory[kind])
     probability = _shift(leading.score or 0.0, prior)
     if verdict is Verdict.SYNTHETIC and probability < 0.5:
         text = "at the stated share of synthetic files, a genuine file is still more likely"
-        verdict, reasons = Verdict.SUSPICIOUS, (Reason(code="low_prior", text=text), *reasons)
+        verdict, reasons = Verdict.SUSPICIOUS, (Reason(code=Code.LOW_PRIOR, text=text), *reasons)
     low, high = leading.interval or (leading.score or 0.0, leading.score or 0.0)
     decision = Decision(probability, (_shift(low, prior), _shift(high, prior)), verdict, reasons)
     cleared = any(word is Verdict.AUTHENTIC for word, _ in words)
@@ -108,7 +109,7 @@ def decide(
 def _decide_by_proof(proofs: Sequence[Evidence]) -> Decision:
     probability = max(item.score or 0.0 for item in proofs)
     reasons = tuple(
-        Reason(code=f"{item.source}_conclusive", text=item.claim)
+        Reason(code=read_code(f"{item.source}_conclusive"), text=item.claim)
         for item in sorted(proofs, key=lambda item: -(item.score or 0.0))
     )
     return Decision(probability, (probability, probability), Verdict.SYNTHETIC, reasons)
@@ -117,7 +118,7 @@ def _decide_by_proof(proofs: Sequence[Evidence]) -> Decision:
 def _decide_by_claims(claims: Sequence[Evidence]) -> Decision:
     reasons = tuple(
         Reason(
-            code=f"{item.source}_claim_trusted",
+            code=read_code(f"{item.source}_claim_trusted"),
             text=f"{item.claim} Anyone can write this; it is believed, because claims are trusted.",
         )
         for item in claims
@@ -145,7 +146,7 @@ def _heed(
     elif cleared and all(item.weight is Weight.HINT for item in claims):
         text = "the file names a generator, but no detector sees a trace of one"
         verdict = Verdict.INCONCLUSIVE
-        reasons = (Reason(code="evidence_disagrees", text=text), *said, *reasons)
+        reasons = (Reason(code=Code.EVIDENCE_DISAGREES, text=text), *said, *reasons)
     else:
         verdict, reasons = Verdict.SUSPICIOUS, (*said, *reasons)
     return replace(decision, verdict=verdict, reasons=reasons)
@@ -153,7 +154,7 @@ def _heed(
 
 def _word_claim(item: Evidence) -> Reason:
     text = f"{item.claim} Anyone can write this, so it decides nothing alone."
-    return Reason(code=f"{item.source}_{item.weight.value}", text=text)
+    return Reason(code=read_code(f"{item.source}_{item.weight.value}"), text=text)
 
 
 def _is_captured(ran: Sequence[Evidence]) -> bool:
@@ -169,8 +170,8 @@ def _why_nothing(evidence: Sequence[Evidence], mandatory: frozenset[str]) -> tup
     idle = [item for item in evidence if item.status in order and item.reason]
     idle = [item for item in idle if item.source in mandatory] or idle
     idle.sort(key=lambda item: order[item.status])
-    return tuple(Reason(code=str(item.reason), text=item.claim) for item in idle) or (
-        Reason(code="nothing_applied", text="no detector applies to this file"),
+    return tuple(Reason(code=read_code(str(item.reason)), text=item.claim) for item in idle) or (
+        Reason(code=Code.NOTHING_APPLIED, text="no detector applies to this file"),
     )
 
 
@@ -180,12 +181,12 @@ def _read(item: Evidence, policy: Policy) -> tuple[Verdict, Reason]:
     low, high = item.interval or (score, score)
     if low < points.authentic and high >= points.synthetic:
         text = f"{item.source}: the score is unstable, from {low:.2f} to {high:.2f}"
-        return Verdict.INCONCLUSIVE, Reason(code="unstable", text=text)
+        return Verdict.INCONCLUSIVE, Reason(code=Code.UNSTABLE, text=text)
     if item.reason in policy.cautions and (score >= points.synthetic or score < points.suspicious):
         firm = score >= points.synthetic
         return (
             Verdict.SUSPICIOUS if firm else Verdict.INCONCLUSIVE,
-            Reason(code=str(item.reason), text=item.claim),
+            Reason(code=read_code(str(item.reason)), text=item.claim),
         )
     if score >= points.synthetic:
         word = Verdict.SYNTHETIC
@@ -197,8 +198,8 @@ def _read(item: Evidence, policy: Policy) -> tuple[Verdict, Reason]:
         text = (
             f"{item.source}: the score {score:.2f} lies where genuine and synthetic files overlap"
         )
-        return Verdict.INCONCLUSIVE, Reason(code="between_limits", text=text)
-    return word, Reason(code=f"{item.source}_{word.value}", text=item.claim)
+        return Verdict.INCONCLUSIVE, Reason(code=Code.BETWEEN_LIMITS, text=text)
+    return word, Reason(code=read_code(f"{item.source}_{word.value}"), text=item.claim)
 
 
 def _lead(scored: Sequence[Evidence], policy: Policy, *, mandatory: frozenset[str]) -> Evidence:
@@ -231,7 +232,7 @@ def _most_concerning(
     reasons += [reason for word, reason in words if word is not verdict]
     if _is_captured(ran) and verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS):
         text = "a trusted camera manifest and a detector disagree"
-        reasons.insert(0, Reason(code="evidence_disagrees", text=text))
+        reasons.insert(0, Reason(code=Code.EVIDENCE_DISAGREES, text=text))
         verdict = Verdict.INCONCLUSIVE
     return verdict, tuple(reasons)
 

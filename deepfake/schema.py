@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from .reasons import read_code
 from .types import (
     SCHEMA,
     Evidence,
@@ -101,7 +102,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "probability": _rounded(report.probability),
         "interval": _rounded(report.interval),
-        "reasons": [asdict(reason) for reason in report.reasons],
+        "reasons": [{"code": str(one.code), "text": one.text} for one in report.reasons],
         "evidence": [_evidence_to_dict(evidence) for evidence in report.evidence],
         "warnings": list(report.warnings),
         "versions": dict(report.versions),
@@ -123,7 +124,9 @@ def report_from_dict(values: Mapping[str, Any]) -> Report:
         verdict=Verdict(values["verdict"]),
         probability=values["probability"],
         interval=_pair(values["interval"]),
-        reasons=tuple(Reason(**reason) for reason in values["reasons"]),
+        reasons=tuple(
+            Reason(code=read_code(one["code"]), text=one["text"]) for one in values["reasons"]
+        ),
         evidence=tuple(_evidence_from_dict(evidence) for evidence in values["evidence"]),
         warnings=tuple(values["warnings"]),
         versions=values["versions"],
@@ -137,7 +140,7 @@ def _evidence_to_dict(evidence: Evidence) -> dict[str, Any]:
     return {
         "source": evidence.source,
         "status": evidence.status.value,
-        "reason": evidence.reason,
+        "reason": None if evidence.reason is None else str(evidence.reason),
         "score": _rounded(evidence.score),
         "interval": _rounded(evidence.interval),
         "claim": evidence.claim,
@@ -171,7 +174,7 @@ def _evidence_from_dict(values: Mapping[str, Any]) -> Evidence:
     return Evidence(
         source=values["source"],
         status=Status(values["status"]),
-        reason=values["reason"],
+        reason=None if values["reason"] is None else read_code(values["reason"]),
         score=values["score"],
         interval=_pair(values["interval"]),
         claim=values["claim"],

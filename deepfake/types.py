@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .reasons import Code
+
 SCHEMA = "deepfake-report/1"
 
 
@@ -123,7 +125,7 @@ class Evidence:
     source: str
     status: Status
     claim: str
-    reason: str | None = None
+    reason: Code | str | None = None
     score: float | None = None
     interval: tuple[float, float] | None = None
     points: OperatingPoints | None = None
@@ -141,9 +143,12 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Why the verdict is what it is: a stable code and a sentence for a person."""
+    """Why the verdict is what it is: a stable code and a sentence for a person.
 
-    code: str
+    The code is a text where the report is of another version, or the source an analyzer of yours.
+    """
+
+    code: Code | str
     text: str
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from deepfake.detector import Detector
 from deepfake.errors import Cancelled, DeepfakeError, MediaError, TimeLimit
 from deepfake.progress import Progress, Watch
+from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
@@ -60,7 +61,7 @@ class Examiner:
             raise MediaError(
                 f"file {upload.name}: takes longer than the {self.limits.file_seconds:g} seconds "
                 "that the page gives a file",
-                code="time_limit",
+                code=Code.TIME_LIMIT,
                 hint="examine a part of it, or a smaller copy",
             ) from error
 
@@ -126,4 +127,4 @@ def word_upload_failure(status: Any, *, name: str, limits: PageLimits) -> Deepfa
             why, hint = "was sent too slowly", "try again on a better line, or send a smaller copy"
         case _:
             why, hint = "could not be sent", "try again"
-    return MediaError(f"file {name}: {why}", code="not_sent", hint=hint)
+    return MediaError(f"file {name}: {why}", code=Code.NOT_SENT, hint=hint)

@@ -18,6 +18,7 @@ import gradio as gr
 from deepfake.detector import Detector
 from deepfake.errors import Cancelled, DeepfakeError, MediaError
 from deepfake.media.sniff import EXTENSIONS
+from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 
 from .batch import render_row, render_start
@@ -146,7 +147,7 @@ def page_handler(examiner: Examiner, stops: Stops) -> Callable[..., Iterator[Upd
         files = everything[: examiner.limits.files]
         try:
             if not files:
-                raise MediaError("page: no file was chosen", code="no_file", hint="choose one")
+                raise MediaError("page: no file was chosen", code=Code.NO_FILE, hint="choose one")
             options = read_options(values)
             with stops.working(str(request.session_hash)) as cancel:
                 yield from _examine_all(examiner, files, options, cancel)
@@ -221,7 +222,9 @@ def api_handler(examiner: Examiner) -> Callable[..., str]:
         path = str((file or {}).get("path", ""))
         try:
             if not path:
-                raise MediaError("upload: no file was chosen", code="no_file", hint="send a file")
+                raise MediaError(
+                    "upload: no file was chosen", code=Code.NO_FILE, hint="send a file"
+                )
             options = read_options(values)
             name = str((file or {}).get("orig_name") or "upload")
             with examiner.uploads.claimed(path, name=name) as upload:

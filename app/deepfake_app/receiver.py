@@ -11,12 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from deepfake.errors import DeepfakeError, MediaError
+from deepfake.reasons import Code
 
 from .guards import refuse
 from .storage import Incoming, Uploads
 
 MOST_FILES = 20
-STATUS = {"too_large": 413, "no_room": 507}
+STATUS = {Code.TOO_LARGE: 413, Code.NO_ROOM: 507}
 
 
 class Receiver:
@@ -114,7 +115,9 @@ class _Form:
         if name is None:
             return
         if len(self.paths) >= MOST_FILES:
-            raise MediaError(f"upload: more than {MOST_FILES} files at once", code="too_many_files")
+            raise MediaError(
+                f"upload: more than {MOST_FILES} files at once", code=Code.TOO_MANY_FILES
+            )
         self._part = self._uploads.receiving(name.decode("utf-8", "replace"))
         self._file = self._part.__enter__()
 

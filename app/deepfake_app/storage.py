@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from deepfake.errors import MediaError, TooLarge
 from deepfake.media.sniff import EXTENSIONS
+from deepfake.reasons import Code
 
 from .limits import MEBIBYTE, PageLimits
 
@@ -83,7 +84,7 @@ class Uploads:
         if kept is None:
             raise MediaError(
                 f"upload {shown!r}: is no longer here",
-                code="upload_gone",
+                code=Code.UPLOAD_GONE,
                 hint="files are deleted once examined; choose it again",
             )
         try:
@@ -134,7 +135,7 @@ class Uploads:
             if self._bytes + count > self._limits.disk_bytes:
                 raise MediaError(
                     "upload: the page has no room for it now",
-                    code="no_room",
+                    code=Code.NO_ROOM,
                     hint="others are being examined; try again in a few minutes",
                 )
             self._bytes += count

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 from deepfake.content.timelines import Segment, clock
 from deepfake.errors import DeepfakeError
+from deepfake.reasons import find_code
 from deepfake.show.exhibits import describe_face, marked_faces
 from deepfake.text import printable
 from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict, Weight
 
 from .charts import percent, score_bar, timeline_chart, timeline_rows
-from .explanations import explain
 from .failures import word_error
 from .figures import render_picture, render_tiles
 from .pictures import Shown
@@ -159,13 +159,13 @@ def _reasons(report: Report) -> str:
 
 def _why(code: str) -> str:
     """A reason code, which opens what it means and what to do where that is known."""
-    explanation = explain(code)
-    if explanation is None:
+    known = find_code(code)
+    if known is None:
         return f"<code>{_text(code)}</code>"
     return (
         f'<details class="df-why"><summary><code>{_text(code)}</code> <span>What does this mean?'
-        f"</span></summary><p>{_sentence(explanation.meaning)}</p>"
-        f"<p><strong>What to do:</strong> {_sentence(explanation.remedy)}</p></details>"
+        f"</span></summary><p>{_sentence(known.meaning)}</p>"
+        f"<p><strong>What to do:</strong> {_sentence(known.remedy)}</p></details>"
     )
 
 

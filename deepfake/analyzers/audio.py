@@ -21,6 +21,7 @@ from ..content.timelines import (
 )
 from ..engine.engine import Scored
 from ..preprocess import AudioPreprocess, Samples
+from ..reasons import Code
 from ..types import Evidence, Kind, Status
 from .claims import ONLY_MUSIC, skip, word_score
 
@@ -64,7 +65,7 @@ class Audio:
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
         if media.info.kind is Kind.VIDEO and not media.info.has_audio:
-            return [skip(self.name, "no_sound")]
+            return [skip(self.name, Code.NO_SOUND)]
         bundle = engine.bundle("audio")
         preprocess = bundle.preprocess
         assert isinstance(preprocess, AudioPreprocess)
@@ -123,9 +124,9 @@ class Audio:
             least = max(MIN_SPEECH_IN_MUSIC_SECONDS, MIN_SPEECH_IN_MUSIC_SHARE * sound.seconds)
         if sound.speech_seconds < least:
             return (
-                skip(self.name, "music", claim=ONLY_MUSIC)
+                skip(self.name, Code.MUSIC, claim=ONLY_MUSIC)
                 if musical
-                else skip(self.name, "no_speech")
+                else skip(self.name, Code.NO_SPEECH)
             )
         first, last = sound.active
         reason = bundle.why_not(seconds=(last - first) / preprocess.sample_rate)

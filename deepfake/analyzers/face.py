@@ -9,6 +9,7 @@ from ..content.faces import MOST_FACES, Face, open_finder, why_not_face
 from ..content.occlusion import face_heatmap
 from ..engine.engine import Scored
 from ..preprocess import FacePreprocess
+from ..reasons import Code
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
 
@@ -27,7 +28,7 @@ class Judged(NamedTuple):
     name: str
     face: Face
     scored: Scored | None
-    reason: str | None
+    reason: Code | None
 
 
 class Faces:
@@ -54,15 +55,15 @@ class Faces:
         ]
         scored = [(one.name, one.scored) for one in judged if one.scored is not None]
         if not scored:
-            reason = judged[0].reason if judged else "no_face"
-            return [skip(self.name, str(reason), details=_details(judged))]
+            reason = judged[0].reason if judged else None
+            return [skip(self.name, reason or Code.NO_FACE, details=_details(judged))]
         points = bundle.calibration.points
         name, score, interval = highest(scored)
         shown = sorted(
             (one for one in judged if one.scored),
             key=lambda one: -one.scored.score if one.scored else 0.0,
         )
-        caution = "too_many_faces" if len(faces) > MOST_FACES else None
+        caution = Code.TOO_MANY_FACES if len(faces) > MOST_FACES else None
         where = name if len(judged) > 1 else "the face"
         return [
             Evidence(

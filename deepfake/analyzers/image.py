@@ -11,6 +11,7 @@ from ..content import localisation as localise
 from ..content.borders import trim
 from ..content.drawings import find_photo, is_graphic
 from ..preprocess import Box, ImagePreprocess, Pixels
+from ..reasons import Code
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
 
@@ -88,7 +89,7 @@ class Image:
         ]
 
 
-def find_within(pixels: Pixels, bundle: Bundle) -> tuple[Box | None, str | None]:
+def find_within(pixels: Pixels, bundle: Bundle) -> tuple[Box | None, Code | None]:
     """The part of a picture that is the photo, None for all of it, and a caution for that part."""
     panel = _large_enough(trim(pixels), bundle)
     photo = crop(pixels, panel) if panel else pixels
@@ -96,11 +97,11 @@ def find_within(pixels: Pixels, bundle: Bundle) -> tuple[Box | None, str | None]
         return panel, None
     inner = _large_enough(find_photo(photo), bundle)
     if inner is None:
-        return panel, "graphic_not_photo"
+        return panel, Code.GRAPHIC_NOT_PHOTO
     graphic = is_graphic(crop(photo, inner))
     left, top = (panel.left, panel.top) if panel else (0, 0)
     panel = inner._replace(left=left + inner.left, top=top + inner.top)
-    return panel, "graphic_not_photo" if graphic else None
+    return panel, Code.GRAPHIC_NOT_PHOTO if graphic else None
 
 
 def _large_enough(panel: Box | None, bundle: Bundle) -> Box | None:

@@ -14,6 +14,7 @@ from ..content.soundscape import survey
 from ..content.speech import find_speech, speech_share
 from ..content.tracks import Tracker
 from ..preprocess import FacePreprocess
+from ..reasons import Code
 from ..types import Evidence
 from .claims import skip
 
@@ -31,14 +32,14 @@ _ALIGN = FacePreprocess(side_pixels=lipsync.SIDE_PIXELS, span=lipsync.SPAN)
 def judge_lips(footage: Footage, media: Media, finder: Finder) -> Evidence:
     """Lip motion against speech, over at most 16 seconds of the first two minutes."""
     if not media.info.has_audio:
-        return lipsync.evidence(None, "no_sound")
+        return lipsync.evidence(None, Code.NO_SOUND)
     if not footage.people:
-        return lipsync.evidence(None, "no_face")
+        return lipsync.evidence(None, Code.NO_FACE)
     rate = lipsync.SAMPLE_RATE
     samples = media.audio(sample_rate=rate, max_seconds=SEARCHED_SECONDS)
     speech = find_speech(samples)
     if survey(samples, speech).musical:
-        return skip(lipsync.SOURCE, "music")
+        return skip(lipsync.SOURCE, Code.MUSIC)
     bursts = [burst for burst in footage.people[0][1] if burst.second < SEARCHED_SECONDS]
     length = lipsync.LONGEST_SECONDS
 
@@ -47,7 +48,7 @@ def judge_lips(footage: Footage, media: Media, finder: Finder) -> Evidence:
         return seen * speech_share(speech, second=start, seconds=length)
 
     if not bursts:
-        return lipsync.evidence(None, "no_face")
+        return lipsync.evidence(None, Code.NO_FACE)
     first = max(bursts, key=lambda burst: (both(burst.second), -burst.second))
     frames = media.bursts(
         most=1,

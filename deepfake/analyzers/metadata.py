@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..reasons import Code
 from ..text import printable
 from ..traces import generators
 from ..traces.encoders import Encoding, describe_encoding
@@ -118,7 +119,7 @@ def judge(metadata: dict[str, Any]) -> list[Evidence]:
             Evidence(
                 source=Metadata.name,
                 status=Status.SKIPPED,
-                reason="no_metadata",
+                reason=Code.NO_METADATA,
                 claim="The file has no metadata, which says nothing about how it was made.",
             )
         ]

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SettingsError
+from ..reasons import Code
 from ..text import printable
 from ..traces.generators import SOURCE_TYPES, source_type
 from ..traces.manifests import MISMATCHES
@@ -131,7 +132,7 @@ def judge(found: dict[str, Any]) -> Evidence:
     if "remote" in found:
         details["remote"] = found["remote"]
     if state == "absent":
-        return _evidence(_STATES[state], details, status=Status.SKIPPED, reason="no_manifest")
+        return _evidence(_STATES[state], details, status=Status.SKIPPED, reason=Code.NO_MANIFEST)
     if state not in _SIGNERS:
         return _evidence(_STATES.get(state, _STATES["unreadable"]), details)
     return _declared(state, declared, details)
@@ -175,7 +176,7 @@ def _evidence(
     details: dict[str, Any],
     *,
     status: Status = Status.OK,
-    reason: str | None = None,
+    reason: Code | None = None,
     score: float | None = None,
     weight: Weight = Weight.SCORE,
 ) -> Evidence:

@@ -16,6 +16,7 @@ from ..content.occlusion import face_heatmap
 from ..content.timelines import WindowScores, clock, find_segments, name_segments
 from ..engine.engine import Scored
 from ..errors import Cancelled, DeepfakeError
+from ..reasons import Code, find_code
 from ..types import Evidence, Heatmap, Kind, Status, Timeline
 from .claims import skip, word_score
 from .face import MOST_HEATMAPS, TRACES, highest
@@ -120,10 +121,10 @@ def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: fl
     frames = judge_frames(footage, engine, show)
     if motion.score is None or frames.score is None:
         return frames if motion.score is None else motion
-    bundle, caution = engine.bundle("video"), frames.reason
+    bundle, caution = engine.bundle("video"), find_code(frames.reason or "")
     calibration = bundle.frames_calibration
     if calibration is None:
-        caution = "not_calibrated_for_video"
+        caution = Code.NOT_CALIBRATED_FOR_VIDEO
         calibration = replace(bundle.calibration, slope=0.5, intercept=0.0)
     odds = [math.log(score / (1 - score)) for score in (motion.score, frames.score)]
     score = calibration.probability(sum(odds))
@@ -154,7 +155,7 @@ def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> Evidenc
     bundle = engine.bundle("video")
     whole = {burst.second: burst.motion for burst in footage.bursts if burst.motion}
     if not whole:
-        return skip("video", "too_few_frames")
+        return skip("video", Code.TOO_FEW_FRAMES)
     parts = []
     for number, (_, bursts) in enumerate(footage.people, start=1):
         faces = {face.second: face.motion for face in bursts if face.motion}
@@ -184,14 +185,14 @@ def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: floa
             faces = tuple(face.face for face in bursts if face.still)
             parts.append(_part(f"face {number}", judged)._replace(faces=faces))
     if not parts:
-        return skip("face", max(set(reasons), key=reasons.count) if reasons else "no_face")
+        return skip("face", max(set(reasons), key=reasons.count) if reasons else Code.NO_FACE)
     evidence = _judge_parts("face", parts, bundle, seconds=seconds, traces=TRACES)
     heatmaps: list[Heatmap] = []
     best = sorted(parts, key=lambda part: -max(burst.score for burst in part.bursts))
     for part in best[:MOST_HEATMAPS]:
         top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
         heatmaps += show.face(part.seconds[top], part.faces[top], name=part.name)
-    caution = "too_many_faces" if footage.crowded else None
+    caution = Code.TOO_MANY_FACES if footage.crowded else None
     details = {**evidence.details, "tracks": [_track(part, bundle) for part in parts]}
     return replace(evidence, heatmaps=tuple(heatmaps), reason=caution, details=details)
 
@@ -201,11 +202,11 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
     bundle = engine.bundle("frame")
     scored = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
     if not scored:
-        return skip("video", "image_too_small")
+        return skip("video", Code.IMAGE_TOO_SMALL)
     pooled = pool_frames([result.score for _, result in scored])
     calibration, caution = bundle.frames_calibration, None
     if calibration is None:
-        caution = "not_calibrated_for_video"
+        caution = Code.NOT_CALIBRATED_FOR_VIDEO
         calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
     score, points = calibration.probability(pooled), calibration.points
     timeline = Timeline(
@@ -216,7 +217,7 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
     return Evidence(
         source="video",
         status=Status.OK,
-        reason=caution or ("too_few_frames" if footage.frames < FRAMES_PER_BURST // 2 else None),
+        reason=caution or (Code.TOO_FEW_FRAMES if footage.frames < FRAMES_PER_BURST // 2 else None),
         claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
         score=score,
         interval=calibration.interval(np.array([pooled], np.float32)),

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..reasons import Code
 from ..types import Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ class Watermark:
                 Evidence(
                     source=self.name,
                     status=Status.SKIPPED,
-                    reason="too_small",
+                    reason=Code.TOO_SMALL,
                     claim="The picture is too small to carry a known invisible watermark.",
                 )
             ]

@@ -1,4 +1,4 @@
-"""The ``deepfake`` command: detect, scan, serve, models, doctor. Thin over ``Detector``."""
+"""The ``deepfake`` command and its subcommands, thin over ``Detector``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Cancelled, DeepfakeError, MissingDependency, ModelError, SettingsError
 from ..settings import BACKENDS, PRECISIONS, DetectOptions, Limits, Settings, shipped_models_folder
 from ..version import VERSION
+from .explain import add_explain, explain
 from .models import add_models, manage_models
 from .scan import add_scan
 
@@ -88,9 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deepfake {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine, detection = _engine_options(), _detection_options()
-    fast = _engine_options(precision="auto")
     _add_detect(commands, [detection, engine])
-    add_scan(commands, [detection, fast]).set_defaults(run=run_scan)
+    add_scan(commands, [detection, engine]).set_defaults(run=run_scan)
 
     _add_serve(commands, [engine])
 
@@ -100,10 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
         "doctor", parents=[engine], help="what is installed, and what runs where"
     )
     doctor.set_defaults(run=run_doctor)
+    add_explain(commands).set_defaults(run=run_explain)
     return parser
 
 
-def _engine_options(*, precision: str = "fp32") -> argparse.ArgumentParser:
+def _engine_options() -> argparse.ArgumentParser:
     engine = argparse.ArgumentParser(add_help=False)
     group = engine.add_argument_group("engine")
     group.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime (auto)")
@@ -113,8 +114,9 @@ def _engine_options(*, precision: str = "fp32") -> argparse.ArgumentParser:
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default=precision,
-        help="auto: 8 or 16 bits where that was measured to keep the accuracy (%(default)s)",
+        default=Settings.precision,
+        help="auto: 8 or 16 bits where that was measured to keep the accuracy, quicker, with "
+        "scores that differ a little; the report then says so (%(default)s)",
     )
     group.add_argument("--threads", type=int, default=0, help="of a CPU runtime; 0 for all cores")
     group.add_argument(
@@ -233,7 +235,7 @@ def run_detect(options: argparse.Namespace) -> int:
             except DeepfakeError as error:
                 status = 1
                 if options.json:
-                    values = {"code": error.code, "message": str(error)}
+                    values = {"code": str(error.code), "message": str(error)}
                     print(json.dumps({"path": path, "error": values}), flush=True)
                 print(f"deepfake: {_escape(error)}", file=sys.stderr)
                 continue
@@ -349,6 +351,11 @@ def run_doctor(options: argparse.Namespace) -> int:
     from .doctor import diagnose
 
     return diagnose(_settings(options), _console())
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """``deepfake explain``."""
+    return explain(options)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ModelError
 from ..preprocess import FinderPreprocess, Pixels, shrink
+from ..reasons import Code
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -210,14 +211,14 @@ def largest_first(faces: Sequence[Face]) -> list[Face]:
     return sorted(faces, key=lambda face: -face.width * face.height)
 
 
-def why_not_face(face: Face, crop: Pixels, *, least_pixels: float = MIN_SIDE_PIXELS) -> str | None:
+def why_not_face(face: Face, crop: Pixels, *, least_pixels: float = MIN_SIDE_PIXELS) -> Code | None:
     """The reason code for which a face cannot be judged, or None when it can."""
     if face.width < least_pixels:
-        return "face_too_small"
+        return Code.FACE_TOO_SMALL
     if face.yaw > MOST_YAW:
-        return "face_turned_away"
+        return Code.FACE_TURNED_AWAY
     if sharpness(crop) < MIN_SHARPNESS:
-        return "face_blurred"
+        return Code.FACE_BLURRED
     return None
 
 

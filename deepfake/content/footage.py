@@ -22,6 +22,7 @@ import numpy as np
 
 from ..engine.engine import Scored
 from ..preprocess import ClipPreprocess, FacePreprocess, ImagePreprocess, Pixels
+from ..reasons import Code
 from .faces import Face, Finder, why_not_face
 from .tracks import Track, Tracker
 
@@ -56,7 +57,7 @@ class FaceBurst(NamedTuple):
     face: Face
     still: Scored | None
     motion: Scored | None
-    reason: str | None
+    reason: Code | None
 
 
 class Burst(NamedTuple):
@@ -93,7 +94,7 @@ class _WaitingFace(NamedTuple):
     face: Face
     still: Future[Scored] | None
     motion: Future[Scored] | None
-    reason: str | None
+    reason: Code | None
 
 
 class Watcher:
@@ -179,7 +180,7 @@ class Watcher:
         second, face = sightings[0][0].seconds, sightings[0][1]
         bundle = self._bundle("face")
         if bundle is None:
-            return _WaitingFace(second, face, None, None, "no_bundle")
+            return _WaitingFace(second, face, None, None, Code.NO_BUNDLE)
         align = bundle.preprocess
         assert isinstance(align, FacePreprocess)
         crops = [(align.crop(frame.pixels, one.points), one) for frame, one in sightings]

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..preprocess import Pixels, Samples, shrink
+from ..reasons import Code
 from ..types import Evidence, Status
 from .speech import CHUNK_SECONDS, find_speech
 
@@ -251,10 +252,10 @@ def find_peak(curve: Floats) -> tuple[float, float, float]:
     return top, lag, float((top - others.mean()) / max(float(others.std()), 1e-6))
 
 
-def why_not_sync(track: LipTrack, samples: Samples, *, speech: Flags | None = None) -> str | None:
+def why_not_sync(track: LipTrack, samples: Samples, *, speech: Flags | None = None) -> Code | None:
     """The reason code for which :func:`measure_sync` returns None, or None when it does not."""
     found = _prepare(track, samples, speech)
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, Code) else None
 
 
 def measure_sync(track: LipTrack, samples: Samples, *, speech: Flags | None = None) -> Sync | None:
@@ -264,7 +265,7 @@ def measure_sync(track: LipTrack, samples: Samples, *, speech: Flags | None = No
     None where speech and face are together for too short a time, or the mouth hardly moves.
     """
     found = _prepare(track, samples, speech)
-    if isinstance(found, str):
+    if isinstance(found, Code):
         return None
     steps, envelope, inside = found
     chosen = [FEATURES.index(name) for name in USED]
@@ -296,44 +297,42 @@ def out_of_sync(
 
 def _prepare(
     track: LipTrack, samples: Samples, speech: Flags | None
-) -> tuple[Steps, Floats, Flags] | str:
+) -> tuple[Steps, Floats, Flags] | Code:
     steps = track.steps()
     count = len(steps.seen)
     if not count:
-        return "no_face"
+        return Code.NO_FACE
     if not len(samples):
-        return "no_sound"
+        return Code.NO_SOUND
     spoken = speech_steps(
         find_speech(samples) if speech is None else speech, steps=count, second=steps.second
     )
     inside = spoken & steps.seen
     if spoken.sum() * STEP_SECONDS < MIN_SPEECH_SECONDS:
-        return "no_speech"
+        return Code.NO_SPEECH
     if inside.sum() * STEP_SECONDS < MIN_SPEECH_SECONDS or count < 4 * _NEAR_STEPS + 2:
-        return "no_face"
+        return Code.NO_FACE
     openness = steps.values[inside, FEATURES.index("openness")]
     if float(openness.std()) < MIN_MOTION:
-        return "too_little_motion"
+        return Code.TOO_LITTLE_MOTION
     return steps, find_envelope(samples, steps=count, second=steps.second), inside
 
 
 _WHY_NOT = {
-    "no_sound": "The video has no sound that lips could follow.",
-    "no_speech": "There is too little speech to compare lips with.",
-    "no_face": "No face is in sight long enough while somebody speaks.",
-    "too_little_motion": "The mouth hardly moves while somebody speaks, so the voice may be of "
-    "somebody unseen.",
+    Code.NO_SOUND: "The video has no sound that lips could follow.",
+    Code.NO_SPEECH: "There is too little speech to compare lips with.",
+    Code.NO_FACE: "No face is in sight long enough while somebody speaks.",
 }
 
 
-def evidence(sync: Sync | None, reason: str | None = None) -> Evidence:
+def evidence(sync: Sync | None, reason: Code | None = None) -> Evidence:
     """Evidence of one face; ``reason`` is the code of :func:`why_not_sync` where there is no sync.
 
     There is never a score: being out of sync has many harmless causes, and most fakes are in sync.
     """
     if sync is None:
-        code = reason or "no_speech"
-        claim = _WHY_NOT.get(code, "The lips could not be compared with the sound.")
+        code = reason or Code.NO_SPEECH
+        claim = _WHY_NOT.get(code, code.meaning)
         return Evidence(source=SOURCE, status=Status.SKIPPED, reason=code, claim=claim)
     over = f"over {sync.speech_seconds:.0f} seconds of speech"
     if sync.out_of_sync >= OUT_OF_SYNC:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..preprocess import Samples
+from ..reasons import Code
 from .speech import CHUNK_SAMPLES
 
 MUSIC_SHARE = 0.26
@@ -61,12 +62,12 @@ class Soundscape:
         return self.music_share >= MUSIC_SHARE
 
     @property
-    def cautions(self) -> tuple[str, ...]:
+    def cautions(self) -> tuple[Code, ...]:
         """Reason codes of what keeps a score from being trusted, the gravest first."""
         found = {
-            "clipped": self.clipped_share > CLIPPED_SHARE,
-            "music": self.musical,
-            "too_noisy": self.snr_db < NOISY_DB,
+            Code.CLIPPED: self.clipped_share > CLIPPED_SHARE,
+            Code.MUSIC: self.musical,
+            Code.TOO_NOISY: self.snr_db < NOISY_DB,
         }
         return tuple(code for code, holds in found.items() if holds)
 

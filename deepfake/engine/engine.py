@@ -17,6 +17,7 @@ import numpy as np
 from ..bundle import Bundle, Calibration, Logits
 from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
+from ..reasons import Code
 from ..settings import Settings
 from ..trust.registry import read_bundles, warn_of
 from ..types import Kind
@@ -107,7 +108,7 @@ class Engine:
         if slot not in self.active:
             raise ModelError(
                 f"slot {slot}: no bundle in {self.settings.models_folder}",
-                code="no_bundle",
+                code=Code.NO_BUNDLE,
                 hint="deepfake models list shows what is there",
             )
         return self.active[slot]
@@ -136,6 +137,23 @@ class Engine:
         """What runs a bundle: backend, device and precision."""
         backend = self.backend(bundle)
         return f"{backend.name} {backend.device} {backend.precision}"
+
+    def warn_of_precision(self, kind: Kind) -> list[str]:
+        """A warning when what judges this kind of file does not all run in fp32; see :meth:`check`,
+        which opens it.
+        """
+        if self.settings.precision == "fp32":
+            return []
+        bundles = [self.active[slot] for slot in SLOTS_OF_KIND[kind] if slot in self.active]
+        ran = [(bundle.name, self.backend(bundle).precision) for bundle in bundles]
+        lowered = ", ".join(
+            f"{name} in {precision}" for name, precision in ran if precision != "fp32"
+        )
+        if not lowered:
+            return []
+        return [
+            f"Precision {self.settings.precision} ran {lowered}; in fp32 scores differ a little."
+        ]
 
     def prepare(self, kind: Kind) -> None:
         """Begin to open, in the background, the bundles that a file of this kind surely needs."""

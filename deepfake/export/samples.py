@@ -29,6 +29,7 @@ from ..preprocess import (
     Pixels,
     Samples,
 )
+from ..reasons import Code
 from ..types import Kind
 
 MOST_SECONDS = 60.0
@@ -70,7 +71,7 @@ class SampleReader:
 
     def __init__(self, bundle: Bundle, engine: Engine, *, single: bool = False) -> None:
         self._bundle, self._engine, self._single = bundle, engine, single
-        self.unread: dict[str, int] = {}
+        self.unread: dict[Code, int] = {}
 
     def read(self, files: Iterable[Labelled]) -> Iterator[Sample]:
         """A sample for each file that can be judged, in turn."""
@@ -81,7 +82,7 @@ class SampleReader:
                     sha256 = media.info.sha256
             except MediaError as error:
                 made, sha256 = error.code, ""
-            if isinstance(made, str):
+            if isinstance(made, Code):
                 self.unread[made] = self.unread.get(made, 0) + 1
                 continue
             yield Sample(file.path.name, sha256, *made, label=file.label)
@@ -113,20 +114,20 @@ class SampleReader:
                 crops = crops_of(source).batch
                 return crops, crops
 
-    def _make(self, media: Media) -> tuple[npt.NDArray[Any], Batch] | str:
+    def _make(self, media: Media) -> tuple[npt.NDArray[Any], Batch] | Code:
         """The array and the batch of an opened file, or the reason why there is none."""
         kind = media.info.kind
         match self._bundle.preprocess:
             case AudioPreprocess() as sound:
-                return self._sound(media, sound) if media.info.has_audio else "no_sound"
+                return self._sound(media, sound) if media.info.has_audio else Code.NO_SOUND
             case ClipPreprocess() as clip:
-                return _bursts(media, clip) if kind is Kind.VIDEO else "not_a_video"
+                return _bursts(media, clip) if kind is Kind.VIDEO else Code.NOT_A_VIDEO
             case _ if kind is not Kind.IMAGE:
-                return "not_a_picture"
+                return Code.NOT_A_PICTURE
             case _:
                 return self.look(media.image())
 
-    def look(self, pixels: Pixels) -> tuple[Pixels, Batch] | str:
+    def look(self, pixels: Pixels) -> tuple[Pixels, Batch] | Code:
         """The array and the batch of RGB ``pixels`` (height, width, 3), or why there is none."""
         match self._bundle.preprocess:
             case FacePreprocess() as align:
@@ -136,9 +137,9 @@ class SampleReader:
             case FinderPreprocess() as finder:
                 return self._canvas(pixels, finder)
             case _:
-                return "not_a_picture"
+                return Code.NOT_A_PICTURE
 
-    def _sound(self, media: Media, sound: AudioPreprocess) -> tuple[Samples, Batch] | str:
+    def _sound(self, media: Media, sound: AudioPreprocess) -> tuple[Samples, Batch] | Code:
         samples = media.audio(sample_rate=sound.sample_rate, max_seconds=MOST_SECONDS)
         first, last = sound.active(samples)
         reason = self._bundle.why_not(seconds=(last - first) / sound.sample_rate)
@@ -154,15 +155,15 @@ class SampleReader:
         canvas = finder(pixels).batch
         return canvas, canvas
 
-    def _crops(self, pixels: Pixels, crops: ImagePreprocess) -> tuple[Pixels, Batch] | str:
+    def _crops(self, pixels: Pixels, crops: ImagePreprocess) -> tuple[Pixels, Batch] | Code:
         reason = self._bundle.why_not(width=pixels.shape[1], height=pixels.shape[0])
         if reason:
             return reason
         batch = crops(pixels).batch
         return batch, batch
 
-    def _faces(self, pixels: Pixels, align: FacePreprocess) -> tuple[Pixels, Batch] | str:
-        reason, crops = "no_face", []
+    def _faces(self, pixels: Pixels, align: FacePreprocess) -> tuple[Pixels, Batch] | Code:
+        reason, crops = Code.NO_FACE, []
         for face in open_finder(self._engine).find(pixels)[:MOST_FACES]:
             crop = align.crop(pixels, face.points)
             least = self._bundle.limits.min_side_pixels
@@ -199,7 +200,7 @@ def cut_sound(samples: Samples, preprocess: AudioPreprocess) -> Samples:
     )
 
 
-def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | str:
+def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | Code:
     """The whole pictures of a clip, burst by burst; those cut short by its end are left out."""
     frames = media.bursts(most=MOST_BURSTS, frames=FRAMES_PER_BURST, step_seconds=STEP_SECONDS)
     bursts = []
@@ -208,7 +209,7 @@ def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | str:
         if len(squares) == clip.frames:
             bursts.append(squares)
     if not bursts:
-        return "too_few_frames"
+        return Code.TOO_FEW_FRAMES
     batch = np.stack(bursts)
     return batch, batch
 

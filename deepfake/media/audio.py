@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import Corrupt
 from ..preprocess import Samples, bound_samples
+from ..reasons import Code
 from . import streams
 from .job import Job
 
@@ -22,7 +23,7 @@ def decode_audio(job: Job, *, format: str, sample_rate: int, max_seconds: float)
     with streams.open_streams(job, format=format) as container:
         stream = streams.audio_stream(container)
         if stream is None:
-            raise Corrupt(f"file {job.name}: has no sound that can be decoded", code="no_audio")
+            raise Corrupt(f"file {job.name}: has no sound that can be decoded", code=Code.NO_AUDIO)
         streams.require_decoder(job, stream, "sound")
         streams.keep_only(container, stream)
         claimed = streams.claimed_seconds(container, stream)
@@ -42,7 +43,7 @@ def decode_audio(job: Job, *, format: str, sample_rate: int, max_seconds: float)
     if not sent:
         raise Corrupt(
             f"file {job.name}: the sound has no samples that can be decoded",
-            code="no_samples",
+            code=Code.NO_SAMPLES,
             hint="record or export it again",
         )
     seconds = sent / sample_rate

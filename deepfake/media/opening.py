@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ..errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
 from ..preprocess import Pixels, Samples, bound_samples
 from ..progress import Watch
+from ..reasons import Code
 from ..settings import Limits, megapixels
 from ..text import display_name, escape
 from ..types import Kind, MediaInfo
@@ -273,7 +274,7 @@ class Media:
         if not fits:
             raise MediaError(
                 f"media {self.name}: is {self.info.kind.value}, not {wanted}",
-                code="wrong_kind",
+                code=Code.WRONG_KIND,
                 hint="look at media.info before asking",
             )
 
@@ -431,7 +432,9 @@ def _open_array(
             f"array {name}: samples without a rate", hint="pass sample_rate=… in hertz"
         )
     if not array.size:
-        raise Corrupt(f"array {name}: has no samples", code="no_samples", hint="give a longer one")
+        raise Corrupt(
+            f"array {name}: has no samples", code=Code.NO_SAMPLES, hint="give a longer one"
+        )
     seconds = len(array) / sample_rate
     if seconds > limits.seconds or array.nbytes > limits.file_bytes:
         raise TooLarge(
@@ -515,6 +518,6 @@ def _texts(values: Any) -> list[str]:
 def _broken_answer(name: str) -> Corrupt:
     return Corrupt(
         f"file {name}: its decoder gave an impossible answer",
-        code="decoder_failed",
+        code=Code.DECODER_FAILED,
         hint="treat the file as hostile",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import Corrupt, TooLarge, UnsupportedMedia
+from ..reasons import Code
 from ..settings import megapixels
 from .job import Job
 from .sniff import HEAD_BYTES, describe, sniff
@@ -65,7 +66,7 @@ def _probe_streams(job: Job, format: str) -> dict[str, Any]:
         if audio is None:
             raise Corrupt(
                 f"file {job.name}: holds neither moving pictures nor sound that can be decoded",
-                code="no_streams",
+                code=Code.NO_STREAMS,
                 hint="check that the file plays elsewhere",
             )
         return _probe_audio(job, format, container, audio)
@@ -83,7 +84,7 @@ def _probe_audio(job: Job, format: str, container: Any, audio: Any) -> dict[str,
     if streams.measure(job, container, audio, most=1).packets == 0:
         raise Corrupt(
             f"file {job.name}: the sound has no samples",
-            code="no_samples",
+            code=Code.NO_SAMPLES,
             hint="record or export it again",
         )
     if seconds is None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Corrupt, DeepfakeError, MediaError, TooLarge
 from ..quiet import SWITCHES
+from ..reasons import Code
 from ..settings import Limits
 from ..text import escape
 from .shared_memory import Canvas
@@ -148,13 +149,13 @@ class Decoder:
             raise TooLarge(
                 f"file {name}: its decoder made no progress for "
                 f"{limits.decode_stall_seconds:g} seconds",
-                code="decoder_stalled",
+                code=Code.DECODER_STALLED,
                 hint="re-encode the file, or raise Limits.decode_stall_seconds",
             ) from error
         except ProtocolError as error:
             raise Corrupt(
                 f"file {name}: its decoder answered with {error}",
-                code="decoder_failed",
+                code=Code.DECODER_FAILED,
                 hint="treat the file as hostile",
             ) from error
         except (EOFError, OSError) as error:
@@ -178,7 +179,7 @@ class Decoder:
         if not self._ready and status != -signal.SIGKILL:
             return DeepfakeError(
                 f"decoder process: cannot be started ({words or status})",
-                code="decoder",
+                code=Code.DECODER,
                 hint="check the installation with: deepfake doctor",
             )
         if status == -signal.SIGXCPU:
@@ -193,7 +194,7 @@ class Decoder:
         why = words if status is None or status >= 0 else signal.Signals(-status).name
         return Corrupt(
             f"file {name}: its decoder failed ({why or status})",
-            code="decoder_failed",
+            code=Code.DECODER_FAILED,
             hint="the file is damaged or hostile; re-encode it with a trusted program",
         )
 
@@ -256,7 +257,7 @@ class Pool:
         except (OSError, RuntimeError, MemoryError) as error:
             raise DeepfakeError(
                 f"decoder process: cannot be started ({str(error) or type(error).__name__})",
-                code="decoder",
+                code=Code.DECODER,
                 hint="free memory, processes or open files and try again",
             ) from error
         with self._lock:
@@ -352,7 +353,7 @@ def ask(
         )
         well = True
     except MediaError as error:
-        well = error.code == "unsupported"
+        well = error.code is Code.UNSUPPORTED
         raise
     finally:
         if well:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from ..errors import MediaError, SettingsError, TooLarge, UnsupportedMedia
+from ..reasons import Code
 from ..settings import Limits
 
 _CHUNK_BYTES = 1024**2
@@ -109,7 +110,7 @@ def _measure(
         raise _not_opened(error, name) from error
     if not total:
         raise UnsupportedMedia(
-            f"file {name}: is empty", code="empty", hint="get the file again; it has 0 bytes"
+            f"file {name}: is empty", code=Code.EMPTY, hint="get the file again; it has 0 bytes"
         )
     return OpenFile(descriptor, total, digest.hexdigest())
 
@@ -127,16 +128,18 @@ def require_size(size: int, name: str, limits: Limits, *, at_least: bool = False
 def _require_file(mode: int, name: str) -> None:
     for test, what, remedy in _NOT_FILES:
         if test(mode):
-            raise MediaError(f"file {name}: is {what}, not a file", code="not_a_file", hint=remedy)
+            raise MediaError(
+                f"file {name}: is {what}, not a file", code=Code.NOT_A_FILE, hint=remedy
+            )
 
 
 def _not_opened(error: OSError | ValueError, name: str) -> MediaError:
-    known: dict[type[Exception], tuple[str, str, str]] = {
-        FileNotFoundError: ("not_found", "does not exist", "check the spelling of the path"),
-        PermissionError: ("unreadable", "may not be read", "give yourself read permission"),
-        NotADirectoryError: ("not_found", "does not exist", "check the spelling of the path"),
+    known: dict[type[Exception], tuple[Code, str, str]] = {
+        FileNotFoundError: (Code.NOT_FOUND, "does not exist", "check the spelling of the path"),
+        PermissionError: (Code.UNREADABLE, "may not be read", "give yourself read permission"),
+        NotADirectoryError: (Code.NOT_FOUND, "does not exist", "check the spelling of the path"),
     }
-    code, why, remedy = known.get(type(error), ("unreadable", "", "check the path and the disk"))
+    code, why, remedy = known.get(type(error), (Code.UNREADABLE, "", "check the path and the disk"))
     if not why:
         why = f"cannot be read ({getattr(error, 'strerror', None) or error})"
     return MediaError(f"file {name}: {why}", code=code, hint=remedy)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import Corrupt
 from ..preprocess import Pixels
+from ..reasons import Code
 from . import streams
 from .budget import KEYED_CODECS, Survey, frame_cost
 from .job import Job
@@ -59,7 +60,7 @@ def check_end(job: Job, shown: int, found: Survey) -> None:
     if not shown:
         raise Corrupt(
             f"file {job.name}: no frame of the video can be decoded",
-            code="no_frames",
+            code=Code.NO_FRAMES,
             hint="get the complete file, or re-encode it",
         )
     if span.packets >= streams.MOST_PACKETS:

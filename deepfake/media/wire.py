@@ -36,6 +36,7 @@ from ..errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from ..reasons import find_code
 
 if TYPE_CHECKING:  # a decoder is started before NumPy is imported
     import numpy as np
@@ -148,15 +149,18 @@ def error_to_dict(error: DeepfakeError) -> Message:
     text = str(error)
     if error.hint:
         text = text.removesuffix(f"; {error.hint}")
-    return {"class": kind, "code": error.code, "text": text, "hint": error.hint}
+    return {"class": kind, "code": str(error.code), "text": text, "hint": error.hint}
 
 
 def error_from_dict(values: Message) -> DeepfakeError:
-    """The inverse of :func:`error_to_dict`, through an explicit table of classes."""
+    """The inverse of :func:`error_to_dict`, through an explicit table of classes.
+
+    A code that is none here becomes that of the class.
+    """
     kind = _ERRORS.get(str(values.get("class")), Corrupt)
     return kind(
         str(values.get("text")),
-        code=str(values.get("code")),
+        code=find_code(str(values.get("code"))),
         hint=str(values.get("hint") or ""),
     )
 

@@ -27,6 +27,7 @@ from typing import Any
 from ..engine.engine import check_bundles
 from ..errors import BackendError, DeepfakeError, MissingDependency, SettingsError
 from ..faults import internal_error
+from ..reasons import Code
 from ..settings import Settings, shipped_models_folder
 from ..trust.registry import read_bundles
 from ..version import VERSION
@@ -293,7 +294,7 @@ class _Examiner:
 
     def start(
         self, worker: type[Worker], job: Job, shipped: bool, environment: dict[str, str | None]
-    ) -> tuple[str, str] | None:
+    ) -> tuple[Code, str] | None:
         """Verify and load the models; gives the code and the text of what prevents it."""
         _set_environment(environment)
         try:

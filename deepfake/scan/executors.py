@@ -21,6 +21,7 @@ from ..errors import DeepfakeError, MediaError, TimeLimit, UnsupportedMedia
 from ..faults import contain_faults
 from ..media.sources import closing_on_error
 from ..progress import Watch, deadline_after
+from ..reasons import Code
 from ..settings import DetectOptions, Settings
 from ..text import display_name
 from .locations import open_location
@@ -101,7 +102,7 @@ class Worker:
             code = error.code
             suffix = PurePath(task.path).suffix.lower()
             if isinstance(error, UnsupportedMedia) and suffix not in MEDIA_SUFFIXES:
-                code = "not_media"
+                code = Code.NOT_MEDIA
             return error_line(task.path, code, str(error))
 
     def _examine(self, task: Task) -> Line:
@@ -121,9 +122,9 @@ class Worker:
         self.detector.close()
 
 
-def error_line(path: str, code: str, message: str) -> Line:
+def error_line(path: str, code: Code, message: str) -> Line:
     """The line of a file that could not be examined."""
-    return {"path": path, "error": {"code": code, "message": message}}
+    return {"path": path, "error": {"code": str(code), "message": message}}
 
 
 def worker_died(path: str) -> Line:
@@ -132,7 +133,7 @@ def worker_died(path: str) -> Line:
         f"file {display_name(path)}: the worker that examined it died, alone too",
         hint="try it with deepfake detect, with more memory",
     )
-    return error_line(path, "worker_died", str(error))
+    return error_line(path, Code.WORKER_DIED, str(error))
 
 
 class LocalExecutor:
@@ -195,7 +196,7 @@ class LocalExecutor:
             raise DeepfakeError(
                 f"worker process: ended {MOST_FAILED_STARTS} times before it was ready "
                 f"(exit status {status})",
-                code="worker",
+                code=Code.WORKER,
                 hint="check the installation with: deepfake doctor, and the free memory",
             )
         assert process.task is not None

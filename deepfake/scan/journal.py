@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Self
 
 from ..errors import DeepfakeError, SettingsError, TimeLimit
 from ..media.opening import name_warning, without_name_warning
+from ..reasons import Code
 from .executors import Job, Line
 from .repair import damage
 from .results import is_listed, is_torn, outcome, parse_line
@@ -31,7 +32,7 @@ from .results import is_listed, is_torn, outcome, parse_line
 FSYNC_SECONDS = 5.0
 MOST_KNOWN = 1024
 """Most sha256 of one file size that a worker is told of, the newest ones."""
-TRIED_AGAIN = frozenset({"network", "listing", "unreadable", "model"})
+TRIED_AGAIN = frozenset({Code.NETWORK, Code.LISTING, Code.UNREADABLE, Code.MODEL})
 """Codes of errors that may pass, so that the next scan tries these files again."""
 
 _SHA256_BYTES = 32
@@ -116,7 +117,7 @@ class Journal:
             os.ftruncate(self._descriptor, self._end)
             raise DeepfakeError(
                 f"results file {str(self.path)!r}: cannot be written ({error.strerror})",
-                code="results_file",
+                code=Code.RESULTS_FILE,
                 hint="free space and run the same command again",
             ) from error
         self._note_place(line)
@@ -184,7 +185,7 @@ class Journal:
         return whole
 
     def _note_place(self, line: Line) -> None:
-        if line.get("error", {}).get("code") == "listing":
+        if line.get("error", {}).get("code") == Code.LISTING:
             self._unlisted.add(_digest(line["path"]))
         elif self._unlisted:
             self._unlisted.discard(_digest(line["path"]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DeepfakeError, MediaError, SettingsError
+from ..reasons import Code
 from ..text import display_name
 from .executors import Line, error_line
 from .locations import file_system, is_url, list_url
@@ -244,7 +245,7 @@ def _list_source(
         if is_url(source) and is_unlisted(source):
             yield _listed(source)
     except DeepfakeError as error:
-        code = "listing" if error.code == "network" else error.code
+        code = Code.LISTING if error.code is Code.NETWORK else error.code
         yield _problem(source, code, str(error))
 
 
@@ -322,14 +323,14 @@ def _unread(folder: str, error: OSError) -> Found:
         f"folder {display_name(folder)}: cannot be listed ({error.strerror})",
         hint=_REMEDIES.get(error.errno or 0, "check the disk"),
     )
-    return _problem(folder, "listing", str(unread))
+    return _problem(folder, Code.LISTING, str(unread))
 
 
 def _listed(place: str) -> Found:
     return Found(place, 0, f"{place}|0|0", listed=True)
 
 
-def _problem(path: str, code: str, message: str) -> Found:
+def _problem(path: str, code: Code, message: str) -> Found:
     return Found(path, 0, f"{path}|0|0", problem=error_line(path, code, message))
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..errors import DeepfakeError, MediaError, MissingDependency, SettingsError
 from ..media.sources import OpenFile, open_path, open_stream, require_size
 from ..progress import Watch
+from ..reasons import Code
 from ..settings import Limits
 from ..text import display_name
 
@@ -80,7 +81,7 @@ def list_url(url: str) -> Iterator[RemoteFile]:
         yield file
     if not count:
         raise MediaError(
-            f"URL {display_name(url)}: there is nothing", code="not_found", hint="check the URL"
+            f"URL {display_name(url)}: there is nothing", code=Code.NOT_FOUND, hint="check the URL"
         )
 
 
@@ -188,11 +189,11 @@ def _try(
             raise
         except FileNotFoundError as error:
             raise MediaError(
-                f"URL {name}: does not exist", code="not_found", hint="check the URL"
+                f"URL {name}: does not exist", code=Code.NOT_FOUND, hint="check the URL"
             ) from error
         except PermissionError as error:
             raise MediaError(
-                f"URL {name}: access is denied", code="unreadable", hint="check the credentials"
+                f"URL {name}: access is denied", code=Code.UNREADABLE, hint="check the credentials"
             ) from error
         except Exception as error:  # noqa: BLE001 - every store has errors of its own
             why = str(error) if isinstance(error, _ReadFailed) else _words(error)
@@ -203,7 +204,7 @@ def _try(
                 time.sleep(0.05)
     raise MediaError(
         f"URL {name}: the store failed {attempts} times ({why})",
-        code="network",
+        code=Code.NETWORK,
         hint="check the connection, the endpoint and the credentials, and run the same scan again",
     )
 

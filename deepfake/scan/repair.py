@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..errors import DeepfakeError, SettingsError
+from ..reasons import Code
 from ..types import SCHEMA
 from .results import STARTS, is_torn, parse_line
 
@@ -107,7 +108,7 @@ def repair_results(path: Path) -> Repair | None:
     except OSError as error:
         raise DeepfakeError(
             f"results file {str(path)!r}: cannot be repaired ({error.strerror})",
-            code="results_file",
+            code=Code.RESULTS_FILE,
             hint="free space, check the permissions, and run the same command again",
         ) from error
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..reasons import Code
 from ..types import SCHEMA, Kind, Verdict
 from .executors import Line
 
@@ -86,7 +87,7 @@ def is_listed(line: Line) -> bool:
 def outcome(line: Line) -> str:
     """``failed``, ``not_media`` or the verdict of a line."""
     if "error" in line:
-        return "not_media" if line["error"]["code"] == "not_media" else "failed"
+        return Code.NOT_MEDIA.value if line["error"]["code"] == Code.NOT_MEDIA else "failed"
     return str(line["verdict"])
 
 
