@@ -19,7 +19,7 @@ from ..content.timelines import (
     over_time,
     score_seconds,
 )
-from ..engine.engine import Scored
+from ..engine.scores import Scored
 from ..preprocess import AudioPreprocess, Samples
 from ..types import Evidence, Kind, Status
 from .claims import ONLY_MUSIC, skip, word_score
@@ -160,7 +160,7 @@ def _score(
             for start in starts[index : index + WINDOWS_AT_ONCE]
         ]
         parts.append(engine.score(bundle, np.stack(cut)))
-    return Scored.join(parts, bundle.calibration)
+    return Scored.join(parts)
 
 
 def _spoken_seconds(sound: Sound) -> list[bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..content.faces import MOST_FACES, Face, open_finder, why_not_face
 from ..content.occlusion import face_heatmap
-from ..engine.engine import Scored
+from ..engine.scores import Scored
 from ..preprocess import FacePreprocess
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score

@@ -51,17 +51,17 @@ class Image:
         if chosen:  # in the same batch, which a runtime does quicker than two
             changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
             batch = np.concatenate([batch, np.stack(changed)])
-        together, calibration = engine.score(bundle, batch), bundle.calibration
-        scored = together.only(range(len(boxes)), calibration)
+        together = engine.score(bundle, batch)
+        scored = together.only(range(len(boxes)))
         low, high = scored.interval
         details: dict[str, object] = {
             "bundle": bundle.name,
             "windows": len(scored.windows),
         }
         if chosen:
-            before = together.only(chosen, calibration)
-            after = together.only(range(len(boxes), len(batch)), calibration)
-            again = scored.shifted(before, after, calibration)
+            before = together.only(chosen)
+            after = together.only(range(len(boxes), len(batch)))
+            again = scored.shifted(before, after)
             low, high = min(low, again), max(high, again)
             details["recompressed_score"] = round(again, 6)
         if panel:

@@ -7,7 +7,7 @@ from deepfake import DetectOptions
 from deepfake.analyzers.face import highest
 from deepfake.bundle import Calibration
 from deepfake.detector import Detector
-from deepfake.engine.engine import Scored
+from deepfake.engine.scores import Scored
 from deepfake.types import Evidence, Status
 from tests.bundles import POINTS, paint_face
 from tests.media_files import Pixels, image_bytes, scene
