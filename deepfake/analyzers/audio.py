@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ..content.soundscape import Soundscape, survey
 from ..content.speech import CHUNK_SECONDS, find_speech, speech_share
 from ..content.timelines import (
-    Segment,
     WindowScores,
     find_segments,
     name_segments,
@@ -110,7 +109,9 @@ class Audio:
                 points=points,
                 timelines=(timeline,),
                 heatmaps=(over_time(timeline, seconds=whole_seconds),) if options.heatmap else (),
-                details=_details(sound, bundle, scored, segments),
+                bundle=bundle.name,
+                segments=tuple(segments),
+                details=_details(sound, scored),
             )
         ]
 
@@ -170,22 +171,11 @@ def _spoken_seconds(sound: Sound) -> list[bool]:
     ]
 
 
-def _details(
-    sound: Sound, bundle: Bundle, scored: Scored, segments: Sequence[Segment]
-) -> dict[str, object]:
+def _details(sound: Sound, scored: Scored) -> dict[str, object]:
     return {
-        "bundle": bundle.name,
         "windows": len(scored.windows),
         "speech_seconds": round(sound.speech_seconds, 2),
         "snr_db": round(sound.scene.snr_db, 1),
         "music_share": round(sound.scene.music_share, 3),
         "cautions": list(sound.scene.cautions),
-        "segments": [
-            {
-                "start": round(segment.start, 2),
-                "end": round(segment.end, 2),
-                "score": round(segment.score, 3),
-            }
-            for segment in segments
-        ],
     }

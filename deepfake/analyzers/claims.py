@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..types import Evidence, OperatingPoints, Status
+from ..types import Evidence, FaceFinding, OperatingPoints, Status
 
 EXPLANATIONS = {
     "image_too_small": "The picture is too small for the detector.",
@@ -50,7 +48,7 @@ def word_score(
 
 
 def skip(
-    source: str, reason: str, *, claim: str | None = None, details: dict[str, Any] | None = None
+    source: str, reason: str, *, claim: str | None = None, faces: tuple[FaceFinding, ...] = ()
 ) -> Evidence:
     """Evidence that could not be had, and why."""
     return Evidence(
@@ -58,5 +56,5 @@ def skip(
         status=Status.SKIPPED,
         reason=reason,
         claim=claim or EXPLANATIONS[reason],
-        details=details or {},
+        faces=faces,
     )

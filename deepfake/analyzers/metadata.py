@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..text import printable
 from ..traces import generators
 from ..traces.encoders import Encoding, describe_encoding
-from ..types import Evidence, Kind, Status, Weight
+from ..types import Declares, Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -171,6 +171,7 @@ def _from_findings(
         status=Status.OK,
         claim=first.sentence,
         weight=_STRENGTHS[first.strength],
+        declares=Declares(first.declares) if first.declares else None,
         details=details,
     )
 
@@ -413,6 +414,7 @@ def _from_camera(camera: str, metadata: dict[str, Any], encoding: Encoding | Non
         status=Status.OK,
         claim=claim,
         weight=Weight.CLAIM,
+        declares=Declares.CAPTURE,
         details={
             "camera": camera,
             "declares": "capture",

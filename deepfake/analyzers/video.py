@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..content.occlusion import face_heatmap
 from ..content.timelines import WindowScores, clock, find_segments, name_segments
 from ..engine.scores import Scored
 from ..errors import Cancelled, DeepfakeError
-from ..types import Evidence, Heatmap, Kind, Status, Timeline
+from ..types import Evidence, Heatmap, Kind, Status, Timeline, Track
 from .claims import skip, word_score
 from .face import MOST_HEATMAPS, TRACES, highest
 from .lips import judge_lips
@@ -135,8 +135,10 @@ def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: fl
         score=both.score,
         interval=both.interval,
         points=calibration.points,
+        bundle=motion.bundle,
         timelines=(*motion.timelines, *frames.timelines),
         heatmaps=frames.heatmaps,
+        segments=motion.segments,
         details={
             **motion.details,
             "motion_score": round(motion.score, 4),
@@ -187,8 +189,8 @@ def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: floa
         top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
         heatmaps += show.face(part.seconds[top], part.faces[top], name=part.name)
     caution = "too_many_faces" if footage.crowded else None
-    details = {**evidence.details, "tracks": [_track(part) for part in parts]}
-    return replace(evidence, heatmaps=tuple(heatmaps), reason=caution, details=details)
+    tracks = tuple(_track(part) for part in parts)
+    return replace(evidence, heatmaps=tuple(heatmaps), reason=caution, tracks=tracks)
 
 
 def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
@@ -216,9 +218,10 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
         score=read.score,
         interval=read.interval,
         points=points,
+        bundle=bundle.name,
         timelines=(timeline,),
         heatmaps=show.whole(timeline.seconds[int(np.argmax(timeline.scores))]),
-        details={"bundle": bundle.name, "frames": len(scored)},
+        details={"frames": len(scored)},
     )
 
 
@@ -260,16 +263,10 @@ def _judge_parts(
         score=score,
         interval=interval,
         points=calibration.points,
+        bundle=bundle.name,
         timelines=timelines,
-        details={
-            "bundle": bundle.name,
-            "bursts": sum(len(part.bursts) for part in parts),
-            "places": places,
-            "segments": [
-                {"start": round(s.start, 2), "end": round(s.end, 2), "score": round(s.score, 3)}
-                for s in segments
-            ],
-        },
+        segments=tuple(segments),
+        details={"bursts": sum(len(part.bursts) for part in parts), "places": places},
     )
     return evidence, places
 
@@ -282,13 +279,13 @@ def _stretch(timeline: Timeline, seconds: float) -> str:
     return f"from {clock(start)} to {clock(min(end, seconds))}"
 
 
-def _track(part: Part) -> dict[str, Any]:
+def _track(part: Part) -> Track:
     top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
-    return {
-        "name": part.name,
-        "start": round(part.seconds[0], 2),
-        "end": round(part.seconds[-1] + BURST_SECONDS, 2),
-        "score": round(Scored.join_moments(part.bursts).score, 4),
-        "second": round(part.seconds[top], 3),
-        "box": [round(value, 1) for value in part.faces[top].box],
-    }
+    return Track(
+        name=part.name,
+        box=part.faces[top].box,
+        score=Scored.join_moments(part.bursts).score,
+        start=part.seconds[0],
+        end=part.seconds[-1] + BURST_SECONDS,
+        second=part.seconds[top],
+    )
