@@ -78,7 +78,7 @@ def read_evidence(values: Values) -> dict[str, Any]:
     details = values.get("details")
     details = dict(details) if isinstance(details, Mapping) else {}
     given = details | dict(values)  # where older releases had them
-    known = {name: text(values.get(name)) for name in ("source", "status", "claim")}
+    known: dict[str, Any] = {key: text(values.get(key)) for key in ("source", "status", "claim")}
     if None in known.values():
         raise ValueError("evidence: without source, status or claim")
     known |= {
@@ -230,7 +230,7 @@ def _older(values: Values) -> dict[str, Any]:
         older["panel"] = [left, top, right - left, bottom - top]
     if values["segments"] or values["timelines"]:
         older["segments"] = [_rounded(s, start=2, end=2, score=3) for s in values["segments"]]
-    if values["faces"] or (values["source"] == "face" and not values["tracks"]):
+    if values["faces"] or (values["source"], values["status"]) == ("face", "skipped"):
         older["faces"] = [_rounded(face, score=4) for face in values["faces"]]
     if values["tracks"]:
         digits = {"start": 2, "end": 2, "score": 4, "second": 3}

@@ -309,7 +309,7 @@ class Report:
         return cls(
             path=path,
             media=MediaInfo(**media | {"kind": Kind(media["kind"])}),
-            verdict=Verdict(values.get("verdict")),
+            verdict=Verdict(values.get("verdict", "")),
             probability=share(values.get("probability")),
             interval=pair(values.get("interval")),
             reasons=tuple(Reason(**item) for item in items(values.get("reasons"), read_reason)),
