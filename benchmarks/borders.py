@@ -200,8 +200,11 @@ def judge(detector: Detector, pixels: Pixels, *, quality: int | None) -> tuple[V
         _, saved = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         pixels = np.asarray(cv2.imdecode(saved, cv2.IMREAD_COLOR_RGB), np.uint8)
     report: Report = detector.detect(np.ascontiguousarray(pixels), DetectOptions())
-    panel = next((e.details.get("panel") for e in report.evidence if e.source == "image"), None)
-    return report.verdict, None if panel is None else Box(*panel)
+    found = next((e.box for e in report.evidence if e.source == "image"), None)
+    if found is None:
+        return report.verdict, None
+    left, top, right, bottom = (round(side) for side in found)
+    return report.verdict, Box(left, top, right - left, bottom - top)
 
 
 def intersection(one: Box, other: Box) -> float:

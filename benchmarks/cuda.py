@@ -30,7 +30,8 @@ import numpy as np
 from deepfake import DeepfakeError, Settings
 from deepfake.bundle import Bundle, scale_batch
 from deepfake.engine.backends import open_backend, torch_devices
-from deepfake.engine.engine import Engine, Scored
+from deepfake.engine.engine import Engine
+from deepfake.engine.scores import Scored
 from deepfake.preprocess import Batch, ImagePreprocess
 
 from .media import photograph

@@ -23,8 +23,9 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from deepfake.content.faces import YunetFinder, read_map
+from deepfake.content.faces import YunetFinder, keep_best
 from deepfake.engine.backends import choose_backend, open_backend
+from deepfake.engine.maps import read_map
 from deepfake.preprocess import FinderPreprocess, Pixels
 from deepfake.settings import Settings
 from deepfake.show.console import print_table
@@ -69,12 +70,12 @@ def time_bundle(frame: Pixels, settings: Settings, *, repeats: int) -> list[list
     values = backend.run(batch)[0]
 
     def read() -> None:
-        read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
+        keep_best(read_map(values, rows=rows, columns=columns, zoom=zoom, least=least))
 
     def find() -> None:
         batch, zoom = preprocess(frame)
         values = backend.run(batch)[0]
-        read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
+        keep_best(read_map(values, rows=rows, columns=columns, zoom=zoom, least=least))
 
     table = [
         [f"{bundle.name}, all in", *_time(find, repeats)],

@@ -53,8 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         [f"seconds in {step}", f"{value:.1f}"] for step, value in report["seconds_by_step"].items()
     ]
     for item in report["evidence"]:
-        if item["status"] == "ok" and "bursts" in item["details"]:
-            rows.append([f"bursts scored by {item['source']}", str(item["details"]["bursts"])])
+        bursts = sum(len(line["scores"]) for line in item["timelines"] if line["window_seconds"])
+        if bursts and item["source"] != "audio":
+            rows.append([f"bursts scored by {item['source']}", str(bursts)])
     print_table([f"{options.size}, H.264", "measured"], rows, Console(highlight=False))
     return 0
 

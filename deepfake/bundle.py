@@ -138,7 +138,7 @@ class Bundle:
     For a ``face-finder`` a score is P(face), and all points are the least score of a face that is
     kept. ``frames_calibration`` reads, of the ``frame`` bundle, the pooled log-odds of a
     video's frames, and of the ``video`` bundle the sum of its own log-odds and theirs (see
-    ``deepfake.analyzers.video``).
+    ``deepfake.engine.scores``).
     """
 
     name: str

@@ -262,9 +262,8 @@ class Detector:
     def _with_runtime(self, evidence: Evidence) -> Evidence:
         """The evidence of a bundle with what ran it."""
         for bundle in self.engine.active.values():
-            if evidence.details.get("bundle") == bundle.name:
-                runtime = self.engine.describe(bundle)
-                return replace(evidence, details={**evidence.details, "runtime": runtime})
+            if evidence.bundle == bundle.name:
+                return replace(evidence, runtime=self.engine.describe(bundle))
         return evidence
 
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .reasons import Code, read_code
-from .types import Evidence, Kind, OperatingPoints, Reason, Status, Verdict, Weight
+from .types import Declares, Evidence, Kind, OperatingPoints, Reason, Status, Verdict, Weight
 
 TRUSTED_CLAIM = 0.999
 """Probability under ``trust_claims``: that of proof, by decision and not by measurement."""
@@ -159,9 +159,7 @@ def _word_claim(item: Evidence) -> Reason:
 
 def _is_captured(ran: Sequence[Evidence]) -> bool:
     """Whether a signer on the trust list declares a camera original."""
-    return any(
-        item.weight is Weight.PROOF and item.details.get("declares") == "capture" for item in ran
-    )
+    return any(item.weight is Weight.PROOF and item.declares is Declares.CAPTURE for item in ran)
 
 
 def _why_nothing(evidence: Sequence[Evidence], mandatory: frozenset[str]) -> tuple[Reason, ...]:

@@ -6,14 +6,28 @@ neither a decoder nor a runtime.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from .reasons import Code
+from .records import (
+    add_older,
+    items,
+    number,
+    pair,
+    read_evidence,
+    read_media,
+    read_reason,
+    share,
+    text,
+    to_json,
+)
 
 SCHEMA = "deepfake-report/1"
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of the upright picture or frame."""
 
 
 class Kind(StrEnum):
@@ -52,6 +66,14 @@ class Weight(StrEnum):
     HINT = "hint"
     CLAIM = "claim"
     PROOF = "proof"
+
+
+class Declares(StrEnum):
+    """What a file says of itself: that a model made it, that one changed it, that a camera did."""
+
+    GENERATED = "generated"
+    EDITED = "edited"
+    CAPTURE = "capture"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +116,44 @@ class Heatmap:
     name: str
     values: tuple[tuple[float, ...], ...]
     second: float | None = None
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceFinding:
+    """A face of a picture: its ``box`` (left, top, right, bottom in pixels of the upright picture)
+    and its score, or the ``reason`` for which it has none.
+    """
+
+    name: str
+    box: Box
+    score: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """A person of a video, seen from ``start`` to ``end`` in seconds, with the score of all of it.
+
+    ``box`` (left, top, right, bottom in pixels) is where the face is at ``second``, the moment with
+    the highest score. What a stored report does not say is None.
+    """
+
+    name: str
+    box: Box
+    score: float | None = None
+    start: float | None = None
+    end: float | None = None
+    second: float | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch from ``start`` to ``end`` in seconds, with the mean ``score`` of its seconds."""
+
+    start: float
+    end: float
+    score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +177,12 @@ class Evidence:
     ``score`` is a calibrated P(synthetic), or None where the source makes no such estimate, as for
     claims and hints. ``interval`` bounds the score. ``claim`` is one sentence for a person, of
     whatever ``weight``; ``reason`` a code when ``status`` is not ok, or a caution (such as
-    ``graphic_not_photo``) when it is. ``details`` holds JSON values only; what a hint, claim or
-    proof ``declares`` (``generated``, ``edited``, ``capture``) is among them.
+    ``graphic_not_photo``) when it is. ``declares`` is what a hint, claim or proof says of the file.
+
+    ``bundle`` names what the score is of and ``runtime`` what ran it; ``box`` (left, top, right,
+    bottom in pixels) is the part of the picture that was judged, None for all of it. ``segments``
+    are the stretches of the timelines that are suspicious by themselves. ``details`` are JSON
+    values for people; nothing is decided by them.
     """
 
     source: str
@@ -130,15 +193,51 @@ class Evidence:
     interval: tuple[float, float] | None = None
     points: OperatingPoints | None = None
     weight: Weight = Weight.SCORE
+    declares: Declares | None = None
+    bundle: str | None = None
+    runtime: str | None = None
+    box: Box | None = None
     timelines: tuple[Timeline, ...] = ()
     heatmaps: tuple[Heatmap, ...] = ()
+    faces: tuple[FaceFinding, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    segments: tuple[Segment, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def declares_synthesis(self) -> bool:
         """Whether a hint, claim or proof says that a generative model made or edited the file."""
-        declared = self.details.get("declares") in ("generated", "edited")
+        declared = self.declares in (Declares.GENERATED, Declares.EDITED)
         return self.weight is Weight.HINT or (self.weight is not Weight.SCORE and declared)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evidence as JSON values; numbers keep 6 decimals, heat maps 3."""
+        values: dict[str, Any] = to_json(asdict(replace(self, details={})))
+        values["details"] = add_older(values, self.details)
+        return values | {"conclusive": self.weight is Weight.PROOF}  # the older key of ``weight``
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Evidence:
+        """The inverse of :meth:`to_dict`, for evidence of any release; what is odd is left out.
+
+        Raises ValueError for what is no evidence.
+        """
+        known = read_evidence(values)
+        points, declares = known["points"], known["declares"]
+        return cls(
+            **known
+            | {
+                "status": Status(known["status"]),
+                "weight": Weight(known["weight"]),
+                "declares": Declares(declares) if declares in set(Declares) else None,
+                "points": points and OperatingPoints(**points),
+                "timelines": tuple(Timeline(**item) for item in known["timelines"]),
+                "heatmaps": tuple(Heatmap(**item) for item in known["heatmaps"]),
+                "faces": tuple(FaceFinding(**item) for item in known["faces"]),
+                "tracks": tuple(Track(**item) for item in known["tracks"]),
+                "segments": tuple(Segment(**item) for item in known["segments"]),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +279,74 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values, schema ``deepfake-report/1`` (see ``deepfake.schema``)."""
-        from .schema import report_to_dict
-
-        return report_to_dict(self)
+        return {
+            "schema": SCHEMA,
+            "path": self.path,
+            "sha256": self.media.sha256,
+            "kind": self.media.kind.value,
+            "verdict": self.verdict.value,
+            "probability": to_json(self.probability),
+            "interval": to_json(self.interval),
+            "reasons": [asdict(reason) for reason in self.reasons],
+            "evidence": [evidence.to_dict() for evidence in self.evidence],
+            "warnings": list(self.warnings),
+            "versions": dict(self.versions),
+            "examined_at": self.examined_at,
+            "seconds": round(self.seconds, 4),
+            "seconds_by_step": {key: round(v, 4) for key, v in self.seconds_by_step.items()},
+            "media": {**asdict(self.media), "kind": self.media.kind.value},
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Report:
-        """The inverse of :meth:`to_dict`; raises ValueError for another schema."""
-        from .schema import report_from_dict
+        """The inverse of :meth:`to_dict`, for reports of any release; what is odd is left out, and
+        a warning tells of evidence that is.
 
-        return report_from_dict(values)
+        Raises ValueError for another schema, and without path, verdict or what the media are.
+        """
+        if values.get("schema") != SCHEMA:
+            raise ValueError(f"report schema {values.get('schema')!r}: this version reads {SCHEMA}")
+        path, media = text(values.get("path")), read_media(values.get("media"))
+        if path is None:
+            raise ValueError("report: has no path")
+        evidence, damaged = _read_all(values.get("evidence"))
+        return cls(
+            path=path,
+            media=MediaInfo(**media | {"kind": Kind(media["kind"])}),
+            verdict=Verdict(values.get("verdict", "")),
+            probability=share(values.get("probability")),
+            interval=pair(values.get("interval")),
+            reasons=tuple(Reason(**item) for item in items(values.get("reasons"), read_reason)),
+            evidence=evidence,
+            warnings=(*_texts(values.get("warnings")), *damaged),
+            versions=_named(values.get("versions"), text),
+            seconds_by_step=_named(values.get("seconds_by_step"), number),
+            examined_at=text(values.get("examined_at")),
+        )
 
     def summary(self) -> str:
         """One line for a log: path, verdict, probability and the leading reason."""
         probability = "–" if self.probability is None else f"{self.probability:.2f}"
         reason = self.reasons[0].text if self.reasons else ""
         return f"{self.path}: {self.verdict.label} (P(synthetic) {probability}). {reason}"
+
+
+def _read_all(values: Any) -> tuple[tuple[Evidence, ...], list[str]]:
+    """The evidence that can be read, and a sentence for each that cannot."""
+    found, damaged = [], []
+    for place, item in enumerate(values if isinstance(values, list) else [], start=1):
+        try:
+            found.append(Evidence.from_dict(item if isinstance(item, Mapping) else {}))
+        except ValueError:
+            damaged.append(f"Evidence {place} of the stored report is damaged and left out.")
+    return tuple(found), damaged
+
+
+def _texts(values: Any) -> list[str]:
+    return [item for item in values if isinstance(item, str)] if isinstance(values, list) else []
+
+
+def _named(values: Any, read: Callable[[Any], Any]) -> dict[str, Any]:
+    """The items of an object whose value ``read`` makes something of."""
+    found = values.items() if isinstance(values, Mapping) else ()
+    return {str(name): known for name, value in found if (known := read(value)) is not None}

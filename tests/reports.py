@@ -6,6 +6,7 @@ from typing import Any
 
 from deepfake.types import (
     Evidence,
+    FaceFinding,
     Heatmap,
     Kind,
     MediaInfo,
@@ -14,6 +15,7 @@ from deepfake.types import (
     Report,
     Status,
     Timeline,
+    Track,
     Verdict,
 )
 
@@ -48,17 +50,10 @@ def face_evidence() -> Evidence:
     return make_evidence(
         "face",
         heatmaps=(Heatmap(name="face 1", values=GRID, box=(20.0, 30.0, 60.0, 80.0)),),
-        details={
-            "faces": [
-                {"name": "face 1", "box": [20, 30, 60, 80], "score": 0.93, "reason": None},
-                {
-                    "name": "face 2",
-                    "box": [140, 50, 160, 76],
-                    "score": None,
-                    "reason": "face_too_small",
-                },
-            ]
-        },
+        faces=(
+            FaceFinding(name="face 1", box=(20.0, 30.0, 60.0, 80.0), score=0.93),
+            FaceFinding(name="face 2", box=(140.0, 50.0, 160.0, 76.0), reason="face_too_small"),
+        ),
     )
 
 
@@ -70,11 +65,11 @@ def video_evidence(seconds: int = 20) -> tuple[Evidence, ...]:
         scores = tuple(0.95 if second == peak else 0.1 + second / 1000 for second in every)
         return Timeline(name=name, seconds=every, scores=scores, window_seconds=window)
 
-    box = [20, 30, 60, 80]
-    tracks = [
-        {"name": "face 1", "start": 0, "end": 20, "score": 0.97, "box": box, "second": 12.0},
-        {"name": "face 2", "start": 4, "end": 9, "score": 0.2, "box": box, "second": 5.0},
-    ]
+    box = (20.0, 30.0, 60.0, 80.0)
+    tracks = (
+        Track(name="face 1", box=box, score=0.97, start=0.0, end=20.0, second=12.0),
+        Track(name="face 2", box=box, score=0.2, start=4.0, end=9.0, second=5.0),
+    )
     return (
         make_evidence("video", timelines=(line("motion", 8.0),)),
         make_evidence(
@@ -88,7 +83,7 @@ def video_evidence(seconds: int = 20) -> tuple[Evidence, ...]:
             heatmaps=(
                 Heatmap(name="face 1", values=GRID, second=12.0, box=(20.0, 30.0, 60.0, 80.0)),
             ),
-            details={"tracks": tracks},
+            tracks=tracks,
         ),
         make_evidence("audio", timelines=(line("audio", 15.0),)),
     )

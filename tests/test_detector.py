@@ -115,10 +115,11 @@ def test_of_a_screenshot_the_photo_is_judged(known_detector: Detector) -> None:
     report = known_detector.detect(image_bytes(shot), DetectOptions(heatmap=True))
     image = by_source(report)["image"]
     assert image.reason is None, "as if the photo were alone"
-    left, top, width, height = image.details["panel"]
-    assert 160 <= left < left + width <= 520
-    assert 120 <= top < top + height <= 400
-    assert image.heatmaps[0].box == (left, top, left + width, top + height)
+    assert image.box
+    left, top, right, bottom = image.box
+    assert 160 <= left < right <= 520
+    assert 120 <= top < bottom <= 400
+    assert image.heatmaps[0].box == image.box
     assert image.score is not None
     assert image.score > 0.9, "the dark interface is not judged"
     assert "Only that photo was judged" in image.claim
@@ -131,11 +132,11 @@ def test_a_border_does_not_change_the_verdict(known_detector: Detector, kind: st
     for level, verdict in ((20, Verdict.AUTHENTIC), (190, Verdict.SYNTHETIC)):
         alone = (photo(300, 400, seed=3) // 4 + level).astype(np.uint8)
         plain = by_source(known_detector.detect(alone))["image"]
-        assert "panel" not in plain.details
+        assert plain.box is None
         bordered, _ = KINDS[kind](alone)
         report = known_detector.detect(bordered)
         image = by_source(report)["image"]
-        assert (report.verdict, "panel" in image.details) == (verdict, True)
+        assert (report.verdict, image.box is not None) == (verdict, True)
         assert image.score == pytest.approx(plain.score, abs=0.02)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deepfake.fusion import Policy, decide
-from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict, Weight
+from deepfake.types import Declares, Evidence, Kind, OperatingPoints, Status, Verdict, Weight
 
 POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
 POLICY = Policy()
@@ -25,7 +25,7 @@ def told(
         status=Status.OK,
         claim=f"{source} tells.",
         weight=weight,
-        details={"declares": declares, "state": "trusted"},
+        declares=declares and Declares(declares),
         **values,
     )
 

@@ -9,15 +9,19 @@ import pytest
 import deepfake
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.types import (
+    Declares,
     Evidence,
+    FaceFinding,
     Heatmap,
     Kind,
     MediaInfo,
     OperatingPoints,
     Reason,
     Report,
+    Segment,
     Status,
     Timeline,
+    Track,
     Verdict,
     Weight,
 )
@@ -46,7 +50,31 @@ def make_report() -> Report:
                     Heatmap(name="image", values=((0.0, 1.0),), second=1.0),
                     Heatmap(name="face 1", values=((0.5,),), box=(1.5, 0.0, 4.0, 2.0)),
                 ),
+                bundle="video-1",
+                runtime="onnxruntime cpu fp32",
+                segments=(Segment(0.5, 1.25, 0.75),),
                 details={"frames": 2},
+            ),
+            Evidence(
+                source="face",
+                status=Status.OK,
+                claim="faces",
+                score=0.123456,
+                box=(1.0, 0.5, 3.0, 2.0),
+                faces=(
+                    FaceFinding(name="face 1", box=(1.5, 0.0, 4.0, 2.0), score=0.123456),
+                    FaceFinding(name="face 2", box=(0.0, 0.0, 1.0, 1.0), reason="face_blurred"),
+                ),
+                tracks=(
+                    Track(
+                        name="face 1",
+                        box=(1.5, 0.0, 4.0, 2.0),
+                        score=0.123456,
+                        start=0.0,
+                        end=1.333,
+                        second=1 / 3,
+                    ),
+                ),
             ),
             Evidence(source="audio", status=Status.SKIPPED, claim="none", reason="no_sound"),
             Evidence(
@@ -54,7 +82,7 @@ def make_report() -> Report:
                 status=Status.OK,
                 claim="says so",
                 weight=Weight.CLAIM,
-                details={"declares": "generated"},
+                declares=Declares.GENERATED,
             ),
         ),
         warnings=("cut short",),
@@ -129,6 +157,47 @@ def test_older_reports_are_read_as_what_they_are_worth(
     assert (report.verdict, report.probability) == (Verdict.SYNTHETIC, 0.999), "as it was given"
     again = report.to_dict()["evidence"][0]
     assert again["conclusive"] is (weight is Weight.PROOF)
+
+
+def test_older_readers_find_what_they_know_in_the_details() -> None:
+    video, face, *_ = make_report().to_dict()["evidence"]
+    assert video["details"] == {
+        "bundle": "video-1",
+        "runtime": "onnxruntime cpu fp32",
+        "segments": [{"start": 0.5, "end": 1.25, "score": 0.75}],
+        "frames": 2,
+    }
+    assert face["details"] == {
+        "panel": [1.0, 0.5, 2.0, 1.5],
+        "faces": [
+            {"name": "face 1", "box": [1.5, 0.0, 4.0, 2.0], "score": 0.1235, "reason": None},
+            {"name": "face 2", "box": [0, 0, 1, 1], "score": None, "reason": "face_blurred"},
+        ],
+        "tracks": [
+            {
+                **{"name": "face 1", "box": [1.5, 0.0, 4.0, 2.0], "score": 0.1235},
+                **{"start": 0.0, "end": 1.33, "second": 0.333},
+            }
+        ],
+    }
+
+
+def test_what_older_releases_had_in_the_details_is_read_from_there() -> None:
+    values = make_report().to_dict()
+    for item in values["evidence"]:
+        for key in ("declares", "bundle", "runtime", "box", "faces", "tracks", "segments"):
+            del item[key]
+    values["evidence"][3]["details"] = {"declares": "generated"}
+    jsonschema.validate(values, REPORT_SCHEMA)
+    video, face, _, claim = Report.from_dict(values).evidence
+    assert video == make_report().evidence[0]
+    expected = make_report().evidence[1]
+    assert (face.box, face.faces[1]) == (expected.box, expected.faces[1])
+    assert (face.faces[0].score, face.tracks[0].score) == (0.1235, 0.1235)
+    assert face.details == {}
+    assert (claim.declares, claim.declares_synthesis) == (Declares.GENERATED, True)
+    again = Report.from_dict(values).to_dict()
+    assert again["evidence"][1]["details"] == values["evidence"][1]["details"]
 
 
 def test_another_schema_is_refused() -> None:

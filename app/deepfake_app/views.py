@@ -5,15 +5,23 @@ from __future__ import annotations
 import base64
 import html
 import json
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from deepfake.content.timelines import Segment, clock
+from deepfake.content.timelines import clock
 from deepfake.errors import DeepfakeError
 from deepfake.reasons import find_code
 from deepfake.show.exhibits import describe_face, marked_faces
 from deepfake.text import printable
-from deepfake.types import Evidence, MediaInfo, OperatingPoints, Report, Status, Verdict, Weight
+from deepfake.types import (
+    Evidence,
+    MediaInfo,
+    OperatingPoints,
+    Report,
+    Segment,
+    Status,
+    Verdict,
+    Weight,
+)
 
 from .charts import percent, score_bar, timeline_chart, timeline_rows
 from .failures import word_error
@@ -196,8 +204,10 @@ def _card(evidence: Evidence) -> str:
         reason = f'<div class="df-dim">{kind}: {_why(evidence.reason)}</div>'
     charts = _charts(evidence) + _face_list(evidence)
     details = ""
-    if evidence.details:
-        values = html.escape(json.dumps(dict(evidence.details), indent=1)[:20000])
+    facts = {"bundle": evidence.bundle, "runtime": evidence.runtime} | dict(evidence.details)
+    facts = {name: value for name, value in facts.items() if value is not None}
+    if facts:
+        values = html.escape(json.dumps(facts, indent=1)[:20000])
         details = f"<details><summary>Details</summary><pre>{values}</pre></details>"
     return (
         f'<li class="df-card df-card-{evidence.status.value}"><h4>{_text(evidence.source)} {badge}'
@@ -213,7 +223,7 @@ def _word_status(evidence: Evidence) -> str:
 
 def _charts(evidence: Evidence) -> str:
     """Scores over time: one chart, or one row for each of several timelines."""
-    segments, points = _segments(evidence), evidence.points
+    segments, points = evidence.segments, evidence.points
     if len(evidence.timelines) > 1:
         return timeline_rows(evidence.timelines, points=points) + _segment_list(segments, points)
     spans = [(segment.start, segment.end) for segment in segments]
@@ -224,30 +234,16 @@ def _charts(evidence: Evidence) -> str:
 
 
 def _face_list(evidence: Evidence) -> str:
-    """The faces in words; what is no face is left out."""
+    """The faces in words."""
     faces = list(marked_faces(evidence))
     items = [_sentence(describe_face(face)) for face in faces[:MOST_FACES]]
     if len(faces) > MOST_FACES:
-        items.append(f"{len(faces) - MOST_FACES} more in the details")
+        items.append(f"{len(faces) - MOST_FACES} more in the JSON report")
     rows = "".join(f"<li>{item}</li>" for item in items)
     return f'<ul class="df-faces">{rows}</ul>' if rows else ""
 
 
-def _segments(evidence: Evidence) -> list[Segment]:
-    """The segments of a sound; anything in their place that is none is left out."""
-    found = evidence.details.get("segments")
-    segments = []
-    for item in found if isinstance(found, list) else []:
-        values = (
-            [item.get(key) for key in ("start", "end", "score")] if isinstance(item, dict) else []
-        )
-        numbers = [value for value in values if isinstance(value, int | float)]
-        if len(numbers) == 3 and all(math.isfinite(number) for number in numbers):
-            segments.append(Segment(*(float(number) for number in numbers)))
-    return segments
-
-
-def _segment_list(segments: list[Segment], points: OperatingPoints | None) -> str:
+def _segment_list(segments: Sequence[Segment], points: OperatingPoints | None) -> str:
     if not segments:
         return ""
     limit = "" if points is None else f" (score {points.suspicious:.2f} or more)"
@@ -256,7 +252,7 @@ def _segment_list(segments: list[Segment], points: OperatingPoints | None) -> st
         for segment in segments[:MOST_SEGMENTS]
     ]
     if len(segments) > MOST_SEGMENTS:
-        rows.append(f"<li>{len(segments) - MOST_SEGMENTS} more in the details</li>")
+        rows.append(f"<li>{len(segments) - MOST_SEGMENTS} more in the JSON report</li>")
     return (
         f'<div class="df-segments"><p>Segments that are suspicious by themselves{limit}:</p>'
         f"<ul>{''.join(rows)}</ul></div>"

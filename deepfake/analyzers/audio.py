@@ -12,14 +12,13 @@ import numpy.typing as npt
 from ..content.soundscape import Soundscape, survey
 from ..content.speech import CHUNK_SECONDS, find_speech, speech_share
 from ..content.timelines import (
-    Segment,
     WindowScores,
     find_segments,
     name_segments,
     over_time,
     score_seconds,
 )
-from ..engine.engine import Scored
+from ..engine.scores import Scored
 from ..preprocess import AudioPreprocess, Samples
 from ..reasons import Code
 from ..types import Evidence, Kind, Status
@@ -111,7 +110,9 @@ class Audio:
                 points=points,
                 timelines=(timeline,),
                 heatmaps=(over_time(timeline, seconds=whole_seconds),) if options.heatmap else (),
-                details=_details(sound, bundle, scored, segments),
+                bundle=bundle.name,
+                segments=tuple(segments),
+                details=_details(sound, scored),
             )
         ]
 
@@ -161,7 +162,7 @@ def _score(
             for start in starts[index : index + WINDOWS_AT_ONCE]
         ]
         parts.append(engine.score(bundle, np.stack(cut)))
-    return Scored.join(parts, bundle.calibration)
+    return Scored.join(parts)
 
 
 def _spoken_seconds(sound: Sound) -> list[bool]:
@@ -171,22 +172,11 @@ def _spoken_seconds(sound: Sound) -> list[bool]:
     ]
 
 
-def _details(
-    sound: Sound, bundle: Bundle, scored: Scored, segments: Sequence[Segment]
-) -> dict[str, object]:
+def _details(sound: Sound, scored: Scored) -> dict[str, object]:
     return {
-        "bundle": bundle.name,
         "windows": len(scored.windows),
         "speech_seconds": round(sound.speech_seconds, 2),
         "snr_db": round(sound.scene.snr_db, 1),
         "music_share": round(sound.scene.music_share, 3),
         "cautions": list(sound.scene.cautions),
-        "segments": [
-            {
-                "start": round(segment.start, 2),
-                "end": round(segment.end, 2),
-                "score": round(segment.score, 3),
-            }
-            for segment in segments
-        ],
     }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..reasons import Code
-from ..types import Evidence, OperatingPoints, Status
+from ..types import Evidence, FaceFinding, OperatingPoints, Status
 
 ONLY_MUSIC = "No speech was found in the sound, only music, and only speech can be judged."
 
@@ -32,7 +30,7 @@ def word_score(
 
 
 def skip(
-    source: str, reason: Code, *, claim: str | None = None, details: dict[str, Any] | None = None
+    source: str, reason: Code, *, claim: str | None = None, faces: tuple[FaceFinding, ...] = ()
 ) -> Evidence:
     """Evidence that could not be had, and why: without a ``claim`` in the words of the code."""
     return Evidence(
@@ -40,5 +38,5 @@ def skip(
         status=Status.SKIPPED,
         reason=reason,
         claim=claim or reason.meaning,
-        details=details or {},
+        faces=faces,
     )

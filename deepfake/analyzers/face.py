@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..content.faces import MOST_FACES, Face, open_finder, why_not_face
 from ..content.occlusion import face_heatmap
-from ..engine.engine import Scored
+from ..engine.scores import Scored
 from ..preprocess import FacePreprocess
 from ..reasons import Code
-from ..types import Evidence, Kind, Status
+from ..types import Evidence, FaceFinding, Kind, Status
 from .claims import skip, word_score
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Faces:
         scored = [(one.name, one.scored) for one in judged if one.scored is not None]
         if not scored:
             reason = judged[0].reason if judged else None
-            return [skip(self.name, reason or Code.NO_FACE, details=_details(judged))]
+            return [skip(self.name, reason or Code.NO_FACE, faces=_findings(judged))]
         points = bundle.calibration.points
         name, score, interval = highest(scored)
         shown = sorted(
@@ -78,7 +78,8 @@ class Faces:
                     face_heatmap(engine, bundle, pixels, one.face, name=one.name)
                     for one in shown[: MOST_HEATMAPS if options.heatmap else 0]
                 ),
-                details={"bundle": bundle.name, **_details(judged)},
+                bundle=bundle.name,
+                faces=_findings(judged),
             )
         ]
 
@@ -97,15 +98,13 @@ def highest(scored: Sequence[tuple[str, Scored]]) -> tuple[str, float, tuple[flo
     return name, share(best.score), (share(best.interval[0]), share(best.interval[1]))
 
 
-def _details(judged: Sequence[Judged]) -> dict[str, Any]:
-    return {
-        "faces": [
-            {
-                "name": one.name,
-                "box": [round(value, 1) for value in one.face.box],
-                "score": None if one.scored is None else round(one.scored.score, 4),
-                "reason": one.reason,
-            }
-            for one in judged
-        ]
-    }
+def _findings(judged: Sequence[Judged]) -> tuple[FaceFinding, ...]:
+    return tuple(
+        FaceFinding(
+            name=one.name,
+            box=one.face.box,
+            score=None if one.scored is None else one.scored.score,
+            reason=one.reason,
+        )
+        for one in judged
+    )

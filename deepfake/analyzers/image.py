@@ -52,25 +52,20 @@ class Image:
         if chosen:  # in the same batch, which a runtime does quicker than two
             changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
             batch = np.concatenate([batch, np.stack(changed)])
-        together, calibration = engine.score(bundle, batch), bundle.calibration
-        scored = together.only(range(len(boxes)), calibration)
+        together = engine.score(bundle, batch)
+        scored = together.only(range(len(boxes)))
         low, high = scored.interval
-        details: dict[str, object] = {
-            "bundle": bundle.name,
-            "windows": len(scored.windows),
-        }
+        details: dict[str, object] = {"windows": len(scored.windows)}
         if chosen:
-            before = together.only(chosen, calibration)
-            after = together.only(range(len(boxes), len(batch)), calibration)
-            again = scored.shifted(before, after, calibration)
+            before = together.only(chosen)
+            after = together.only(range(len(boxes), len(batch)))
+            again = scored.shifted(before, after)
             low, high = min(low, again), max(high, again)
             details["recompressed_score"] = round(again, 6)
-        if panel:
-            details["panel"] = list(panel)
-        heatmaps = []
+        heatmaps, sides = [], _sides(panel) if panel else None
         if options.heatmap:
             heatmap = localise.heatmap(engine, bundle, pixels)
-            heatmaps.append(replace(heatmap, box=_sides(panel) if panel else None))
+            heatmaps.append(replace(heatmap, box=sides))
         points = bundle.calibration.points
         where = "the photo within the picture" if panel else "the picture"
         claim = word_score(scored.score, points, where=where, caution=caution)
@@ -83,6 +78,8 @@ class Image:
                 score=scored.score,
                 interval=(low, high),
                 points=points,
+                bundle=bundle.name,
+                box=sides,
                 heatmaps=tuple(heatmaps),
                 details=details,
             )

@@ -25,7 +25,7 @@ from ..reasons import Code
 from ..text import printable
 from ..traces import generators
 from ..traces.encoders import Encoding, describe_encoding
-from ..types import Evidence, Kind, Status, Weight
+from ..types import Declares, Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -172,6 +172,7 @@ def _from_findings(
         status=Status.OK,
         claim=first.sentence,
         weight=_STRENGTHS[first.strength],
+        declares=Declares(first.declares) if first.declares else None,
         details=details,
     )
 
@@ -414,6 +415,7 @@ def _from_camera(camera: str, metadata: dict[str, Any], encoding: Encoding | Non
         status=Status.OK,
         claim=claim,
         weight=Weight.CLAIM,
+        declares=Declares.CAPTURE,
         details={
             "camera": camera,
             "declares": "capture",

@@ -34,7 +34,7 @@ from ..reasons import Code
 from ..text import printable
 from ..traces.generators import SOURCE_TYPES, source_type
 from ..traces.manifests import MISMATCHES
-from ..types import Evidence, Kind, Status, Weight
+from ..types import Declares, Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -113,7 +113,8 @@ class Provenance:
 def judge(found: dict[str, Any]) -> Evidence:
     """Evidence from the result of ``container.read_manifest``; ``{}`` counts as absent.
 
-    ``details["declares"]`` is what counts; what an unvalidated manifest says is ``unverified``.
+    Its ``declares`` is what counts; what an unvalidated manifest says is ``unverified`` among the
+    details.
     """
     state = str(found.get("state", "absent"))
     manifest = _mapping(found.get("manifest"))
@@ -154,6 +155,7 @@ def _declared(state: str, declared: Declaration | None, details: dict[str, Any])
         details,
         score=SCORE if proof else None,
         weight=Weight.PROOF if proof else Weight.CLAIM,
+        declares=Declares(declared.word),
     )
 
 
@@ -168,6 +170,7 @@ def _capture(by: str, details: dict[str, Any], *, proof: bool) -> Evidence:
         f"The file is declared to be a capture, in {by}: {worth}.",
         details,
         weight=Weight.PROOF if proof else Weight.CLAIM,
+        declares=Declares.CAPTURE,
     )
 
 
@@ -179,6 +182,7 @@ def _evidence(
     reason: Code | None = None,
     score: float | None = None,
     weight: Weight = Weight.SCORE,
+    declares: Declares | None = None,
 ) -> Evidence:
     return Evidence(
         source=Provenance.name,
@@ -187,6 +191,7 @@ def _evidence(
         reason=reason,
         score=score,
         weight=weight,
+        declares=declares,
         details=details,
     )
 

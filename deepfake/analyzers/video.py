@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,10 +13,10 @@ from ..content.faces import open_finder
 from ..content.footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, watch
 from ..content.occlusion import face_heatmap
 from ..content.timelines import WindowScores, clock, find_segments, name_segments
-from ..engine.engine import Scored
+from ..engine.scores import Scored
 from ..errors import Cancelled, DeepfakeError
 from ..reasons import Code, find_code
-from ..types import Evidence, Heatmap, Kind, Status, Timeline
+from ..types import Evidence, Heatmap, Kind, Status, Timeline, Track
 from .claims import skip, word_score
 from .face import MOST_HEATMAPS, TRACES, highest
 from .lips import judge_lips
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from ..preprocess import Pixels
     from ..settings import DetectOptions
 
-TOP_FRACTION = 0.5
 MOST_OF_IT = 0.8
 FACE_SHARE = 0.5
 """How much the motion of a face counts beside that of the whole picture."""
@@ -117,7 +115,7 @@ def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: fl
     """Motion and single frames as one: the sum of their log-odds, whose calibration allows for what
     they have in common. Where only one of the two could be judged, that alone.
     """
-    motion = judge_motion(footage, engine, seconds=seconds)
+    motion, places = judge_motion(footage, engine, seconds=seconds)
     frames = judge_frames(footage, engine, show)
     if motion.score is None or frames.score is None:
         return frames if motion.score is None else motion
@@ -126,20 +124,22 @@ def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: fl
     if calibration is None:
         caution = Code.NOT_CALIBRATED_FOR_VIDEO
         calibration = replace(bundle.calibration, slope=0.5, intercept=0.0)
-    odds = [math.log(score / (1 - score)) for score in (motion.score, frames.score)]
-    score = calibration.probability(sum(odds))
-    places = str(motion.details["places"]) if score >= calibration.points.suspicious else ""
-    where = f"the motion and the frames {places}".rstrip()
+    both = Scored.add((motion.score, frames.score), calibration)
+    where = "the motion and the frames"
+    if both.score >= calibration.points.suspicious:
+        where = f"{where} {places}".rstrip()
     return Evidence(
         source="video",
         status=Status.OK,
         reason=caution,
-        claim=word_score(score, calibration.points, where=where, caution=caution),
-        score=score,
-        interval=calibration.interval(np.array([sum(odds)], np.float32)),
+        claim=word_score(both.score, calibration.points, where=where, caution=caution),
+        score=both.score,
+        interval=both.interval,
         points=calibration.points,
+        bundle=motion.bundle,
         timelines=(*motion.timelines, *frames.timelines),
         heatmaps=frames.heatmaps,
+        segments=motion.segments,
         details={
             **motion.details,
             "motion_score": round(motion.score, 4),
@@ -148,19 +148,19 @@ def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: fl
     )
 
 
-def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> Evidence:
+def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> tuple[Evidence, str]:
     """The ``video`` slot on the bursts of the whole picture, and for every person on the mean with
-    that of the face wherever it is seen, as the slot was calibrated.
+    that of the face wherever it is seen, as the slot was calibrated; and when in words.
     """
     bundle = engine.bundle("video")
     whole = {burst.second: burst.motion for burst in footage.bursts if burst.motion}
     if not whole:
-        return skip("video", Code.TOO_FEW_FRAMES)
+        return skip("video", Code.TOO_FEW_FRAMES), ""
     parts = []
     for number, (_, bursts) in enumerate(footage.people, start=1):
         faces = {face.second: face.motion for face in bursts if face.motion}
         if faces:
-            mixed = [(s, _mix(one, faces.get(s), bundle)) for s, one in whole.items()]
+            mixed = [(s, _mix(one, faces.get(s))) for s, one in whole.items()]
             parts.append(_part(f"motion of face {number}", mixed))
     if len(parts) < 2:
         alone = parts[0] if parts else _part("motion", list(whole.items()))
@@ -168,11 +168,8 @@ def judge_motion(footage: Footage, engine: Engine, *, seconds: float) -> Evidenc
     return _judge_parts("video", parts, bundle, seconds=seconds, traces="of a generative model")
 
 
-def _mix(whole: Scored, face: Scored | None, bundle: Bundle) -> Scored:
-    if face is None:
-        return whole
-    logits = (1 - FACE_SHARE) * whole.logits + FACE_SHARE * face.logits
-    return Scored.read(logits, bundle.calibration)
+def _mix(whole: Scored, face: Scored | None) -> Scored:
+    return whole if face is None else whole.mixed(face, share=FACE_SHARE)
 
 
 def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: float) -> Evidence:
@@ -186,15 +183,15 @@ def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: floa
             parts.append(_part(f"face {number}", judged)._replace(faces=faces))
     if not parts:
         return skip("face", max(set(reasons), key=reasons.count) if reasons else Code.NO_FACE)
-    evidence = _judge_parts("face", parts, bundle, seconds=seconds, traces=TRACES)
+    evidence, _ = _judge_parts("face", parts, bundle, seconds=seconds, traces=TRACES)
     heatmaps: list[Heatmap] = []
     best = sorted(parts, key=lambda part: -max(burst.score for burst in part.bursts))
     for part in best[:MOST_HEATMAPS]:
         top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
         heatmaps += show.face(part.seconds[top], part.faces[top], name=part.name)
     caution = Code.TOO_MANY_FACES if footage.crowded else None
-    details = {**evidence.details, "tracks": [_track(part, bundle) for part in parts]}
-    return replace(evidence, heatmaps=tuple(heatmaps), reason=caution, details=details)
+    tracks = tuple(_track(part) for part in parts)
+    return replace(evidence, heatmaps=tuple(heatmaps), reason=caution, tracks=tracks)
 
 
 def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
@@ -203,12 +200,12 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
     scored = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
     if not scored:
         return skip("video", Code.IMAGE_TOO_SMALL)
-    pooled = pool_frames([result.score for _, result in scored])
     calibration, caution = bundle.frames_calibration, None
     if calibration is None:
         caution = Code.NOT_CALIBRATED_FOR_VIDEO
         calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
-    score, points = calibration.probability(pooled), calibration.points
+    read = Scored.pool_frames([result.score for _, result in scored], calibration)
+    points = calibration.points
     timeline = Timeline(
         name="frames",
         seconds=tuple(second for second, _ in scored),
@@ -218,23 +215,15 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
         source="video",
         status=Status.OK,
         reason=caution or (Code.TOO_FEW_FRAMES if footage.frames < FRAMES_PER_BURST // 2 else None),
-        claim=word_score(score, points, where=f"{len(scored)} frames", caution=caution),
-        score=score,
-        interval=calibration.interval(np.array([pooled], np.float32)),
+        claim=word_score(read.score, points, where=f"{len(scored)} frames", caution=caution),
+        score=read.score,
+        interval=read.interval,
         points=points,
+        bundle=bundle.name,
         timelines=(timeline,),
         heatmaps=show.whole(timeline.seconds[int(np.argmax(timeline.scores))]),
-        details={"bundle": bundle.name, "frames": len(scored)},
+        details={"frames": len(scored)},
     )
-
-
-def pool_frames(scores: Sequence[float]) -> float:
-    """The mean log-odds of the higher half of the frames' scores.
-
-    Half, because a clip may be generated in part; not fewer, because single frames are noisy.
-    """
-    odds = sorted(math.log(score / (1 - score)) for score in scores)
-    return float(np.mean(odds[-max(1, math.ceil(TOP_FRACTION * len(odds))) :]))
 
 
 def _part(name: str, bursts: Sequence[tuple[float, Scored]]) -> Part:
@@ -243,10 +232,12 @@ def _part(name: str, bursts: Sequence[tuple[float, Scored]]) -> Part:
 
 def _judge_parts(
     source: str, parts: Sequence[Part], bundle: Bundle, *, seconds: float, traces: str
-) -> Evidence:
-    """One score for several parts, the timeline of each, and where in time the highest is so."""
+) -> tuple[Evidence, str]:
+    """One score for several parts, the timeline of each, and where in time the highest is so; and
+    that in words.
+    """
     calibration = bundle.calibration
-    read = [(part.name, _read(part, bundle)) for part in parts]
+    read = [(part.name, Scored.join_moments(part.bursts)) for part in parts]
     name, score, interval = highest(read)
     timelines = tuple(
         Timeline(
@@ -266,24 +257,19 @@ def _judge_parts(
     where = f"the {name}" if source == "video" else name
     if score >= calibration.points.suspicious:
         where = f"{where} {places}".rstrip()
-    return Evidence(
+    evidence = Evidence(
         source=source,
         status=Status.OK,
         claim=word_score(score, calibration.points, where=where, caution=None, traces=traces),
         score=score,
         interval=interval,
         points=calibration.points,
+        bundle=bundle.name,
         timelines=timelines,
-        details={
-            "bundle": bundle.name,
-            "bursts": sum(len(part.bursts) for part in parts),
-            "places": places,
-            "segments": [
-                {"start": round(s.start, 2), "end": round(s.end, 2), "score": round(s.score, 3)}
-                for s in segments
-            ],
-        },
+        segments=tuple(segments),
+        details={"bursts": sum(len(part.bursts) for part in parts), "places": places},
     )
+    return evidence, places
 
 
 def _stretch(timeline: Timeline, seconds: float) -> str:
@@ -294,19 +280,13 @@ def _stretch(timeline: Timeline, seconds: float) -> str:
     return f"from {clock(start)} to {clock(min(end, seconds))}"
 
 
-def _read(part: Part, bundle: Bundle) -> Scored:
-    """All bursts of a part as one, each by the mean logit of its windows."""
-    logits = np.array([burst.logits.mean() for burst in part.bursts], np.float32)
-    return Scored.read(logits, bundle.calibration)
-
-
-def _track(part: Part, bundle: Bundle) -> dict[str, Any]:
+def _track(part: Part) -> Track:
     top = max(range(len(part.bursts)), key=lambda index: part.bursts[index].score)
-    return {
-        "name": part.name,
-        "start": round(part.seconds[0], 2),
-        "end": round(part.seconds[-1] + BURST_SECONDS, 2),
-        "score": round(_read(part, bundle).score, 4),
-        "second": round(part.seconds[top], 3),
-        "box": [round(value, 1) for value in part.faces[top].box],
-    }
+    return Track(
+        name=part.name,
+        box=part.faces[top].box,
+        score=Scored.join_moments(part.bursts).score,
+        start=part.seconds[0],
+        end=part.seconds[-1] + BURST_SECONDS,
+        second=part.seconds[top],
+    )

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reasons import Code
-from ..types import Evidence, Kind, Status, Weight
+from ..types import Declares, Evidence, Kind, Status, Weight
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -265,6 +265,7 @@ def _evidence(match: Match) -> Evidence:
         status=Status.OK,
         score=0.999,
         weight=Weight.PROOF,
+        declares=Declares.GENERATED,
         claim=f"The picture carries the invisible watermark of {match.generator}: "
         f"{match.matching_bits} of {match.payload_bits} bits match, which happens by chance in "
         f"fewer than 1 of {1 / FALSE_POSITIVES_PER_PICTURE:,.0f} pictures.",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from ..analyzers.provenance import TRUST_LIST_DATE
 from ..bundle import Bundle
-from ..engine.backends import choose_backend, installed_backends, open_backend
+from ..engine.backends import choose_backend, installed_backends, open_backend, try_golden
 from ..errors import DeepfakeError, MissingDependency, ModelError
 from ..show.console import print_table
 from ..text import printable
@@ -96,16 +95,11 @@ def _try(bundle: Bundle, backend_name: str, settings: Settings) -> tuple[list[st
 
     try:
         backend = open_backend(bundle, settings=replace(settings, backend=backend_name))
-        batch, logits = bundle.golden()
-        backend.run(batch)
-        started = time.perf_counter()
-        result = backend.run(batch)
-        elapsed = (time.perf_counter() - started) / len(batch) * 1000
+        worst, elapsed = try_golden(bundle, backend)
     except DeepfakeError as error:
         return [bundle.name, backend_name, "–", str(error), "–"], False
     device = backend.device
     backend.close()
-    worst = bundle.calibration.largest_gap(result, logits)
     fine = worst <= 2e-3
     verdict = f"match within {worst:.0e}" if fine else f"DIFFER by {worst:.3f}"
     return [bundle.name, backend_name, device, verdict, f"{elapsed:.1f}"], fine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..reasons import Code
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..engine.engine import Engine
+    from ..engine.maps import FacePlaces
 
 MIN_SIDE_PIXELS = 48
 """Least width of a face that is looked at, in pixels of the picture; a bundle may ask for more."""
@@ -97,12 +97,8 @@ class BundleFinder:
         assert isinstance(preprocess, FinderPreprocess)
         entering = [preprocess(pixels) for pixels in pictures]
         batch, zoom = np.concatenate([one.batch for one in entering]), entering[0].zoom
-        least = self._bundle.calibration.points.synthetic
-        rows, columns = batch.shape[1:3]
-        return [
-            largest_first(read_map(values, rows=rows, columns=columns, zoom=zoom, least=least))
-            for values in self._engine.raw(self._bundle, batch)
-        ]
+        found = self._engine.find_faces(self._bundle, batch, zoom=zoom)
+        return [largest_first(keep_best(places)) for places in found]
 
 
 class YunetFinder:
@@ -150,41 +146,15 @@ def open_finder(engine: Engine) -> Finder:
     return YunetFinder(own) if own else BundleFinder(engine)
 
 
-def read_map(
-    values: npt.NDArray[np.float32], *, rows: int, columns: int, zoom: float, least: float
-) -> list[Face]:
-    """Faces from a finder's map (places, 15) over a canvas of ``rows`` by ``columns`` pixels.
-
-    The places are the centres of the cells of 8, then 16, then 32 pixels, row by row. Each holds
-    the logit of a face, the logarithms of the distances to the left, top, right and bottom of its
-    box, and its five landmarks from the cell's centre; lengths are in cells. Of faces that overlap
-    the most certain one is kept (greedy non-maximum suppression).
+def keep_best(places: FacePlaces) -> list[Face]:
+    """The faces at the places of a map: of those that overlap the most certain one (greedy
+    non-maximum suppression).
     """
-    places, cells = map_places(rows, columns)
-    odds = values[:, 0].astype(np.float64)
-    kept = np.flatnonzero(odds > np.log(least / (1 - least)))
-    kept = kept[np.argsort(-odds[kept])][:400]
-    centres, cell = places[kept], cells[kept, None]
-    reach = np.exp(np.clip(values[kept, 1:5].astype(np.float64), -4, 6)) * cell
-    boxes = np.hstack([centres - reach[:, :2], centres + reach[:, 2:]]) * zoom
-    landmarks = values[kept, 5:15].astype(np.float64).reshape(-1, 5, 2) * cell[..., None]
-    points = (centres[:, None] + landmarks) * zoom
-    scores = 1 / (1 + np.exp(-odds[kept]))
+    scores, boxes, points = places
     return [
         _face(boxes[index], points[index], float(scores[index]))
         for index in suppress(boxes, most=100)
     ]
-
-
-@functools.lru_cache(maxsize=16)
-def map_places(rows: int, columns: int) -> tuple[Floats, Floats]:
-    """The centres (places, 2) of a map's cells, as x and y, and their sides (places,)."""
-    centres, sides = [], []
-    for side in (8, 16, 32):
-        down, across = np.mgrid[0 : rows // side, 0 : columns // side]
-        centres.append((np.stack([across, down], axis=-1).reshape(-1, 2) + 0.5) * side)
-        sides.append(np.full(len(centres[-1]), float(side)))
-    return np.concatenate(centres), np.concatenate(sides)
 
 
 def suppress(boxes: Floats, *, most: int) -> list[int]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..engine.engine import Scored
+from ..engine.scores import Scored
 from ..preprocess import ClipPreprocess, FacePreprocess, ImagePreprocess, Pixels
 from ..reasons import Code
 from .faces import Face, Finder, why_not_face

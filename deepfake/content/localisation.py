@@ -141,16 +141,16 @@ def _stands_out(cells: Floats) -> bool:
 
 def _score(engine: Engine, bundle: Bundle, pixels: Pixels, boxes: Sequence[Box]) -> Floats:
     """Calibrated log-odds of windows of the picture."""
-    preprocess, calibration = bundle.preprocess, bundle.calibration
+    preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
     most = engine.settings.max_batch
-    logits = [
+    odds = [
         engine.score(
             bundle, np.stack([preprocess.crop(pixels, box) for box in boxes[start : start + most]])
-        ).logits
+        ).log_odds
         for start in range(0, len(boxes), most)
     ]
-    return calibration.slope * np.concatenate(logits).astype(np.float64) + calibration.intercept
+    return np.concatenate(odds)
 
 
 def _lattice(width: int, height: int, side: int, step: float) -> list[Box]:

@@ -51,8 +51,7 @@ def face_heatmap(
             part[patch] = blurred[patch]
             hidden.append(part)
     scored = engine.score(bundle, np.stack(hidden))
-    logits = scored.logits * bundle.calibration.slope
-    drop = np.clip(logits[0] - logits[1:], 0, None).reshape(PLACES, PLACES)
+    drop = np.clip(scored.drops(), 0, None).reshape(PLACES, PLACES)
     shares = scored.windows[0] * drop / max(float(drop.max()), LEAST_DROP)
     return Heatmap(
         name=name,

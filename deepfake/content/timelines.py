@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Heatmap, Timeline
+from ..types import Heatmap, Segment, Timeline
 
 MAX_PAUSE_SECONDS = 2.0
 """Longest pause without speech that a segment runs across."""
@@ -19,15 +19,6 @@ _WHOLE_SHARE = 0.8
 _LARGEST_SHIFT_SECONDS = 1.0
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch from ``start`` to ``end`` in seconds, with the mean ``score`` of its seconds."""
-
-    start: float
-    end: float
-    score: float
 
 
 @dataclass(frozen=True, kw_only=True)

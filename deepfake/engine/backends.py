@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -294,6 +295,18 @@ def open_backend(
         device = torch_devices(settings)[0] if name == "torch" else "cpu"
     backend: Backend = _OPENERS[name](bundle, settings=settings, device=device)
     return backend
+
+
+def try_golden(bundle: Bundle, backend: Backend) -> tuple[float, float]:
+    """The largest gap in score between a backend and torch on the golden inputs, and the
+    milliseconds that a window takes. Raises ``BackendError`` and ``ModelError``.
+    """
+    batch, logits = bundle.golden()
+    backend.run(batch)
+    started = time.perf_counter()
+    result = backend.run(batch)
+    elapsed = time.perf_counter() - started
+    return bundle.calibration.largest_gap(result, logits), 1000 * elapsed / len(batch)
 
 
 def check_logits(bundle: Bundle, logits: Logits, *, windows: int) -> Logits:

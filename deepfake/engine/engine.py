@@ -6,15 +6,13 @@ A request goes to the device with the shortest queue; see :mod:`deepfake.engine.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
-from ..bundle import Bundle, Calibration, Logits
+from ..bundle import Bundle, Logits
 from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
 from ..reasons import Code
@@ -22,7 +20,9 @@ from ..settings import Settings
 from ..trust.registry import read_bundles, warn_of
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
+from .maps import FacePlaces, read_map
 from .queues import Lane
+from .scores import Scored
 
 _Answer = TypeVar("_Answer")
 
@@ -32,46 +32,6 @@ SLOTS_OF_KIND = {
     Kind.VIDEO: ("frame", "face-finder", "video", "face", "audio"),
 }
 """What every file of a kind is judged by, the first needed first; pictures may have no face."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Calibrated P(synthetic): of the input as a whole, its interval, and of each window alone.
-
-    ``logits`` are there for :meth:`join` alone.
-    """
-
-    score: float
-    interval: tuple[float, float]
-    windows: tuple[float, ...]
-    logits: Logits = field(repr=False, compare=False)
-
-    @classmethod
-    def read(cls, logits: Logits, calibration: Calibration) -> Scored:
-        """What the logits (windows,) of one input mean."""
-        return cls(
-            score=calibration.probability(calibration.pool(logits)),
-            interval=calibration.interval(logits),
-            windows=tuple(calibration.probability(float(logit)) for logit in logits),
-            logits=logits,
-        )
-
-    def shifted(self, before: Scored, after: Scored, calibration: Calibration) -> float:
-        """The score that the input would have if all of it changed as some windows did.
-
-        ``before`` and ``after`` are the same windows without and with the change.
-        """
-        change = calibration.pool(after.logits) - calibration.pool(before.logits)
-        return calibration.probability(calibration.pool(self.logits) + change)
-
-    def only(self, windows: Sequence[int], calibration: Calibration) -> Scored:
-        """The score of some of the windows alone."""
-        return Scored.read(self.logits[list(windows)], calibration)
-
-    @classmethod
-    def join(cls, parts: Sequence[Scored], calibration: Calibration) -> Scored:
-        """One input that was scored in several parts, in the order of time."""
-        return cls.read(np.concatenate([part.logits for part in parts]), calibration)
 
 
 class Engine:
@@ -119,11 +79,22 @@ class Engine:
             batch, lambda logits: Scored.read(logits, bundle.calibration)
         )
 
-    def raw(self, bundle: Bundle, batch: Batch) -> Logits:
-        """What the network gives for a batch (windows, …), for bundles without a score of their
-        own: the face finder's map (windows, places, values).
+    def logits(self, bundle: Bundle, batch: Batch) -> Logits:
+        """What the network itself gives for a batch (windows, …), which only those need who compare
+        networks: the export.
         """
         return self._lane(bundle).submit(batch, lambda logits: logits).result()
+
+    def find_faces(self, bundle: Bundle, batch: Batch, *, zoom: float) -> list[FacePlaces]:
+        """The places of faces on each canvas of a batch (canvases, rows, columns, 3) for a face
+        finder, in pixels of the picture, of which ``zoom`` are one of the canvas.
+        """
+        rows, columns = batch.shape[1:3]
+        least = bundle.calibration.points.synthetic
+        return [
+            read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
+            for values in self.logits(bundle, batch)
+        ]
 
     def score(self, bundle: Bundle, batch: Batch) -> Scored:
         """Score the windows of one input (windows, …) and wait for the result."""

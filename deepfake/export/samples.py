@@ -17,6 +17,7 @@ from ..bundle import Bundle, Logits
 from ..content.faces import MOST_FACES, open_finder, why_not_face
 from ..content.footage import FRAMES_PER_BURST, STEP_SECONDS
 from ..engine.engine import Engine
+from ..engine.scores import Scored
 from ..errors import MediaError, SettingsError
 from ..media.opening import Media, open_media
 from ..preprocess import (
@@ -181,12 +182,12 @@ class SampleReader:
 def expect(bundle: Bundle, engine: Engine, batch: Batch) -> Expected:
     """What the engine gives for a batch (windows, …) that belongs together."""
     if bundle.slot == "face-finder":
-        return Expected(engine.raw(bundle, batch), None)
-    scored = engine.score(bundle, batch)
+        return Expected(engine.logits(bundle, batch), None)
+    logits = engine.logits(bundle, batch)
     if bundle.slot != "face":
-        return Expected(scored.logits, scored.score)
+        return Expected(logits, Scored.read(logits, bundle.calibration).score)
     faces = [engine.score(bundle, batch[index : index + 1]) for index in range(len(batch))]
-    return Expected(scored.logits, highest([("face", face) for face in faces])[1])
+    return Expected(logits, highest([("face", face) for face in faces])[1])
 
 
 def cut_sound(samples: Samples, preprocess: AudioPreprocess) -> Samples:

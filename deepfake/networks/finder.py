@@ -17,7 +17,7 @@ VALUES = 15
 
 class FaceFinder(nn.Module):
     """Pictures (n, 3, height, width) in -1…1, both sides multiples of 32, to a map (n, places, 15)
-    as :func:`deepfake.content.faces.read_map` reads it.
+    as :func:`deepfake.engine.maps.read_map` reads it.
 
     Anchor-free (Tian et al. 2019, as in Wu et al. 2023): plain convolutions down to a 32nd of the
     size, where a CPU is quick at them, a feature pyramid (Lin et al. 2017) from the top down, and a

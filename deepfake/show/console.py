@@ -121,6 +121,8 @@ def describe_probability(report: Report) -> str:
 def sparkline(timeline: Timeline, *, width: int = 60) -> str:
     """Scores over time as bars, with the time and height of the highest."""
     scores = list(timeline.scores)
+    if not scores:
+        return "–"
     step = max(1, -(-len(scores) // width))
     columns = [max(scores[start : start + step]) for start in range(0, len(scores), step)]
     bars = "".join(BARS[min(len(BARS) - 1, int(score * len(BARS)))] for score in columns)

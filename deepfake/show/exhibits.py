@@ -4,20 +4,17 @@ with its heat maps and the faces in it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..text import printable
-from ..types import Evidence, Heatmap, Kind, OperatingPoints, Report, Timeline
+from ..types import Box, Evidence, Heatmap, Kind, OperatingPoints, Report, Timeline
 from .heatmaps import DEFAULT_LIMIT, SOUND_RATE, overlay, spectrogram
 
 if TYPE_CHECKING:
     from ..media.opening import Media
     from ..preprocess import Pixels
-
-Box = tuple[float, float, float, float]
 
 MOST_FACES = 32
 SAME_FRAME_SECONDS = 0.002
@@ -130,15 +127,12 @@ def heat_limits(report: Report) -> dict[str, float]:
 
 
 def marked_faces(evidence: Evidence) -> Iterator[FaceMark]:
-    """The faces of a picture and the people of a video, as the details of the evidence name them;
-    anything in their place that is none is left out.
-    """
-    for key in ("faces", "tracks"):
-        listed = evidence.details.get(key)
-        for item in listed[:MOST_FACES] if isinstance(listed, list) else []:
-            mark = _mark(item, evidence) if isinstance(item, Mapping) else None
-            if mark is not None:
-                yield mark
+    """The faces of a picture and the people of a video."""
+    points = evidence.points
+    for face in evidence.faces[:MOST_FACES]:
+        yield FaceMark(face.name, face.box, face.score, None, face.reason, points)
+    for track in evidence.tracks[:MOST_FACES]:
+        yield FaceMark(track.name, track.box, track.score, track.second, None, points)
 
 
 def describe_face(face: FaceMark) -> str:
@@ -153,22 +147,6 @@ def describe_face(face: FaceMark) -> str:
 
 def _all_faces(report: Report) -> list[FaceMark]:
     return [face for evidence in report.evidence for face in marked_faces(evidence)]
-
-
-def _mark(item: Mapping[str, Any], evidence: Evidence) -> FaceMark | None:
-    box, name, reason = item.get("box"), item.get("name"), item.get("reason")
-    sides = [_number(side) for side in box] if isinstance(box, list | tuple) else []
-    known = [side for side in sides if side is not None]
-    if len(sides) != 4 or len(known) != 4 or not isinstance(name, str):
-        return None
-    return FaceMark(
-        name=name,
-        box=(known[0], known[1], known[2], known[3]),
-        score=_number(item.get("score")),
-        second=_number(item.get("second")),
-        reason=reason if isinstance(reason, str) else None,
-        points=evidence.points,
-    )
 
 
 def picture_timelines(report: Report) -> list[Timeline]:
@@ -258,9 +236,3 @@ def _is_same(second: float | None, other: float) -> bool:
 
 def _scaled(box: Box, scale: float) -> Box:
     return box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

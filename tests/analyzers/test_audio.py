@@ -57,9 +57,9 @@ def test_a_sentence_of_three_seconds_in_a_minute_is_found(detector: Detector, st
     assert evidence.score is not None
     assert evidence.score >= POINTS.suspicious
     assert report.verdict in (Verdict.SUSPICIOUS, Verdict.SYNTHETIC)
-    (segment,) = evidence.details["segments"]
-    assert segment["start"] == pytest.approx(start, abs=1.0)
-    assert segment["end"] == pytest.approx(start + 3.0, abs=1.0)
+    (segment,) = evidence.segments
+    assert segment.start == pytest.approx(start, abs=1.0)
+    assert segment.end == pytest.approx(start + 3.0, abs=1.0)
     low, high = evidence.interval or (0, 0)
     assert low < evidence.score < high
     assert "from 0:" in evidence.claim
@@ -71,7 +71,7 @@ def test_the_same_minute_without_it_is_not_lifted(detector: Detector) -> None:
     evidence = audio(detector.detect(wav_bytes(speech(60.0, seed=5))))
     assert evidence.score is not None
     assert evidence.score < 0.1
-    assert evidence.details["segments"] == []
+    assert evidence.segments == ()
     assert "from" not in evidence.claim
 
 
@@ -81,7 +81,7 @@ def test_without_spans_the_insert_is_averaged_away_but_still_located(tmp_path: P
         evidence = audio(detector.detect(wav_bytes(insert(60.0, start=30.0))))
     assert evidence.score is not None
     assert evidence.score < 0.1
-    assert evidence.details["segments"][0]["start"] == pytest.approx(30.0, abs=1.0)
+    assert evidence.segments[0].start == pytest.approx(30.0, abs=1.0)
     assert "0:30" not in evidence.claim
 
 
@@ -90,7 +90,7 @@ def test_a_sound_that_is_rough_throughout_needs_no_place(detector: Detector) -> 
     assert evidence.score is not None
     assert evidence.score > 0.9
     assert "from" not in evidence.claim
-    assert len(evidence.details["segments"]) == 1
+    assert len(evidence.segments) == 1
 
 
 def test_times_are_those_of_the_sound_with_its_silence(detector: Detector) -> None:
@@ -102,9 +102,9 @@ def test_times_are_those_of_the_sound_with_its_silence(detector: Detector) -> No
     assert all(second == int(second) for second in timeline.seconds)
     spoken = {*range(7, 28), *range(33, 39)}
     assert spoken - {7, 27, 33, 38} <= set(timeline.seconds) <= spoken
-    (segment,) = evidence.details["segments"]
-    assert segment["start"] == pytest.approx(17.4, abs=1.0)
-    assert segment["end"] == pytest.approx(20.4, abs=1.0)
+    (segment,) = evidence.segments
+    assert segment.start == pytest.approx(17.4, abs=1.0)
+    assert segment.end == pytest.approx(20.4, abs=1.0)
 
 
 def test_the_heat_map_follows_the_seconds(detector: Detector) -> None:
@@ -194,8 +194,8 @@ def test_a_long_recording_is_scored_throughout_in_small_batches(
     evidence = audio(detector.detect(wav_bytes(samples)))
     assert max(sizes) <= WINDOWS_AT_ONCE
     assert sum(sizes) == evidence.details["windows"] == 599
-    (segment,) = evidence.details["segments"]
-    assert segment["start"] == pytest.approx(517.0, abs=1.0)
+    (segment,) = evidence.segments
+    assert segment.start == pytest.approx(517.0, abs=1.0)
     assert "from 8:37 to 8:40" in evidence.claim
 
 

@@ -7,7 +7,7 @@ from deepfake import DetectOptions
 from deepfake.analyzers.face import highest
 from deepfake.bundle import Calibration
 from deepfake.detector import Detector
-from deepfake.engine.engine import Scored
+from deepfake.engine.scores import Scored
 from deepfake.types import Evidence, Status
 from tests.bundles import POINTS, paint_face
 from tests.media_files import Pixels, image_bytes, scene
@@ -31,10 +31,10 @@ def test_a_face_has_a_score_and_a_box(known_detector: Detector) -> None:
     assert found.status is Status.OK
     assert found.score is not None
     assert found.score > 0.8
-    (face,) = found.details["faces"]
-    assert face["name"] == "face 1"
-    assert face["box"] == pytest.approx([16, 16, 80, 80], abs=0.2)
-    assert face["score"] == pytest.approx(found.score, abs=1e-3)
+    (face,) = found.faces
+    assert face.name == "face 1"
+    assert face.box == pytest.approx((16, 16, 80, 80), abs=0.2)
+    assert face.score == pytest.approx(found.score, abs=1e-3)
     assert "a replaced or re-enacted face" in found.claim
     dark = face_evidence(known_detector, portrait(0))
     assert dark.score is not None
@@ -46,10 +46,10 @@ def test_every_face_is_scored_alone_and_the_claim_names_one(known_detector: Dete
     pixels[64:, 160:] = np.maximum(pixels[64:, 160:], 215)
     paint_face(pixels, row=3, column=6)
     found = face_evidence(known_detector, pixels)
-    scores = {face["box"][0] > 100: face["score"] for face in found.details["faces"]}
+    scores = {face.box[0] > 100: face.score for face in found.faces}
     assert scores[True] > 0.7
     assert scores[False] < 0.2
-    name = next(f["name"] for f in found.details["faces"] if f["box"][0] > 100)
+    name = next(face.name for face in found.faces if face.box[0] > 100)
     assert f"in {name}" in found.claim
 
 
@@ -77,7 +77,7 @@ def test_many_faces_are_told(known_detector: Detector) -> None:
         paint_face(pixels, row=row, column=column)
     found = face_evidence(known_detector, pixels)
     assert found.reason == "too_many_faces"
-    assert len(found.details["faces"]) == 8
+    assert len(found.faces) == 8
 
 
 def test_heat_map_covers_the_box_and_shows_what_the_score_rests_on(

@@ -303,7 +303,7 @@ def test_words_of_people_and_editors_are_no_evidence(data: bytes, format: str) -
 def test_a_workflow_without_a_sampler_is_only_noted() -> None:
     (evidence,) = look(files.png_text(prompt=json.dumps(UPSCALE)), "png")
     assert evidence.weight is Weight.SCORE
-    assert evidence.details["declares"] is None
+    assert evidence.declares is None
     assert "not necessarily generated" in evidence.claim
 
 
@@ -341,7 +341,7 @@ def test_camera_exif_does_not_hide_a_generator() -> None:
     data = files.image("JPEG", exif=CAMERA | {0x0131: "Midjourney"}, exif_ifd=EXPOSURE)
     first, camera = look(data, "jpeg")
     assert first.weight is Weight.HINT
-    assert camera.details["declares"] == "capture"
+    assert camera.declares == "capture"
 
 
 def test_a_phone_video_is_recognised() -> None:

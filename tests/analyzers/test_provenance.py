@@ -64,7 +64,7 @@ def test_a_valid_declaration_by_an_unknown_signer_is_a_claim(sign: Sign) -> None
     evidence = find(sign(samples.created("trainedAlgorithmicMedia", agent="Model X")))
     assert (evidence.score, evidence.weight) == (None, Weight.CLAIM)
     assert evidence.details["state"] == "valid"
-    assert (evidence.details["declares"], evidence.details["generator"]) == ("generated", "Model X")
+    assert (evidence.declares, evidence.details["generator"]) == ("generated", "Model X")
     assert "made by a generative model with Model X" in evidence.claim
     assert "valid C2PA manifest of an unknown signer (Sample signer" in evidence.claim
 
@@ -90,7 +90,7 @@ def test_edited_by_ai_is_told_from_made_by_ai(
     sign: Sign, signer: samples.Signer, steps: list[dict[str, Any]]
 ) -> None:
     evidence = find(sign(*steps), signer.root)
-    assert (evidence.details["declares"], evidence.weight) == ("edited", Weight.PROOF)
+    assert (evidence.declares, evidence.weight) == ("edited", Weight.PROOF)
     assert "edited by, or composed with" in evidence.claim
 
 
@@ -105,7 +105,7 @@ def test_capture_is_weak_when_valid_and_strong_when_trusted(
         ):
             evidence = find(data, anchors)
             assert (evidence.score, evidence.weight) == (None, weight)
-            assert evidence.details["declares"] == "capture"
+            assert evidence.declares == "capture"
             assert evidence.details["strength"] == strength
             assert f"{strength} evidence of a camera original" in evidence.claim
 
@@ -114,13 +114,13 @@ def test_capture_is_weak_when_valid_and_strong_when_trusted(
 def test_other_source_types_declare_neither(sign: Sign, kind: str) -> None:
     evidence = find(sign(samples.created(kind)))
     assert (evidence.status, evidence.score, evidence.weight) == (Status.OK, None, Weight.SCORE)
-    assert evidence.details["declares"] is None
+    assert evidence.declares is None
 
 
 def test_tampered_proves_nothing(sign: Sign, signer: samples.Signer) -> None:
     signed = sign(samples.created("trainedAlgorithmicMedia"))
     evidence = find(samples.transplant(signed, files.image("JPEG", quality=30)), signer.root)
-    assert (evidence.details["state"], evidence.details["declares"]) == ("tampered", None)
+    assert (evidence.details["state"], evidence.declares) == ("tampered", None)
     assert evidence.details["unverified"] == "generated"
     assert (evidence.score, evidence.weight) == (None, Weight.SCORE)
     assert "an invalid C2PA manifest" in evidence.claim
@@ -142,7 +142,7 @@ def test_a_generated_parent_counts_as_own_making(sign: Sign, signer: samples.Sig
     child = sign({"action": "c2pa.color_adjustments"}, parent=parent)
     for anchors, weight in ((None, Weight.CLAIM), (signer.root, Weight.PROOF)):
         evidence = find(child, anchors)
-        assert (evidence.details["declares"], evidence.weight) == ("generated", weight)
+        assert (evidence.declares, evidence.weight) == ("generated", weight)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_trusted_program_does_not_vouch_for_an_unknown_parent(
     child = samples.sign(parent, steps, editor, parent=parent)
     evidence = find(child, editor.root)
     assert evidence.details["state"] == "trusted"
-    assert (evidence.details["declares"], evidence.weight) == (word, Weight.CLAIM)
+    assert (evidence.declares, evidence.weight) == (word, Weight.CLAIM)
     assert (evidence.score, "does not vouch" in evidence.claim) == (None, True)
 
 
@@ -166,7 +166,7 @@ def test_an_edit_by_a_trusted_program_is_proof_whatever_its_parent_is(sign: Sign
     editor = samples.make_signer()
     steps = samples.actions(edited("trainedAlgorithmicMedia"))
     evidence = find(samples.sign(parent, steps, editor, parent=parent), editor.root)
-    assert (evidence.details["declares"], evidence.weight) == ("edited", Weight.PROOF)
+    assert (evidence.declares, evidence.weight) == ("edited", Weight.PROOF)
 
 
 def test_metadata_copied_into_a_trusted_manifest_stay_a_claim() -> None:
@@ -240,7 +240,7 @@ def test_permission_for_training_is_no_sign_of_ai() -> None:
 )
 def test_odd_manifests_are_survived(broken: Any) -> None:
     evidence = judge({"state": "valid", "manifest": broken, "ancestors": broken})
-    assert evidence.details["declares"] is None
+    assert evidence.declares is None
 
 
 def test_names_from_the_manifest_are_cleaned(sign: Sign) -> None:

@@ -68,9 +68,9 @@ def test_one_pass_gives_motion_frames_and_faces(known_detector: Detector) -> Non
     assert found["video"].reason == "not_calibrated_for_video"
     assert found["face"].timelines[0].seconds == pytest.approx((0.0, 1.0, 2.0), abs=0.01)
     assert found["face"].timelines[0].window_seconds == BURST_SECONDS
-    (track,) = found["face"].details["tracks"]
-    assert track["box"] == pytest.approx([16, 16, 80, 80], abs=1)
-    assert track["end"] == pytest.approx(3.0)
+    (track,) = found["face"].tracks
+    assert track.box == pytest.approx((16, 16, 80, 80), abs=1)
+    assert track.end == pytest.approx(3.0)
 
 
 def test_a_short_fake_stretch_of_a_face_is_found_and_timed(span_detector: Detector) -> None:
@@ -79,9 +79,9 @@ def test_a_short_fake_stretch_of_a_face_is_found_and_timed(span_detector: Detect
     assert face.score is not None
     assert face.points is not None
     assert face.score >= face.points.suspicious
-    (segment,) = face.details["segments"]
-    assert segment["start"] == pytest.approx(5, abs=1)
-    assert segment["end"] == pytest.approx(8, abs=1)
+    (segment,) = face.segments
+    assert segment.start == pytest.approx(5, abs=1)
+    assert segment.end == pytest.approx(8, abs=1)
     assert "from 0:05 to 0:08" in face.claim
     genuine = evidence_of(span_detector, clip((13, lit(30))))["face"]
     assert genuine.score is not None
@@ -93,7 +93,7 @@ def test_people_are_scored_apart(known_detector: Detector) -> None:
     pixels[:, 100:] = room(230, faces=())[:, 100:]
     paint_face(pixels, row=1, column=4)
     face = evidence_of(known_detector, clip((3, pixels)))["face"]
-    by_place = {track["box"][0] > 90: track["score"] for track in face.details["tracks"]}
+    by_place = {track.box[0] > 90: track.score for track in face.tracks}
     assert by_place[True] > 0.6
     assert by_place[False] < 0.2
     assert len(face.timelines) == 2

@@ -10,15 +10,15 @@ from deepfake.content.faces import (
     MIN_SHARPNESS,
     BundleFinder,
     Face,
-    map_places,
+    keep_best,
     open_finder,
     overlaps,
-    read_map,
     sharpness,
     suppress,
     why_not_face,
 )
 from deepfake.engine.engine import Engine
+from deepfake.engine.maps import read_map
 from deepfake.errors import ModelError
 from deepfake.preprocess import FacePreprocess
 from deepfake.settings import Settings
@@ -59,24 +59,15 @@ def test_no_face_in_a_plain_picture(finder: BundleFinder) -> None:
     assert finder.find(np.full((64, 48, 3), 128, np.uint8)) == []
 
 
-def test_map_holds_one_place_for_every_cell() -> None:
-    centres, sides = map_places(64, 96)
-    assert len(centres) == len(sides) == 8 * 12 + 4 * 6 + 2 * 3
-    assert centres[0].tolist() == [4, 4]
-    assert centres[1].tolist() == [12, 4]
-    assert centres[-1].tolist() == [80, 48]
-    assert sides.tolist().count(32.0) == 6
-
-
 def test_map_is_read_in_pixels_of_the_picture() -> None:
     values = np.full((126, 15), -9.0, np.float32)
     place = 96 + 24  # the first cell of 32 pixels
     values[place] = [2.0, *np.log([0.5, 1.0, 0.75, 1.25]), *([0.25, -0.25] * 5)]
-    (found,) = read_map(values, rows=64, columns=96, zoom=2.0, least=0.5)
+    (found,) = keep_best(read_map(values, rows=64, columns=96, zoom=2.0, least=0.5))
     assert found.box == pytest.approx((0, -32, 80, 112), abs=1e-3)
     assert found.landmarks[0] == pytest.approx((48, 16))
     assert found.score == pytest.approx(0.881, abs=1e-3)
-    assert not read_map(values, rows=64, columns=96, zoom=2.0, least=0.9)
+    assert not keep_best(read_map(values, rows=64, columns=96, zoom=2.0, least=0.9))
 
 
 def test_of_overlapping_boxes_the_best_is_kept() -> None:

@@ -8,7 +8,8 @@ import pytest
 from deepfake.content.faces import Face
 from deepfake.content.footage import Burst, FaceBurst, Footage, unclear_spans
 from deepfake.content.tracks import Track
-from deepfake.engine.engine import Engine, Scored
+from deepfake.engine.engine import Engine
+from deepfake.engine.scores import Scored
 from deepfake.settings import Settings
 
 FACE = Face((0, 0, 60, 60), ((20, 20), (40, 20), (30, 30), (22, 42), (38, 42)), 0.9)

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from deepfake.content.timelines import (
-    Segment,
     WindowScores,
     clock,
     find_segments,
     name_segments,
     score_seconds,
 )
-from deepfake.types import Timeline
+from deepfake.types import Segment, Timeline
 
 SPOKEN = [True] * 60
 

@@ -21,7 +21,8 @@ from deepfake.engine.backends import (
     installed_backends,
     open_backend,
 )
-from deepfake.engine.engine import Engine, Scored
+from deepfake.engine.engine import Engine
+from deepfake.engine.scores import Scored
 from deepfake.errors import BackendError, ModelError, SettingsError
 from deepfake.settings import Settings, shipped_models_folder
 from deepfake.types import Kind
@@ -101,7 +102,7 @@ def test_parts_of_one_input_join_to_its_score(engine: Engine) -> None:
     batch = ramp(20)
     whole = engine.score(bundle, batch)
     parts = [engine.score(bundle, batch[start : start + 7]) for start in range(0, 20, 7)]
-    joined = Scored.join(parts, bundle.calibration)
+    joined = Scored.join(parts)
     assert joined.windows == pytest.approx(whole.windows)
     assert (joined.score, *joined.interval) == pytest.approx((whole.score, *whole.interval))
 
@@ -311,12 +312,11 @@ def test_prepare_opens_what_a_kind_of_media_needs(known_models: Path) -> None:
 def test_windows_of_a_change_move_the_whole(engine: Engine) -> None:
     bundle = engine.bundle("image")
     whole, after = engine.score(bundle, ramp(8)), engine.score(bundle, flat(2, 0.5))
-    before = whole.only([0, 7], bundle.calibration)
+    before = whole.only([0, 7])
     assert before.score == pytest.approx(0.5, abs=0.01)
-    assert whole.shifted(before, before, bundle.calibration) == pytest.approx(whole.score)
-    assert whole.shifted(before, after, bundle.calibration) == pytest.approx(
-        known_scores(np.array(0.5)), abs=0.01
-    )
+    assert whole.shifted(before, before) == pytest.approx(whole.score)
+    moved = whole.shifted(before, after)
+    assert moved == pytest.approx(known_scores(np.array(0.5)), abs=0.01)
 
 
 def test_unknown_slot_is_named(engine: Engine) -> None:

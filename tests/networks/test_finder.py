@@ -8,8 +8,8 @@ import torch
 
 from deepfake import networks
 from deepfake.bundle import Bundle
-from deepfake.content.faces import map_places, read_map
 from deepfake.engine.backends import installed_backends, open_backend
+from deepfake.engine.maps import map_places, read_map
 from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import FinderPreprocess
 from deepfake.settings import Settings, shipped_models_folder
@@ -99,5 +99,5 @@ def test_shipped_bundle_sees_no_face_in_noise_and_waves(bundle: Bundle) -> None:
         batch, zoom = preprocess(picture.clip(0, 255).astype(np.uint8))
         values = backend.run(batch)[0]
         rows, columns = batch.shape[1:3]
-        assert not read_map(values, rows=rows, columns=columns, zoom=zoom, least=least)
+        assert not len(read_map(values, rows=rows, columns=columns, zoom=zoom, least=least).scores)
     backend.close()

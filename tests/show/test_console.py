@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from deepfake.show.console import list_faces, print_report
-from deepfake.types import Kind, Weight
+from deepfake.types import FaceFinding, Kind, Timeline, Weight
 from tests.reports import face_evidence, make_evidence, make_report, video_evidence
 
 
@@ -39,11 +39,16 @@ def test_the_moment_of_the_examination_is_told() -> None:
 
 
 def test_a_crowd_is_cut_and_nothing_reaches_the_terminal() -> None:
-    face = {"name": "\x1b[2Jface", "box": [1, 2, 3, 4], "score": 0.5, "reason": "\x1b[31mred"}
-    evidence = make_evidence("face", details={"faces": [face] * 20})
+    face = FaceFinding(name="\x1b[2Jface", box=(1, 2, 3, 4), score=0.5, reason="\x1b[31mred")
+    evidence = make_evidence("face", faces=(face,) * 20)
     assert len(list_faces(evidence)) == 9
     assert list_faces(evidence)[-1] == "12 more in the JSON report"
     assert "\x1b" not in printed(evidence)
+
+
+def test_a_timeline_without_a_window_is_said() -> None:
+    empty = Timeline(name="motion", seconds=(), scores=())
+    assert "               –\n" in printed(make_evidence("video", timelines=(empty,)))
 
 
 def test_the_weight_of_what_a_file_says_is_shown() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from deepfake.media.opening import Media, open_media
 from deepfake.show.drawing import CLEAR, SYNTHETIC, UNKNOWN, colour_of
-from deepfake.show.exhibits import Exhibit, choose_moments, find_exhibits, heat_limits, marked_faces
+from deepfake.show.exhibits import Exhibit, choose_moments, find_exhibits, heat_limits
 from deepfake.show.pictures import draw
-from deepfake.types import Heatmap, Kind, Timeline
+from deepfake.types import FaceFinding, Heatmap, Kind, Timeline
 from tests.media_files import image_bytes, scene, tone, video_bytes, wav_bytes
 from tests.reports import POINTS, face_evidence, make_evidence, make_report, video_evidence
 
@@ -59,32 +59,17 @@ def test_a_shrunk_exhibit_keeps_its_faces_in_place() -> None:
 
 
 def test_a_face_at_the_edge_stays_in_the_picture() -> None:
-    faces = [{"name": "face 1", "box": [-30, -30, 40, 40], "score": 0.1}]
-    faces += [{"name": "face 2", "box": [150, 90, 900, 700], "score": 0.95}]
-    evidence = make_evidence("face", details={"faces": faces})
+    faces = (
+        FaceFinding(name="face 1", box=(-30, -30, 40, 40), score=0.1),
+        FaceFinding(name="face 2", box=(150, 90, 900, 700), score=0.95),
+    )
+    evidence = make_evidence("face", faces=faces)
     with open_media(image_bytes(grey())) as media:
         drawn = draw(media, make_report(evidence, width=200, height=120))
     assert drawn is not None
     assert tuple(drawn[30, 40]) == CLEAR
     assert tuple(drawn[110, 150]) == SYNTHETIC
     assert drawn.shape == (120, 200, 3)
-
-
-@pytest.mark.parametrize(
-    "faces",
-    [
-        None,
-        "face",
-        [None, 3],
-        [{"name": "face 1"}],
-        [{"name": "face 1", "box": [1, 2, 3]}],
-        [{"name": "face 1", "box": [1, 2, 3, float("nan")]}],
-        [{"name": 4, "box": [1, 2, 3, 4]}],
-    ],
-)
-def test_what_is_no_face_is_left_out(faces: object) -> None:
-    evidence = make_evidence("face", details={"faces": faces, "tracks": faces})
-    assert list(marked_faces(evidence)) == []
 
 
 def test_nothing_scored_is_nothing_to_show() -> None:

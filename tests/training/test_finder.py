@@ -35,7 +35,8 @@ from deepfake_training.finder.scenes import SceneDrawer, SceneSettings, carry, p
 from deepfake_training.finder.targets import MapLoss, make_targets
 
 from deepfake.bundle import Applicability
-from deepfake.content.faces import map_places, overlaps, read_map
+from deepfake.content.faces import keep_best, overlaps
+from deepfake.engine.maps import map_places, read_map
 from deepfake.preprocess import FinderPreprocess
 
 SMALL = {"stem": 8, "channels": [8, 16, 16, 16], "width": 16}
@@ -91,7 +92,7 @@ def test_targets_give_the_faces_back_through_read_map() -> None:
     values[chosen, 1:5] = np.log(reach / cells[chosen, None])
     off = points[chosen].reshape(-1, 5, 2) - centres[chosen, None]
     values[chosen, 5:] = (off / cells[chosen, None, None]).reshape(-1, 10)
-    faces = read_map(values, rows=192, columns=320, zoom=1.0, least=0.5)
+    faces = keep_best(read_map(values, rows=192, columns=320, zoom=1.0, least=0.5))
     assert len(faces) == len(labels)
     for face in faces:
         near = int(np.argmax(overlaps(face.box, labels.boxes)))

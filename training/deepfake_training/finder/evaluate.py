@@ -12,8 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from deepfake.bundle import Bundle
-from deepfake.content.faces import overlaps, read_map
+from deepfake.content.faces import keep_best, overlaps
 from deepfake.engine.backends import open_backend
+from deepfake.engine.maps import read_map
 from deepfake.preprocess import FinderPreprocess, Pixels
 from deepfake.settings import Settings
 
@@ -65,7 +66,8 @@ def detect_all(bundle: Bundle, scenes: Sequence[Scene], *, part: str) -> Iterato
             batch, zoom = preprocess(pixels)
             rows, columns = batch.shape[1:3]
             values = backend.run(batch)[0]
-            faces = read_map(values, rows=rows, columns=columns, zoom=zoom, least=LEAST_STORED)
+            places = read_map(values, rows=rows, columns=columns, zoom=zoom, least=LEAST_STORED)
+            faces = keep_best(places)
             found = Labels.from_lists(
                 [[*face.box, *face.points.ravel(), face.score, 1.0] for face in faces]
             )

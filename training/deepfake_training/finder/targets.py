@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from deepfake.content.faces import map_places
+from deepfake.engine.maps import map_places
 
 from .labels import Labels
 
@@ -110,7 +110,7 @@ class MapLoss:
         self._cells = torch.from_numpy(cells.astype(np.float32))[:, None]
 
     def __call__(self, maps: torch.Tensor, targets: Targets) -> Losses:
-        """``maps`` are (n, places, 15) in the layout of :func:`deepfake.content.faces.read_map`."""
+        """``maps`` are (n, places, 15) in the layout of :func:`deepfake.engine.maps.read_map`."""
         image, place = torch.nonzero(targets.positive, as_tuple=True)
         chosen, count = maps[image, place], max(1, len(image))
         cells, centres = self._cells[place], self._centres[place]

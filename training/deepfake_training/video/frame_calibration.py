@@ -12,10 +12,10 @@ from pathlib import Path
 import av.error
 from tqdm import tqdm
 
-from deepfake.analyzers.video import pool_frames
 from deepfake.bundle import Bundle
 from deepfake.content.footage import WINDOWS_PER_FRAME
 from deepfake.engine.engine import Engine
+from deepfake.engine.scores import pool_frames
 from deepfake.errors import MediaError
 from deepfake.media.opening import open_media
 from deepfake.preprocess import ImagePreprocess
