@@ -27,6 +27,7 @@ MOST_FACES = 8
 MOST_YAW = 0.75
 """Largest :attr:`Face.yaw` that is judged; beyond it one half of the face is hidden."""
 OVERLAP = 0.3
+MOST_FOUND = 100
 
 Floats = npt.NDArray[np.float64]
 
@@ -171,7 +172,7 @@ def read_map(
     scores = 1 / (1 + np.exp(-odds[kept]))
     return [
         _face(boxes[index], points[index], float(scores[index]))
-        for index in suppress(boxes, most=100)
+        for index in suppress(boxes, scores)[:MOST_FOUND]
     ]
 
 
@@ -186,15 +187,15 @@ def map_places(rows: int, columns: int) -> tuple[Floats, Floats]:
     return np.concatenate(centres), np.concatenate(sides)
 
 
-def suppress(boxes: Floats, *, most: int) -> list[int]:
-    """Indexes of boxes (n, 4), the best first, that overlap no better one by 0.3 of their union."""
-    kept: list[int] = []
-    for index, box in enumerate(boxes):
-        if len(kept) == most:
-            break
-        if not kept or float(overlaps(box, boxes[kept]).max()) < OVERLAP:
-            kept.append(index)
-    return kept
+def suppress(boxes: Floats, scores: Floats) -> list[int]:
+    """Indexes of boxes (n, 4), the best first, that overlap no better one by more than ``OVERLAP``
+    of their union; ``scores`` (n,) are above 0.
+    """
+    import cv2
+
+    corners = boxes[:, :2]
+    kept = cv2.dnn.NMSBoxes(np.hstack([corners, boxes[:, 2:] - corners]), scores, 0.0, OVERLAP)
+    return [int(index) for index in kept]
 
 
 def overlaps(box: npt.ArrayLike, boxes: npt.ArrayLike) -> Floats:
