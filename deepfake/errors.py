@@ -11,12 +11,12 @@
     ├── BackendError               a runtime cannot load or run a bundle
     ├── SettingsError              an option has a wrong value
     │   └── MissingDependency      names what to install
+    ├── InternalError              the file met a bug of this program (see deepfake.faults)
     └── Cancelled                  the examination was stopped on request
         └── TimeLimit              it reached the time limit that it was given
 
 The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is stable and machine-readable
-(it becomes a reason code in a report), ``hint`` is the remedy alone. A file that met a bug gives a
-plain ``DeepfakeError`` with the code ``internal`` (see :mod:`deepfake.faults`).
+(it becomes a reason code in a report), ``hint`` is the remedy alone.
 """
 
 from __future__ import annotations
@@ -69,6 +69,16 @@ class Cancelled(DeepfakeError):
 
 class TimeLimit(Cancelled):
     code = "time_limit"
+
+
+class InternalError(DeepfakeError):
+    """``fault_id`` is the id under which the log has the traceback."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, hint: str, fault_id: str) -> None:
+        self.fault_id = fault_id
+        super().__init__(message, hint=hint)
 
 
 class ModelError(DeepfakeError):

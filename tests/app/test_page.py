@@ -315,7 +315,7 @@ def test_a_fault_is_one_sentence_and_an_entry_in_the_log(
     detector = Detector(Settings(models_folder=known_models, threads=1), analyzers=(Broken(),))
     examiner = examiner_of(detector, uploads)
     file = sent(uploads, image_bytes(scene()), "a.png")
-    with caplog.at_level(logging.ERROR, logger="deepfake.page"):
+    with caplog.at_level(logging.ERROR, logger="deepfake"):
         *_, (_, page) = page_handler(examiner, Stops())([file], Visitor("a"), *DEFAULTS)
     found = re.search(r"number <strong>([0-9a-f]{8})</strong>", page)
     assert found
