@@ -193,8 +193,8 @@ def suppress(boxes: Floats, scores: Floats) -> list[int]:
     """
     import cv2
 
-    corners = boxes[:, :2]
-    kept = cv2.dnn.NMSBoxes(np.hstack([corners, boxes[:, 2:] - corners]), scores, 0.0, OVERLAP)
+    sized = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, OVERLAP)
     return [int(index) for index in kept]
 
 

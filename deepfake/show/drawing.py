@@ -156,7 +156,9 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, most_pixels: int) -> str:
     if font.getlength(text) <= most_pixels:
         return text
     counts = range(len(text))
-    kept = bisect_right(counts, most_pixels, key=lambda n: font.getlength(text[:n] + "…")) - 1
+    kept = (
+        bisect_right(counts, float(most_pixels), key=lambda n: font.getlength(text[:n] + "…")) - 1
+    )
     return text[:kept].rstrip() + "…" if kept > 0 else ""
 
 
