@@ -11,12 +11,13 @@
     ├── BackendError               a runtime cannot load or run a bundle
     ├── SettingsError              an option has a wrong value
     │   └── MissingDependency      names what to install
+    ├── InternalError              the file met a bug of this program (see deepfake.faults)
     └── Cancelled                  the examination was stopped on request
         └── TimeLimit              it reached the time limit that it was given
 
 The text of each is ``"{what} {value}: {why}; {remedy}"``. ``code`` is a row of
 :mod:`deepfake.reasons` (it becomes a reason in a report), ``hint`` is the remedy alone. A file that
-met a bug gives a plain ``DeepfakeError`` with the code ``internal`` (see :mod:`deepfake.faults`).
+met a bug gives an ``InternalError`` (see :mod:`deepfake.faults`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,16 @@ class Cancelled(DeepfakeError):
 
 class TimeLimit(Cancelled):
     code = Code.TIME_LIMIT
+
+
+class InternalError(DeepfakeError):
+    """``fault_id`` is the id under which the log has the traceback."""
+
+    code = Code.INTERNAL
+
+    def __init__(self, message: str, *, hint: str, fault_id: str) -> None:
+        self.fault_id = fault_id
+        super().__init__(message, hint=hint)
 
 
 class ModelError(DeepfakeError):

@@ -14,7 +14,14 @@ import pytest
 
 from deepfake.analyzers.image import Image
 from deepfake.detector import Detector
-from deepfake.errors import BackendError, DeepfakeError, FailedSource, SettingsError, TimeLimit
+from deepfake.errors import (
+    BackendError,
+    DeepfakeError,
+    FailedSource,
+    InternalError,
+    SettingsError,
+    TimeLimit,
+)
 from deepfake.settings import Settings
 from deepfake.types import Evidence, Kind, Report
 from tests.faulty import BUG_PIXELS, Endless, Faulty
@@ -52,6 +59,10 @@ def test_a_short_sound_and_a_bug_take_no_other_file_along(
     assert results[1] is not results[4]
     assert [record.name for record in caplog.records] == ["deepfake"] * 2
     assert "in analyze" in caplog.text
+    for error in (results[1], results[4]):
+        assert isinstance(error, InternalError)
+        assert f"id {error.fault_id}" in str(error)
+        assert f"id {error.fault_id}" in caplog.text
 
 
 def test_errors_say_which_source_they_are_about(known_detector: Detector, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from deepfake.detector import Detector
-from deepfake.errors import Cancelled, DeepfakeError, MediaError, TimeLimit
+from deepfake.errors import Cancelled, DeepfakeError, InternalError, MediaError, TimeLimit
+from deepfake.faults import contain_faults
 from deepfake.progress import Progress, Watch
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
-from .failures import log_failure
 from .limits import MEBIBYTE, PageLimits
 from .pictures import Shown, draw_pictures
 from .storage import Upload, Uploads
@@ -83,17 +83,20 @@ class Examiner:
         try:
             if "error" in sent:
                 raise word_upload_failure(sent["error"], name=name, limits=self.limits)
-            with self.uploads.claimed(str(sent.get("path")), name=name) as upload:
+            with (
+                contain_faults("upload"),
+                self.uploads.claimed(str(sent.get("path")), name=name) as upload,
+            ):
                 report = self.report_on(
                     upload, options, watch=watch, progress=progress, cancel=cancel
                 )
                 shown, note = self._draw(upload, report, watch)
         except Cancelled:
             raise
+        except InternalError as error:
+            return Result(name, render_failure(error.fault_id))
         except DeepfakeError as error:
             return Result(name, render_error(error))
-        except Exception as error:  # noqa: BLE001 (a visitor gets a sentence, the log the rest)
-            return Result(name, render_failure(log_failure(error)))
         page = render_report(report, shown=shown, note=note, place=place)
         return Result(name, page, report)
 

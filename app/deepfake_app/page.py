@@ -16,14 +16,14 @@ from typing import Any
 import gradio as gr
 
 from deepfake.detector import Detector
-from deepfake.errors import Cancelled, DeepfakeError, MediaError
+from deepfake.errors import Cancelled, DeepfakeError, InternalError, MediaError
+from deepfake.faults import contain_faults
 from deepfake.media.sniff import EXTENSIONS
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 
 from .batch import render_row, render_start
 from .examination import Examiner, Result
-from .failures import log_failure
 from .limits import MEBIBYTE, PageLimits
 from .samples import SAMPLES
 from .stops import Stops
@@ -227,13 +227,13 @@ def api_handler(examiner: Examiner) -> Callable[..., str]:
                 )
             options = read_options(values)
             name = str((file or {}).get("orig_name") or "upload")
-            with examiner.uploads.claimed(path, name=name) as upload:
+            with contain_faults("upload"), examiner.uploads.claimed(path, name=name) as upload:
                 report = examiner.report_on(upload, options, watch=examiner.watch())
+        except InternalError as error:  # a visitor gets a sentence, the log the rest
+            text = f"the page made a mistake; in its log it has the id {error.fault_id}"
+            raise gr.Error(text, print_exception=False) from None
         except DeepfakeError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        except Exception as error:  # noqa: BLE001 (a visitor gets a sentence, the log the rest)
-            text = f"the page made a mistake; in its log it has the id {log_failure(error)}"
-            raise gr.Error(text, print_exception=False) from None
         finally:
             examiner.uploads.drop([path])
         return json.dumps(report.to_dict())

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .guards import refuse
@@ -29,8 +30,9 @@ class UploadsOfRequests:
         if not asks or not scope["path"].startswith(PREFIXES):
             await self.app(scope, receive, send)
             return
-        body = await _read(receive)
-        if body is None:
+        try:
+            body = await Request(scope, receive).body()  # which ``BodyLimits`` bounds
+        except ClientDisconnect:
             return
         try:
             values = json.loads(body)
@@ -78,15 +80,3 @@ def find_paths(values: Any) -> Iterator[str]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body, which ``BodyLimits`` bounds; None when its sender has gone."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return bytes(body)

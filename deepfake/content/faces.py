@@ -28,6 +28,7 @@ MOST_FACES = 8
 MOST_YAW = 0.75
 """Largest :attr:`Face.yaw` that is judged; beyond it one half of the face is hidden."""
 OVERLAP = 0.3
+MOST_FOUND = 100
 
 Floats = npt.NDArray[np.float64]
 
@@ -153,19 +154,19 @@ def keep_best(places: FacePlaces) -> list[Face]:
     scores, boxes, points = places
     return [
         _face(boxes[index], points[index], float(scores[index]))
-        for index in suppress(boxes, most=100)
+        for index in suppress(boxes, scores)[:MOST_FOUND]
     ]
 
 
-def suppress(boxes: Floats, *, most: int) -> list[int]:
-    """Indexes of boxes (n, 4), the best first, that overlap no better one by 0.3 of their union."""
-    kept: list[int] = []
-    for index, box in enumerate(boxes):
-        if len(kept) == most:
-            break
-        if not kept or float(overlaps(box, boxes[kept]).max()) < OVERLAP:
-            kept.append(index)
-    return kept
+def suppress(boxes: Floats, scores: Floats) -> list[int]:
+    """Indexes of boxes (n, 4), the best first, that overlap no better one by more than ``OVERLAP``
+    of their union; ``scores`` (n,) are above 0.
+    """
+    import cv2
+
+    sized = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, OVERLAP)
+    return [int(index) for index in kept]
 
 
 def overlaps(box: npt.ArrayLike, boxes: npt.ArrayLike) -> Floats:

@@ -1,7 +1,8 @@
 """Queues in front of the backends: one lane for one bundle on one device.
 
 Requests of many callers run in one batch with whatever else has arrived, a caller waits while the
-queue is full, and a backend that fails is replaced by the next one that works.
+queue is full, and a backend that fails is replaced by the next one that works. Written by hand
+because what batches requests so is a server of models, with its own process and port.
 """
 
 from __future__ import annotations

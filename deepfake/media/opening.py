@@ -343,7 +343,10 @@ def source_name(source: Source, *, name: str | None = None) -> str:
 
 
 def wav_bytes(samples: Samples, *, sample_rate: int) -> bytes:
-    """A mono WAV file with 32-bit floating-point ``samples`` (RIFF, WAVE_FORMAT_IEEE_FLOAT)."""
+    """A mono WAV file with 32-bit floating-point ``samples`` (RIFF, WAVE_FORMAT_IEEE_FLOAT).
+
+    The module ``wave`` writes whole numbers alone, and PyAV is loaded in the decoder process alone.
+    """
     data = samples.astype("<f4").tobytes()
 
     def word(value: int, size: int = 4) -> bytes:

@@ -3,6 +3,8 @@
 The child gets the file as a descriptor, has limits on memory and processor time, no network and no
 right to write, and is ended as soon as it stalls, fails or is no longer wanted. A child that has
 answered well is kept for the next file, because starting one costs a quarter of a second.
+Written by hand because the pools of the standard library neither confine their processes nor end a
+single one.
 """
 
 from __future__ import annotations

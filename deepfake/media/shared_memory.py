@@ -1,4 +1,7 @@
-"""Memory that a decoder process paints a picture into, so that its pixels cross no socket."""
+"""Memory that a decoder process paints a picture into, so that its pixels cross no socket.
+
+``multiprocessing.shared_memory`` is not used: it opens by name, which a confined process may not.
+"""
 
 from __future__ import annotations
 

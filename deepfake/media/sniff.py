@@ -1,4 +1,8 @@
-"""Which format the first bytes of a file are, whatever it is called."""
+"""Which format the first bytes of a file are, whatever it is called.
+
+Written by hand because the answer names the one decoder that may open the file, so it must be about
+the formats that are read here and no others.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 A message is a four-byte length, a JSON object of that length and, when the object has ``shape`` and
 ``dtype``, the raw bytes of one array, unless they were ``painted`` on the canvas that came with the
-request. Both ends validate what they receive; nothing is pickled, so
-a decoder that a hostile file has taken over can at worst send wrong pixels.
+request. Both ends validate what they receive; nothing is pickled, so a decoder that a hostile file
+has taken over can at worst send wrong pixels. Written by hand because the pipes of
+``multiprocessing`` unpickle what they receive, and a library of messages would be one more thing to
+import before a decoder is ready.
 
 ======== ============ ====================================================
 sender   ``type``     meaning

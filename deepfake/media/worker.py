@@ -2,7 +2,8 @@
 
 Expected failures are sent as errors. Anything else is left to end the process with its traceback
 on standard error, from which the owner explains the death: after an unforeseen failure inside a
-decoder the process is not fit for another file anyway.
+decoder the process is not fit for another file anyway. It confines itself with bare system calls,
+because a sandbox of another program may be missing where this one runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Where the files of a scan are examined: the one worker, and executors that hold some of it."""
+"""Where the files of a scan are examined: the one worker, and executors that hold some of it.
+
+The executor of processes is written by hand because that of ``concurrent.futures`` gives up all
+that is in work when one process dies, and cannot tell whose file it was.
+"""
 
 from __future__ import annotations
 

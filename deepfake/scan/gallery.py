@@ -1,7 +1,8 @@
 """The results of a scan as one page that opens offline, with thumbnails inside it.
 
-Nothing in the page is loaded from anywhere and its policy forbids that; what comes from files is
-escaped, and thumbnails are drawn from pixels that the confined decoder gave.
+Nothing in the page is loaded from anywhere and its policy forbids that. Its template,
+``gallery.html``, escapes whatever is put into it, first as ``display_name`` does, then for HTML;
+thumbnails are drawn from pixels that the confined decoder gave.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DeepfakeError
 from ..faults import contain_faults
@@ -25,16 +26,20 @@ from ..settings import Limits
 from ..text import display_name
 from ..types import Kind, Verdict
 from .executors import Line
-from .gallery_page import PAGE, SCRIPT, STYLE
 from .journal import read_results
 from .locations import open_location
 from .results import Row, outcome, read_row
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
 
 MOST_ROWS = 10_000
 MOST_THUMBNAILS = 500
 THUMBNAIL_SIDE_PIXELS = 128
 THUMBNAIL_SECONDS = 10.0
 _THREADS = 4
+_HERE = Path(__file__).parent
 
 ORDER = ("synthetic", "suspicious", "failed", "inconclusive", "authentic", "not_media")
 """The worst first."""
@@ -70,12 +75,10 @@ def write_html(results: Path, output: Path, *, limits: Limits | None = None) -> 
         chosen = pictured[:MOST_THUMBNAILS]
         drawn = pool.map(lambda line: thumbnail(line, limits or Limits()), chosen)
         pictures = dict(zip((line["path"] for line in chosen), drawn, strict=True))
+    rows = ((read_row(line), pictures.get(line["path"])) for line in lines)
+    values = {"counts": counts, "total": counts.total(), "shown": len(lines), "rows": rows}
     with output.open("w", encoding="utf-8") as page:
-        head, _, tail = _page(counts, shown=len(lines)).partition("ROWS")
-        page.write(head)
-        for line in lines:
-            page.write(_row(read_row(line), pictures.get(line["path"])))
-        page.write(tail)
+        page.writelines(_template().generate(values))
 
 
 def badness(line: Line) -> tuple[int, float, str]:
@@ -119,100 +122,57 @@ def _jpeg(pixels: Pixels) -> bytes:
     return content
 
 
-def _page(counts: Counter[str], *, shown: int) -> str:
-    total = sum(counts.values())
-    boxes = "".join(
-        f'<li class="{name}"><b>{counts[name]:,}</b> <span aria-hidden="true">{SIGNS[name]}</span> '
-        f"{LABELS[name]}</li>"
-        for name in ORDER
-        if counts[name]
+def _template() -> Template:
+    """The page; :func:`write_html` says what it takes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        finalize=_shown,
+        loader=FileSystemLoader(_HERE),
+        trim_blocks=True,
+        undefined=StrictUndefined,
     )
-    choices = "".join(
-        f'<option value="{name}">{LABELS[name]} ({counts[name]:,})</option>'
-        for name in ORDER
-        if counts[name]
+    environment.filters |= {"base64": _base64, "hash": _hash}
+    environment.globals |= {
+        "describe": _describe,
+        "labels": LABELS,
+        "order": ORDER,
+        "signs": SIGNS,
+        "style": _own("gallery.css"),
+        "script": _own("gallery.js"),
+    }
+    return environment.get_template("gallery.html")
+
+
+def _own(file: str) -> Markup:
+    """A file of this package, which is put into the page as it is."""
+    from markupsafe import Markup
+
+    return Markup((_HERE / file).read_text(encoding="utf-8"))  # noqa: S704 (ours)
+
+
+def _shown(value: Any) -> Any:
+    """Text with what a terminal or an editor acts on escaped, unless it is markup of ours."""
+    return (
+        value if hasattr(value, "__html__") or not isinstance(value, str) else display_name(value)
     )
-    note = "" if shown == total else f"<p>The {shown:,} worst of {total:,} files are shown.</p>"
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src '{_hash(STYLE)}'; script-src '{_hash(SCRIPT)}'"
-    )
-    page = PAGE
-    for mark, value in (
-        ("POLICY", policy),
-        ("STYLE", STYLE),
-        ("SCRIPT", SCRIPT),
-        ("TOTAL", f"{total:,}"),
-        ("COUNTS", boxes),
-        ("CHOICES", choices),
-        ("NOTE", note),
-    ):
-        page = page.replace(f"<!--{mark}-->", value)
-    return page.replace("<!--ROWS-->", "ROWS")
 
 
 def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
 
 
-def _row(row: Row, picture: bytes | None) -> str:
-    name = row.verdict
-    path = _shown(row.path)
-    cells = [
-        f'<td class="picture">{_picture(picture, row)}</td>',
-        f'<td data-key="{path}"><span class="path">{path}</span>{_about(row)}</td>',
-        f'<td data-key="{ORDER.index(name)}"><span class="verdict {name}">'
-        f'<span aria-hidden="true">{SIGNS[name]}</span> {LABELS[name]}</span></td>',
-        f'<td data-key="{_key(row.probability)}" class="number">{_probability(row)}</td>',
-        f"<td>{_shown(row.error or row.text or '')}</td>",
-    ]
-    return f'<tr data-verdict="{name}">{"".join(cells)}</tr>\n'
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
-def _shown(text: str) -> str:
-    """What came from a file, with everything that HTML, a terminal or an editor acts on escaped."""
-    return escape(display_name(text))
-
-
-def _picture(picture: bytes | None, row: Row) -> str:
-    if picture is None:
-        return f'<span class="none">{row.kind or "–"}</span>'
-    data = base64.b64encode(picture).decode()
-    return f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{data}">'
-
-
-def _about(row: Row) -> str:
+def _describe(row: Row) -> str:
     parts = [row.kind] if row.kind else []
     if row.width and row.height:
         parts.append(f"{row.width}×{row.height}")
     if row.seconds is not None:
         parts.append(f"{row.seconds:.1f} s")
     if row.examined_at:
-        parts.append(f"examined {_shown(row.examined_at)}")
-    lines = [", ".join(parts)] if parts else []
-    if row.duplicate_of is not None:
-        first = _shown(row.duplicate_of)
-        lines.append(f'same content as <span class="path">{first}</span>')
-    if row.note:
-        lines.append(_shown(row.note))
-    return "".join(f'<span class="about">{line}</span>' for line in lines)
-
-
-def _probability(row: Row) -> str:
-    if row.probability is None:
-        return "–"
-    low, high = row.interval or (row.probability, row.probability)
-    bounds = f" <small>{low:.3f}…{high:.3f}</small>" if row.interval else ""
-    bar = (
-        '<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="range" width="100" height="8" rx="2"/>'
-        f'<rect class="interval" x="{100 * low:.1f}" width="{max(1, 100 * (high - low)):.1f}" '
-        'y="2" height="4"/>'
-        f'<rect class="point" x="{min(98.0, 100 * row.probability):.1f}" width="2" height="8"/>'
-        "</svg>"
-    )
-    return f"{row.probability:.3f}{bounds}{bar}"
-
-
-def _key(value: float | None) -> str:
-    return "-1" if value is None else f"{value:.6f}"
+        parts.append(f"examined {row.examined_at}")
+    return ", ".join(parts)

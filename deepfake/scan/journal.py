@@ -3,7 +3,8 @@
 Each line is one finished file: a report, or the error that the file gave, with a ``journal`` key
 that tells which state of the file, which models and which options it is about. A line is appended
 in one write; a torn last line of a killed run is cut off at the next start. Of each file only a few
-small numbers are kept in memory.
+small numbers are kept in memory. Written by hand because the results are to be
+lines that any program can read while the scan runs, which a database is not.
 """
 
 from __future__ import annotations

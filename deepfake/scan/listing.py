@@ -1,4 +1,7 @@
-"""What a scan is to look at: folders, files, lists of paths and URLs, found as they are needed."""
+"""What a scan is to look at: folders, files, lists of paths and URLs, found as they are needed.
+
+Folders are walked by hand because ``os.walk`` tells too late of one that it cannot read.
+"""
 
 from __future__ import annotations
 

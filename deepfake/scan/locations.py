@@ -2,7 +2,8 @@
 
 Any URL that ``fsspec`` knows can be listed and read; S3 is listed page by page. Credentials and the
 endpoint come from where the store's own client looks for them, such as ``AWS_ACCESS_KEY_ID`` and
-``AWS_ENDPOINT_URL``.
+``AWS_ENDPOINT_URL``. What a store fails at is tried again by hand: a pause must end with
+the file's time limit and each error become one of ours, so that a library would save no line.
 """
 
 from __future__ import annotations

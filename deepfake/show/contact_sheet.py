@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw
 
 from ..content.timelines import clock
 from ..types import OperatingPoints, Report, Timeline
-from .drawing import DIM, INK, PAPER, SUSPICIOUS, Colour, colour_of, text_size, write, write_bold
+from .drawing import (
+    DIM,
+    INK,
+    SUSPICIOUS,
+    Colour,
+    blank,
+    colour_of,
+    pixels_of,
+    text_width,
+    write,
+)
 from .exhibits import Exhibit, find_exhibits
 
 if TYPE_CHECKING:
@@ -61,8 +72,8 @@ def contact_sheet(media: Media, report: Report) -> Pixels | None:
         parts.append(_tiles(exhibits, grid))
     if rows:
         parts.append(_plot(rows, length=_length(report, rows), exhibits=exhibits))
-    parts.append(_blank(MARGIN_PIXELS // 2))
-    return np.concatenate(parts)
+    parts.append(blank(WIDTH_PIXELS, MARGIN_PIXELS // 2))
+    return pixels_of(_stack(parts))
 
 
 def choose_grid(width: int | None, height: int | None) -> Grid:
@@ -89,7 +100,7 @@ def describe_tile(exhibit: Exhibit, *, most_pixels: int | None = None) -> str:
     ordered = sorted(exhibit.scores, key=lambda item: -item[1])
     shown = [f"{name} {score:.2f}" for name, score in ordered]
     while most_pixels is not None and len(shown) > 1:
-        if text_size("   ".join(shown), pixels_high=SCORES_PIXELS).width <= most_pixels:
+        if text_width("   ".join(shown), pixels_high=SCORES_PIXELS) <= most_pixels:
             break
         shown.pop()
     return "   ".join(shown)
@@ -106,42 +117,48 @@ def _length(report: Report, rows: list[Row]) -> float:
     return max([report.media.seconds or 0.0, *ends, 0.1])
 
 
-def _blank(height: int) -> Pixels:
-    return np.full((height, WIDTH_PIXELS, 3), PAPER, np.uint8)
+def _stack(parts: list[Image.Image]) -> Image.Image:
+    """Pictures of the same width below each other."""
+    whole = blank(parts[0].width, sum(part.height for part in parts))
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height
+    return whole
 
 
-def _head(report: Report) -> Pixels:
-    pixels, middle = _blank(HEAD_PIXELS + MARGIN_PIXELS // 2), HEAD_PIXELS // 2 + MARGIN_PIXELS // 2
+def _head(report: Report) -> Image.Image:
+    picture = blank(WIDTH_PIXELS, HEAD_PIXELS + MARGIN_PIXELS // 2)
+    middle = HEAD_PIXELS // 2 + MARGIN_PIXELS // 2
     words = report.verdict.label.capitalize()
-    right = write_bold(pixels, words, left=MARGIN_PIXELS, middle=middle, pixels_high=24)
+    right = write(picture, words, left=MARGIN_PIXELS, middle=middle, pixels_high=24, bold=True)
     if report.probability is not None:
         low, high = report.interval or (report.probability, report.probability)
         text = f"P(synthetic) {report.probability:.2f}  ({low:.2f} to {high:.2f})"
-        write(pixels, text, left=right + 28, middle=middle, pixels_high=20, colour=DIM)
-    return pixels
+        write(picture, text, left=right + 28, middle=middle, pixels_high=20, colour=DIM)
+    return picture
 
 
-def _tiles(exhibits: list[Exhibit], grid: Grid) -> Pixels:
+def _tiles(exhibits: list[Exhibit], grid: Grid) -> Image.Image:
     inner = WIDTH_PIXELS - 2 * MARGIN_PIXELS
     wide = (inner - (grid.columns - 1) * GAP_PIXELS) // grid.columns
     tiles = [_tile(exhibit, number, wide=wide) for number, exhibit in enumerate(exhibits, start=1)]
     lines = []
     for start in range(0, len(tiles), grid.columns):
         line = tiles[start : start + grid.columns]
-        strip = _blank(max(len(tile) for tile in line) + GAP_PIXELS // 2)
+        strip = blank(WIDTH_PIXELS, max(tile.height for tile in line) + GAP_PIXELS // 2)
         for column, tile in enumerate(line):
-            left = MARGIN_PIXELS + column * (wide + GAP_PIXELS)
-            strip[: len(tile), left : left + wide] = tile
+            strip.paste(tile, (MARGIN_PIXELS + column * (wide + GAP_PIXELS), 0))
         lines.append(strip)
-    return np.concatenate(lines)
+    return _stack(lines)
 
 
-def _tile(exhibit: Exhibit, number: int, *, wide: int) -> Pixels:
+def _tile(exhibit: Exhibit, number: int, *, wide: int) -> Image.Image:
     shown = exhibit.shrunk(2 * max(wide, round(wide * _shape(exhibit)))).draw()
     high = max(1, min(2 * wide, round(wide * _shape(exhibit))))
     picture = cv2.resize(shown, (wide, high), interpolation=cv2.INTER_AREA)
-    caption = np.full((CAPTION_PIXELS, wide, 3), PAPER, np.uint8)
-    right = write_bold(caption, str(number), left=0, middle=15, pixels_high=LETTER_PIXELS)
+    caption = blank(wide, CAPTION_PIXELS)
+    right = write(caption, str(number), left=0, middle=15, pixels_high=LETTER_PIXELS, bold=True)
     write(
         caption,
         exact_clock(exhibit.second or 0.0),
@@ -158,7 +175,7 @@ def _tile(exhibit: Exhibit, number: int, *, wide: int) -> Pixels:
         colour=DIM,
         most_pixels=wide,
     )
-    return np.concatenate([picture, caption])
+    return _stack([Image.fromarray(picture), caption])
 
 
 def _shape(exhibit: Exhibit) -> float:
@@ -166,10 +183,11 @@ def _shape(exhibit: Exhibit) -> float:
     return float(height / width)
 
 
-def _plot(rows: list[Row], *, length: float, exhibits: list[Exhibit]) -> Pixels:
+def _plot(rows: list[Row], *, length: float, exhibits: list[Exhibit]) -> Image.Image:
     """One row for each timeline over one axis of time, with the tiles' numbers above them."""
     step = ROW_PIXELS + ROW_GAP_PIXELS
-    pixels = _blank(AXIS_PIXELS + len(rows) * step + AXIS_PIXELS)
+    picture = blank(WIDTH_PIXELS, AXIS_PIXELS + len(rows) * step + AXIS_PIXELS)
+    draw = ImageDraw.Draw(picture)
     left, right = MARGIN_PIXELS + NAMES_PIXELS, WIDTH_PIXELS - MARGIN_PIXELS - PEAKS_PIXELS
 
     def across(second: float) -> int:
@@ -179,16 +197,16 @@ def _plot(rows: list[Row], *, length: float, exhibits: list[Exhibit]) -> Pixels:
     for index, row in enumerate(rows):
         top = AXIS_PIXELS + index * step
         columns = _highest_columns(row.timeline, length=length, width=right - left)
-        _bars(pixels[top : top + ROW_PIXELS, left:right], columns, row.points)
-        _name_row(pixels, row, middle=top + ROW_PIXELS // 2, peaks=right + 12)
-    _mark_tiles(pixels, [across(exhibit.second or 0.0) for exhibit in exhibits], bottom=bottom)
+        picture.paste(_bars(columns, row.points), (left, top))
+        _name_row(picture, row, middle=top + ROW_PIXELS // 2, peaks=right + 12)
+    _mark_tiles(picture, [across(exhibit.second or 0.0) for exhibit in exhibits], bottom=bottom)
     for part in range(5):
         second = length * part / 4
         text = clock(second) if length >= 20 else f"{second:.1f} s"
-        half = text_size(text, pixels_high=15).width // 2
-        cv2.line(pixels, (across(second), bottom), (across(second), bottom + 6), INK, 1)
-        write(pixels, text, left=across(second) - half, middle=bottom + 20, pixels_high=15)
-    return pixels
+        half = text_width(text, pixels_high=15) // 2
+        draw.line((across(second), bottom, across(second), bottom + 6), fill=INK)
+        write(picture, text, left=across(second) - half, middle=bottom + 20, pixels_high=15)
+    return picture
 
 
 def _highest_columns(timeline: Timeline, *, length: float, width: int) -> list[float | None]:
@@ -202,9 +220,9 @@ def _highest_columns(timeline: Timeline, *, length: float, width: int) -> list[f
     return columns
 
 
-def _bars(area: Pixels, columns: list[float | None], points: OperatingPoints | None) -> None:
+def _bars(columns: list[float | None], points: OperatingPoints | None) -> Image.Image:
+    area = np.full((ROW_PIXELS, len(columns), 3), _GROUND, np.uint8)
     height, width = area.shape[:2]
-    area[:] = _GROUND
     for level in (0.0, 0.5):
         line = round((height - 1) * level)
         area[line] = _RULE
@@ -217,39 +235,31 @@ def _bars(area: Pixels, columns: list[float | None], points: OperatingPoints | N
         limit = min(height - 1, round(height * (1 - points.suspicious)))
         for start in range(0, width, 12):
             area[limit : limit + 2, start : start + 7] = SUSPICIOUS
+    return Image.fromarray(area)
 
 
-def _name_row(pixels: Pixels, row: Row, *, middle: int, peaks: int) -> None:
+def _name_row(picture: Image.Image, row: Row, *, middle: int, peaks: int) -> None:
     timeline, points = row
     above = middle - 10 if points is not None else middle
-    most = NAMES_PIXELS - 14
-    write_bold(
-        pixels, timeline.name, left=MARGIN_PIXELS, middle=above, pixels_high=16, most_pixels=most
-    )
+    most, left = NAMES_PIXELS - 14, MARGIN_PIXELS
+    write(picture, timeline.name, left=left, middle=above, bold=True, most_pixels=most)
     if points is not None:
         limit = f"suspicious from {points.suspicious:.2f}"
-        write(
-            pixels,
-            limit,
-            left=MARGIN_PIXELS,
-            middle=middle + 12,
-            pixels_high=14,
-            colour=DIM,
-            most_pixels=most,
-        )
+        write(picture, limit, left=left, middle=middle + 12, pixels_high=14, colour=DIM)
     top = max(range(len(timeline.scores)), key=timeline.scores.__getitem__)
     colour = colour_of(timeline.scores[top], points)
-    write(pixels, f"{timeline.scores[top]:.2f}", left=peaks, middle=middle - 10, colour=colour)
+    write(picture, f"{timeline.scores[top]:.2f}", left=peaks, middle=middle - 10, colour=colour)
     at = f"at {exact_clock(timeline.seconds[top])}"
-    write(pixels, at, left=peaks, middle=middle + 12, pixels_high=14, colour=DIM)
+    write(picture, at, left=peaks, middle=middle + 12, pixels_high=14, colour=DIM)
 
 
-def _mark_tiles(pixels: Pixels, places: list[int], *, bottom: int) -> None:
+def _mark_tiles(picture: Image.Image, places: list[int], *, bottom: int) -> None:
     """Where the tiles lie: their numbers over thin lines; a number too near another is left out."""
     free = 0
     for number, place in enumerate(places, start=1):
-        pixels[AXIS_PIXELS - 6 : bottom : 2, place] = DIM
-        wide = text_size(str(number), pixels_high=14).width
+        dots = [(place, row) for row in range(AXIS_PIXELS - 6, bottom, 2)]
+        ImageDraw.Draw(picture).point(dots, fill=DIM)
+        wide = text_width(str(number), pixels_high=14)
         if place - wide // 2 > free:
-            write(pixels, str(number), left=place - wide // 2, middle=14, pixels_high=14)
+            write(picture, str(number), left=place - wide // 2, middle=14, pixels_high=14)
             free = place + wide // 2 + 4

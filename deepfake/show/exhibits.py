@@ -88,14 +88,16 @@ class Exhibit:
 
     def draw(self) -> Pixels:
         """The picture under its heat maps, with a frame and a label for every face."""
-        from .drawing import colour_of, frame_box
+        from PIL import Image
 
-        drawn = overlay(self.pixels, *self.heatmaps, limits=self.limits)
-        letters = min(44, max(13, round(max(drawn.shape[:2]) / 45)))
+        from .drawing import colour_of, frame_box, pixels_of
+
+        drawn = Image.fromarray(overlay(self.pixels, *self.heatmaps, limits=self.limits))
+        letters = min(44, max(13, round(max(drawn.size) / 45)))
         for face in sorted(self.faces, key=lambda face: face.score or 0.0):
             colour = colour_of(face.score, face.points)
             frame_box(drawn, face.box, face.text, colour=colour, pixels_high=letters)
-        return drawn
+        return pixels_of(drawn)
 
 
 def find_exhibits(media: Media, report: Report, *, most: int) -> list[Exhibit]:

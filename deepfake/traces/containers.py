@@ -2,7 +2,8 @@
 
 Runs inside the limited decoder child. Each format has a small walker of its own or a library, each
 value a size limit; compressed text is inflated only up to that limit. A broken block becomes an
-entry of ``problems`` instead of an error.
+entry of ``problems`` instead of an error. The walkers are written by hand because libraries stop at
+the first broken block, or read a value whole before its size can be refused.
 
 Sources: PNG 1.2, JPEG APPn segments, GIF89a, RIFF; TIFF by Pillow, tags by mutagen and PyAV.
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 from deepfake_app.storage import Uploads
 
-DEFAULTS = (True, False, 0.5, 240, 30.0)
+DEFAULTS = (True, False, 0.5, 240, 30.0, False)
 """heatmap, stability, prior, max_frames_per_minute, max_audio_seconds"""
 
 

@@ -315,7 +315,7 @@ def test_a_fault_is_one_sentence_and_an_entry_in_the_log(
     detector = Detector(Settings(models_folder=known_models, threads=1), analyzers=(Broken(),))
     examiner = examiner_of(detector, uploads)
     file = sent(uploads, image_bytes(scene()), "a.png")
-    with caplog.at_level(logging.ERROR, logger="deepfake.page"):
+    with caplog.at_level(logging.ERROR, logger="deepfake"):
         *_, (_, page) = page_handler(examiner, Stops())([file], Visitor("a"), *DEFAULTS)
     found = re.search(r"number <strong>([0-9a-f]{8})</strong>", page)
     assert found
@@ -342,7 +342,7 @@ def test_a_wrong_option_is_refused_before_anything_is_kept(
     examine: Examine, uploads: Uploads
 ) -> None:
     file = sent(uploads, image_bytes(scene()), "a.png")
-    page = examine([file], True, True, 5, 32, 600)
+    page = examine([file], True, True, 5, 32, 600, False)
     assert "Option prior 5.0: out of range" in page
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from deepfake.content.faces import (
     MIN_SHARPNESS,
+    MOST_FOUND,
     BundleFinder,
     Face,
     keep_best,
@@ -72,9 +73,17 @@ def test_map_is_read_in_pixels_of_the_picture() -> None:
 
 def test_of_overlapping_boxes_the_best_is_kept() -> None:
     boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [20, 0, 30, 10], [8, 0, 18, 10]], float)
-    assert suppress(boxes, most=9) == [0, 2, 3]
-    assert suppress(boxes, most=1) == [0]
+    assert suppress(boxes, np.array([0.9, 0.8, 0.8, 0.1])) == [0, 2, 3]
+    assert suppress(boxes, np.array([0.5, 0.6, 0.1, 0.2])) == [1, 3, 2]
+    assert suppress(boxes[:0], np.zeros(0)) == []
     assert overlaps(boxes[0], boxes).tolist() == pytest.approx([1, 80 / 120, 0, 20 / 180])
+
+
+def test_a_crowd_is_bounded() -> None:
+    values = np.full((21 * 64, 15), -9.0, np.float32)
+    values[: 16 * 64, 0] = 3.0
+    values[: 16 * 64, 1:5] = -1.0
+    assert len(read_map(values, rows=256, columns=256, zoom=1.0, least=0.5)) == MOST_FOUND
 
 
 def test_yaw_grows_as_the_nose_nears_an_eye() -> None:

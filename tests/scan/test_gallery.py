@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from PIL import Image
 from deepfake.preprocess import Pixels
 from deepfake.scan import gallery
 from deepfake.scan.gallery import write_html
+from deepfake.scan.results import Row
 from tests.media_files import image_bytes, quadrants, scene, speech, video_bytes, wav_bytes
 from tests.scans import (
     BAD_INTERVALS,
@@ -186,3 +189,26 @@ def test_nothing_in_a_results_file_becomes_markup(tmp_path: Path) -> None:
     assert not [v for _, values in page.tags for v in values if v.startswith("on")]
     assert not {"\u202e", "\x1b"} & {*text}
     assert "\\u202e\\x1b[31m\\ud800 \\xff" in page.rows[0] + page.rows[1]
+
+
+def test_many_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are made while the page is written, not all before it."""
+    output, sizes = tmp_path / "r.jsonl", []
+    with open_journal(output) as journal:
+        append_lines(journal, [f"{number}.png" for number in range(300)])
+
+    def count(row: Row) -> str:
+        sizes.append((tmp_path / "r.html").stat().st_size)
+        return describe(row)
+
+    describe = gallery._describe
+    monkeypatch.setattr(gallery, "_describe", count)
+    write_html(output, tmp_path / "r.html")
+    assert len(Page((tmp_path / "r.html").read_text(encoding="utf-8")).rows) == 300
+    assert len(sizes) == 300
+    assert sizes[0] < sizes[100] < sizes[-1]
+
+
+def test_the_template_engine_is_imported_for_a_page_alone() -> None:
+    code = "import sys, deepfake.scan.gallery; sys.exit('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

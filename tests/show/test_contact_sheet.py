@@ -23,7 +23,17 @@ from deepfake.show.contact_sheet import (
     exact_clock,
     find_rows,
 )
-from deepfake.show.drawing import CLEAR, PAPER, SUSPICIOUS, SYNTHETIC, Colour, text_size, write
+from deepfake.show.drawing import (
+    CLEAR,
+    PAPER,
+    SUSPICIOUS,
+    SYNTHETIC,
+    Colour,
+    blank,
+    pixels_of,
+    text_width,
+    write,
+)
 from deepfake.show.exhibits import find_exhibits
 from deepfake.types import Kind, Report
 from tests.media_files import video_bytes
@@ -105,10 +115,11 @@ def test_captions_name_the_time_and_the_scores(clip: Media) -> None:
     narrow = sheet.describe_tile(exhibit, most_pixels=120)
     assert narrow == "motion 0.95"
     wide = 300
-    tile = sheet._tile(exhibit, 3, wide=wide)
-    expected = np.full((sheet.CAPTION_PIXELS, wide, 3), 255, np.uint8)
+    tile = pixels_of(sheet._tile(exhibit, 3, wide=wide))
+    expected = blank(wide, sheet.CAPTION_PIXELS)
     write(expected, "0:08.0", left=0, middle=15, pixels_high=sheet.LETTER_PIXELS)
-    pattern = expected[4:26, : text_size("0:08.0", pixels_high=sheet.LETTER_PIXELS).width]
+    written = text_width("0:08.0", pixels_high=sheet.LETTER_PIXELS)
+    pattern = pixels_of(expected)[4:26, :written]
     caption = tile[-sheet.CAPTION_PIXELS :][4:26]
     assert (pattern < 128).any()
     places = [
