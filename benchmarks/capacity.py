@@ -27,7 +27,7 @@ import av
 import numpy as np
 from rich.console import Console
 
-from deepfake.scan.executors import Job, LocalExecutor, Task
+from deepfake.scan.executors import LocalExecutor, Task, WorkerSetup
 from deepfake.settings import DetectOptions, Settings
 from deepfake.show.console import print_table
 from examples.samples import speech, wav
@@ -179,7 +179,7 @@ def measure(kinds: list[Kind], folder: Path, *, workers: int) -> list[tuple[Kind
     """For each kind the files a second of one worker while all work, and bytes of a file."""
     found = []
     executor = LocalExecutor(
-        Job(Settings(device="cpu", precision="auto"), DetectOptions()), workers
+        WorkerSetup(Settings(device="cpu", precision="auto"), DetectOptions()), workers
     )
     try:
         for kind in kinds:

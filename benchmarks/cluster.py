@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from deepfake.scan.cluster import RayExecutor, local_cluster
-from deepfake.scan.executors import Executor, Job, Line, LocalExecutor, Task, Worker
+from deepfake.scan.executors import Executor, Line, LocalExecutor, Task, Worker, WorkerSetup
 from deepfake.settings import DetectOptions, Settings
 from deepfake.show.console import print_table
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default="1632x1224", help="of each, in pixels (1632x1224)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="(all cores)")
     options = parser.parse_args(arguments)
-    job = Job(Settings(precision="auto"), DetectOptions())
+    setup = WorkerSetup(Settings(precision="auto"), DetectOptions())
     width, height = (int(number) for number in options.size.split("x"))
     rows, expected = [], None
     with tempfile.TemporaryDirectory() as folder:
@@ -49,16 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         )
         with local_cluster(options.workers):
             for name, answers in (
-                ("local processes", run(LocalExecutor(job, options.workers), paths)),
-                ("Ray actor pool", run(RayExecutor(job, workers=options.workers), paths)),
-                ("Ray Data", run_ray_data(job, paths, workers=options.workers)),
+                ("local processes", run(LocalExecutor(setup, options.workers), paths)),
+                ("Ray actor pool", run(RayExecutor(setup, workers=options.workers), paths)),
+                ("Ray Data", run_ray_data(setup, paths, workers=options.workers)),
             ):
                 first, last, lines = time_answers(answers)
                 expected = expected or lines
                 rate = (len(lines) - 1) / (last - first)
                 same = "yes" if lines == expected else "no"
                 rows.append([name, f"{first:.1f}", f"{last:.1f}", f"{rate:.2f}", same])
-            idle = RayExecutor(job, workers=options.workers, worker=_Parrot)
+            idle = RayExecutor(setup, workers=options.workers, worker=_Parrot)
             first, last, _ = time_answers(run(idle, [paths[0]] * IDLE_LINES))
     console = Console(markup=False, highlight=False)
     console.print(f"{options.files} JPEG files of {options.size}, {options.workers} workers")
@@ -96,7 +96,7 @@ def run(executor: Executor, paths: list[str]) -> Answers:
         executor.close()
 
 
-def run_ray_data(job: Job, paths: list[str], *, workers: int) -> Answers:
+def run_ray_data(setup: WorkerSetup, paths: list[str], *, workers: int) -> Answers:
     """The same with ``map_batches`` over a pool of Ray Data's own actors."""
     import ray.data
 
@@ -105,7 +105,7 @@ def run_ray_data(job: Job, paths: list[str], *, workers: int) -> Answers:
     rows = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=len(paths))
     answered = rows.map_batches(
         _Examine,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(setup,),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
@@ -123,8 +123,8 @@ class _Parrot(Worker):
 
 
 class _Examine:
-    def __init__(self, job: Job) -> None:
-        self.worker = Worker(job)
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.worker = Worker(setup)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         lines = [json.dumps(self.worker.examine(Task(str(path)))) for path in batch["path"]]

@@ -263,7 +263,7 @@ class Detector:
         """The evidence of a bundle with what ran it."""
         for bundle in self.engine.active.values():
             if evidence.bundle == bundle.name:
-                return replace(evidence, runtime=self.engine.describe(bundle))
+                return replace(evidence, runtime=self.engine.runtime_of(bundle))
         return evidence
 
 

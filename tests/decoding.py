@@ -30,14 +30,14 @@ class Answer(NamedTuple):
 
 @contextmanager
 def job_for(
-    content: bytes, *, limits: Limits | None = None, canvas: np.ndarray | None = None
+    content: bytes, *, limits: Limits | None = None, shared: np.ndarray | None = None
 ) -> Iterator[tuple[Job, socket.socket]]:
     """A request about ``content``, and the end of the socket at which its owner listens."""
     limits = limits or Limits()
     ours, theirs = socket.socketpair()
     opened = open_bytes(content, name="file", limits=limits)
     with ours, theirs, Descriptor(opened.descriptor) as stream:
-        job = Job(connection=theirs, stream=stream, name="file", limits=limits, canvas=canvas)
+        job = Job(connection=theirs, stream=stream, name="file", limits=limits, shared=shared)
         yield job, ours
 
 
@@ -46,17 +46,17 @@ def run_operation(
     content: bytes,
     *,
     limits: Limits | None = None,
-    canvas: np.ndarray | None = None,
+    shared: np.ndarray | None = None,
     **values: Any,
 ) -> Answer:
     """Run one operation of the decoder while this thread's neighbour takes its parts."""
     parts: list[Received] = []
-    with job_for(content, limits=limits, canvas=canvas) as (job, owner):
+    with job_for(content, limits=limits, shared=shared) as (job, owner):
 
         def take() -> None:
             try:
                 while True:
-                    parts.append(receive(owner, max_array_bytes=64 * 1024**2, canvas=canvas))
+                    parts.append(receive(owner, max_array_bytes=64 * 1024**2, shared=shared))
             except EOFError:
                 return
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis
 
-from deepfake.scan.executors import Job, Line, Task, Worker, error_line
+from deepfake.scan.executors import Line, Task, Worker, WorkerSetup, error_line
 from deepfake.scan.journal import Journal
 from deepfake.scan.scan import Selection, Summary, scan
 from deepfake.settings import DetectOptions, Settings
@@ -31,8 +31,8 @@ class Inline:
 
     answers: list[tuple[Task, Line]]
 
-    def __init__(self, job: Job, workers: int) -> None:
-        self._worker = Worker(job)
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        self._worker = Worker(setup)
         Inline.answers = []
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Line]]:
@@ -64,7 +64,7 @@ def scored(lines: list[dict[str, Any]]) -> list[str]:
 
 
 def open_journal(path: Path) -> Journal:
-    return Journal(path, versions={"deepfake": "0"}, job=Job(Settings(), DetectOptions()))
+    return Journal(path, versions={"deepfake": "0"}, setup=WorkerSetup(Settings(), DetectOptions()))
 
 
 def append_lines(journal: Journal, names: list[str]) -> None:

@@ -12,7 +12,8 @@ from deepfake_app.examination import Examiner
 from deepfake_app.limits import PageLimits
 from deepfake_app.storage import Uploads
 
-from deepfake.commands.cli import _settings, build_parser, main
+from deepfake.commands.cli import build_parser, main
+from deepfake.commands.options import read_settings
 from deepfake.detector import Detector
 from deepfake.engine.backends import INT8_GRAPH
 from deepfake.settings import DetectOptions, Settings
@@ -57,7 +58,7 @@ def on_the_page(picture: Path, models: Path, folder: Path) -> Report:
     limits = PageLimits()
     folder.mkdir()
     uploads = Uploads(folder, limits)
-    with Detector(_settings(options)) as detector:
+    with Detector(read_settings(options)) as detector:
         examiner = Examiner(detector=detector, uploads=uploads, limits=limits)
         path = sent(uploads, picture.read_bytes(), picture.name)["path"]
         with uploads.claimed(path, name=picture.name) as upload:

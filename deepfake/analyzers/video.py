@@ -10,7 +10,7 @@ import numpy as np
 
 from ..content import localisation as localise
 from ..content.faces import open_finder
-from ..content.footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, watch
+from ..content.footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, view
 from ..content.occlusion import face_heatmap
 from ..content.timelines import WindowScores, clock, find_segments, name_segments
 from ..engine.scores import Scored
@@ -58,7 +58,7 @@ class Video:
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
         finder = open_finder(engine)
         with media.watch.part(0.0, 0.85):
-            footage = watch(media, engine, options, finder)
+            footage = view(media, engine, options, finder)
         show = _Show(media, engine, on=options.heatmap)
         seconds = max(
             media.info.seconds or 0.0, footage.bursts[-1].second if footage.bursts else 0.0

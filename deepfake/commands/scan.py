@@ -14,7 +14,7 @@ from ..settings import DetectOptions, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..scan.executors import Executor, Job, Line
+    from ..scan.executors import Executor, Line, WorkerSetup
     from ..scan.scan import Summary
 
 DESCRIPTION = """\
@@ -134,7 +134,7 @@ def run_scan(
         exclude=options.exclude,
         apart=[path for path in (options.csv, options.parquet, options.html) if path],
         max_files=options.max_files,
-        watch_seconds=options.watch,
+        poll_seconds=options.watch,
     )
     executor = choose_executor(options.cluster)
     if options.repair:
@@ -194,7 +194,7 @@ def write_reports(options: argparse.Namespace, settings: Settings) -> None:
         ) from error
 
 
-def choose_executor(cluster: str) -> Callable[[Job, int], Executor]:
+def choose_executor(cluster: str) -> Callable[[WorkerSetup, int], Executor]:
     """What makes the executor that ``--cluster`` names."""
     from ..scan.executors import choose_local
 
@@ -206,7 +206,7 @@ def choose_executor(cluster: str) -> Callable[[Job, int], Executor]:
 
     ray_executor = import_module("deepfake.scan.cluster").RayExecutor
     address = None if cluster == "ray" else cluster
-    return lambda job, workers: ray_executor(job, address=address, workers=workers)
+    return lambda setup, workers: ray_executor(setup, address=address, workers=workers)
 
 
 class Bar:

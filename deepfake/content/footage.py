@@ -97,7 +97,7 @@ class _WaitingFace(NamedTuple):
     reason: Code | None
 
 
-class Watcher:
+class Viewer:
     """Looks at bursts as they are decoded and gathers what the slots answer."""
 
     def __init__(self, engine: Engine, finder: Finder) -> None:
@@ -204,15 +204,15 @@ class Watcher:
         return self._engine.active.get(slot)
 
 
-def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -> Footage:
+def view(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -> Footage:
     """Both passes over ``media``; raises as :meth:`deepfake.media.opening.Media.bursts`."""
     seconds = media.info.seconds or 0.0
     most = max(LEAST_BURSTS, math.ceil(options.max_frames_per_minute * seconds / 60 / 8))
-    watcher = Watcher(engine, finder)
+    viewer = Viewer(engine, finder)
     for burst in _bursts(media, most=most):
         media.watch.step("pictures", min(0.75, 0.75 * burst[-1].seconds / max(seconds, 1e-3)))
-        watcher.look(burst)
-    footage = watcher.finish()
+        viewer.look(burst)
+    footage = viewer.finish()
     spans = unclear_spans(footage, engine)
     if spans:
         before, limited = footage.frames, media.is_limited
@@ -222,8 +222,8 @@ def watch(media: Media, engine: Engine, options: DetectOptions, finder: Finder) 
         for burst in _bursts(media, most=max(1, int(most * SECOND_PASS_SHARE)), spans=spans):
             done = (burst[-1].seconds - first) / max(last - first, 1e-3)
             media.watch.step("unclear moments", 0.75 + 0.25 * min(1.0, max(0.0, done)))
-            watcher.look(burst)
-        footage = watcher.finish()
+            viewer.look(burst)
+        footage = viewer.finish()
         if limited and footage.frames > before:
             more = footage.frames - before
             media.warnings.append(f"So were {more:,} more frames, at moments that were unclear.")

@@ -21,7 +21,7 @@ from ..trust.registry import read_bundles, warn_of
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
 from .maps import FacePlaces, read_map
-from .queues import Lane
+from .queues import DeviceQueue
 from .scores import Scored
 
 _Answer = TypeVar("_Answer")
@@ -54,7 +54,7 @@ class Engine:
         folder = self.settings.models_folder
         self.active = dict(read_bundles(folder) if active is None else active)
         self.warnings: list[str] = warn_of(folder, self.active) if active is None else []
-        self._lanes: dict[str, Future[list[Lane]]] = {}
+        self._queues: dict[str, Future[list[DeviceQueue]]] = {}
         self._lock = threading.Lock()
         self._closed = False
         # Importing a runtime takes as long as opening and decoding a picture: both at once.
@@ -75,7 +75,7 @@ class Engine:
 
     def submit(self, bundle: Bundle, batch: Batch) -> Future[Scored]:
         """Queue windows of one input (windows, …); the future gives its ``Scored``."""
-        return self._lane(bundle).submit(
+        return self._shortest_queue(bundle).submit(
             batch, lambda logits: Scored.read(logits, bundle.calibration)
         )
 
@@ -83,7 +83,7 @@ class Engine:
         """What the network itself gives for a batch (windows, …), which only those need who compare
         networks: the export.
         """
-        return self._lane(bundle).submit(batch, lambda logits: logits).result()
+        return self._shortest_queue(bundle).submit(batch, lambda logits: logits).result()
 
     def find_faces(self, bundle: Bundle, batch: Batch, *, zoom: float) -> list[FacePlaces]:
         """The places of faces on each canvas of a batch (canvases, rows, columns, 3) for a face
@@ -104,7 +104,7 @@ class Engine:
         """The loaded backend of a bundle, on the first of the devices."""
         return self._open(bundle).result()[0].backend
 
-    def describe(self, bundle: Bundle) -> str:
+    def runtime_of(self, bundle: Bundle) -> str:
         """What runs a bundle: backend, device and precision."""
         backend = self.backend(bundle)
         return f"{backend.name} {backend.device} {backend.precision}"
@@ -156,8 +156,8 @@ class Engine:
             self._open(bundle)
         for bundle in self.active.values():
             batch, _ = bundle.golden()
-            for lane in self._open(bundle).result():
-                lane.submit(batch, lambda logits: logits).result()
+            for queue in self._open(bundle).result():
+                queue.submit(batch, lambda logits: logits).result()
 
     def require_open(self) -> None:
         """Raise ``BackendError`` once :meth:`close` was called."""
@@ -168,37 +168,38 @@ class Engine:
         """Finish what is queued, then release every backend."""
         with self._lock:
             self._closed = True
-            opened, self._lanes = list(self._lanes.values()), {}
+            opened, self._queues = list(self._queues.values()), {}
         for future in opened:
             with suppress(DeepfakeError):
-                for lane in future.result():
-                    lane.close()
+                for queue in future.result():
+                    queue.close()
 
-    def _lane(self, bundle: Bundle) -> Lane:
+    def _shortest_queue(self, bundle: Bundle) -> DeviceQueue:
         """The device with the shortest queue."""
-        return min(self._open(bundle).result(), key=lambda lane: lane.queued)
+        return min(self._open(bundle).result(), key=lambda queue: queue.queued)
 
-    def _open(self, bundle: Bundle) -> Future[list[Lane]]:
+    def _open(self, bundle: Bundle) -> Future[list[DeviceQueue]]:
         with self._lock:
             self.require_open()
-            known = self._lanes.get(bundle.name)
+            known = self._queues.get(bundle.name)
             if known is not None and not (known.done() and known.exception()):
                 return known
-            future: Future[list[Lane]] = Future()
-            self._lanes[bundle.name] = future
+            future: Future[list[DeviceQueue]] = Future()
+            self._queues[bundle.name] = future
         opener = threading.Thread(
-            target=_fulfil, args=(future, lambda: self._open_lanes(bundle)), daemon=True
+            target=_fulfil, args=(future, lambda: self._open_queues(bundle)), daemon=True
         )
         opener.start()
         return future
 
-    def _open_lanes(self, bundle: Bundle) -> list[Lane]:
+    def _open_queues(self, bundle: Bundle) -> list[DeviceQueue]:
         return [
-            Lane(bundle, self.settings, device=device, warn=self._warn) for device in self.devices
+            DeviceQueue(bundle, self.settings, device=device, warn=self._warn)
+            for device in self.devices
         ]
 
     def _load_runtime(self) -> None:
-        with suppress(Exception):  # the lane that needs it says what is wrong, or does without
+        with suppress(Exception):  # the queue that needs it says what is wrong, or does without
             load_runtime(self.settings)
 
     def _warn(self, text: str) -> None:

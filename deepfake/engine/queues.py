@@ -1,4 +1,4 @@
-"""Queues in front of the backends: one lane for one bundle on one device.
+"""Queues in front of the backends: one queue for one bundle on one device.
 
 Requests of many callers run in one batch with whatever else has arrived, a caller waits while the
 queue is full, and a backend that fails is replaced by the next one that works. Written by hand
@@ -43,7 +43,7 @@ class _Request(NamedTuple):
     future: Future[Any]
 
 
-class Lane:
+class DeviceQueue:
     """One bundle on one device: a queue, and a thread that runs what has been queued meanwhile."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Lane:
 
     def _gather(self) -> list[_Request]:
         """The oldest request and those of its shape that came meanwhile or come within the wait,
-        up to ``max_batch`` windows; nothing once the lane is closed and empty.
+        up to ``max_batch`` windows; nothing once the queue is closed and empty.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._requests or self._closing)

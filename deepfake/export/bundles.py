@@ -319,7 +319,7 @@ def _open_onnx(path: Path, bundle: Bundle) -> Run:
     return run
 
 
-def describe(bundle: Bundle, *, format: str, single: bool) -> dict[str, str]:
+def graph_facts(bundle: Bundle, *, format: str, single: bool) -> dict[str, str]:
     """What goes into the file with the graph, as texts that any runtime can read."""
     from .graph import port_of
 
@@ -342,7 +342,7 @@ def describe(bundle: Bundle, *, format: str, single: bool) -> dict[str, str]:
 def _write(model: onnx.ModelProto, folder: Path, bundle: Bundle, options: ExportOptions) -> None:
     import onnx
 
-    facts = describe(bundle, format=options.format, single=options.format == "tflite-ready")
+    facts = graph_facts(bundle, format=options.format, single=options.format == "tflite-ready")
     if options.format == "openvino":
         try:
             openvino = import_openvino()

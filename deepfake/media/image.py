@@ -122,7 +122,7 @@ def decode_image(job: Job, *, format: str) -> dict[str, Any]:
 
 def _decode_jpeg(job: Job, image: Image.Image, orientation: int) -> Pixels | None:
     """An intact JPEG in sRGB, by libjpeg-turbo without Pillow's copies and with equal pixels, on
-    the canvas where it needs no turning; None for any other.
+    the shared memory where it needs no turning; None for any other.
     """
     import simplejpeg
 
@@ -133,8 +133,8 @@ def _decode_jpeg(job: Job, image: Image.Image, orientation: int) -> Pixels | Non
         return None
     width, height = image.size
     place = None
-    if job.canvas is not None and orientation == 1 and 3 * width * height <= len(job.canvas):
-        place = job.canvas[: 3 * width * height].reshape(height, width, 3)
+    if job.shared is not None and orientation == 1 and 3 * width * height <= len(job.shared):
+        place = job.shared[: 3 * width * height].reshape(height, width, 3)
     try:
         content = job.buffered().read()
         pixels = simplejpeg.decode_jpeg(content, "RGB", buffer=place, strict=True)

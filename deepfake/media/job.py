@@ -65,23 +65,23 @@ class Job:
     stream: Descriptor
     name: str
     limits: Limits
-    canvas: npt.NDArray[np.uint8] | None = None
+    shared: npt.NDArray[np.uint8] | None = None
     warnings: list[str] = field(default_factory=list)
     _progress: float = field(default_factory=time.monotonic)
     _started: float = field(default_factory=time.process_time)
 
     def part(self, array: Array | None = None, **values: Any) -> None:
-        """Send one result, its pixels over the canvas where they fit on it."""
+        """Send one result, its pixels over the shared memory where they fit on it."""
         painted = array is not None and array.dtype == np.uint8 and self._paint(array)
         send(self.connection, {"type": "part", "values": values}, array=array, painted=painted)
         self._progress = time.monotonic()
 
     def _paint(self, pixels: npt.NDArray[Any]) -> bool:
-        """Copy pixels to the canvas, unless they lie there; False where they do not fit."""
-        if self.canvas is None or pixels.size > len(self.canvas):
+        """Copy pixels to the shared memory, unless they lie there; False where they do not fit."""
+        if self.shared is None or pixels.size > len(self.shared):
             return False
-        if not np.may_share_memory(pixels, self.canvas):
-            self.canvas[: pixels.size].reshape(pixels.shape)[...] = pixels
+        if not np.may_share_memory(pixels, self.shared):
+            self.shared[: pixels.size].reshape(pixels.shape)[...] = pixels
         return True
 
     def progress(self) -> None:

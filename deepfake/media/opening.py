@@ -27,7 +27,7 @@ from ..settings import Limits, megapixels
 from ..text import display_name, escape
 from ..types import Kind, MediaInfo
 from .process import Part, ask
-from .shared_memory import Canvas
+from .shared_memory import SharedPixels
 from .sniff import extension_mismatch
 from .sources import OpenFile, open_bytes, open_path, open_stream
 
@@ -99,16 +99,16 @@ class Media:
     def _decode_image(self) -> Pixels:
         pixels = None
         size_bytes = 3 * (self.info.width or 0) * (self.info.height or 0)
-        canvas = None
+        shared = None
         with contextlib.suppress(OSError):  # without shared memory, pixels come by the socket
-            canvas = Canvas(size_bytes) if size_bytes else None
+            shared = SharedPixels(size_bytes) if size_bytes else None
         try:
-            for part in self._ask("image", canvas=canvas, format=self.info.format):
+            for part in self._ask("image", shared=shared, format=self.info.format):
                 if part.array is not None:
                     pixels = _pixels(part, self.name)
         finally:
-            if canvas is not None:
-                canvas.close()
+            if shared is not None:
+                shared.close()
         if pixels is None:
             raise _broken_answer(self.name)
         return pixels
@@ -245,12 +245,12 @@ class Media:
         return result
 
     def _ask(
-        self, operation: str, *, canvas: Canvas | None = None, **values: Any
+        self, operation: str, *, shared: SharedPixels | None = None, **values: Any
     ) -> Iterator[Part]:
         answer = ask(
             operation,
             descriptor=self._require_open(),
-            canvas=canvas,
+            shared=shared,
             name=self.name,
             limits=self.limits,
             check=self.watch.check,

@@ -8,7 +8,7 @@ from ..errors import Corrupt, TooLarge, UnsupportedMedia
 from ..reasons import Code
 from ..settings import megapixels
 from .job import Job
-from .sniff import HEAD_BYTES, describe, sniff
+from .sniff import HEAD_BYTES, name_content, sniff
 
 _MAX_CHUNKS = 1000
 READABLE = (
@@ -24,7 +24,7 @@ def probe(job: Job) -> dict[str, Any]:
     format = sniff(head)
     if format is None:
         raise UnsupportedMedia(
-            f"file {job.name}: the content is {describe(head)}, not media", hint=READABLE
+            f"file {job.name}: the content is {name_content(head)}, not media", hint=READABLE
         )
     if format == "gif":
         return _probe_gif(job)

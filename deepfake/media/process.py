@@ -32,7 +32,7 @@ from ..quiet import SWITCHES
 from ..reasons import Code
 from ..settings import Limits
 from ..text import escape
-from .shared_memory import Canvas
+from .shared_memory import SharedPixels
 from .wire import Message, ProtocolError, error_from_dict, receive, send
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Decoder:
         request: Message,
         *,
         descriptor: int,
-        canvas: Canvas | None = None,
+        shared: SharedPixels | None = None,
         limits: Limits,
         check: Callable[[], None],
     ) -> Iterator[Part]:
@@ -121,7 +121,7 @@ class Decoder:
         self.connection.settimeout(limits.decode_stall_seconds)
         most_bytes = max(3 * max(limits.image_pixels, limits.frame_pixels), 64 * 1024**2)
         try:
-            descriptors = [descriptor] if canvas is None else [descriptor, canvas.descriptor]
+            descriptors = [descriptor] if shared is None else [descriptor, shared.descriptor]
             send(self.connection, request, descriptors=descriptors)
             while True:
                 began = time.monotonic()
@@ -129,7 +129,7 @@ class Decoder:
                 received = receive(
                     self.connection,
                     max_array_bytes=most_bytes,
-                    canvas=None if canvas is None else canvas.pixels,
+                    shared=None if shared is None else shared.pixels,
                 )
                 check()
                 waited += time.monotonic() - began
@@ -331,13 +331,13 @@ def ask(
     descriptor: int,
     name: str,
     limits: Limits,
-    canvas: Canvas | None = None,
+    shared: SharedPixels | None = None,
     check: Callable[[], None] = lambda: None,
     **values: Any,
 ) -> Generator[Part, None, None]:
     """Run one operation on an open file in a child; the last part is its closing summary.
 
-    ``name`` only serves error texts. A part may lie on the ``canvas``. ``check`` is called many
+    ``name`` only serves error texts. A part may lie on ``shared``. ``check`` is called many
     times a second and may raise. A child whose answer fails, or is not read to its end, is ended.
     """
     decoder = POOL.take(memory_bytes=limits.decode_memory_bytes)
@@ -351,7 +351,7 @@ def ask(
     well = False
     try:
         yield from decoder.ask(
-            request, descriptor=descriptor, canvas=canvas, limits=limits, check=check
+            request, descriptor=descriptor, shared=shared, limits=limits, check=check
         )
         well = True
     except MediaError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a decoder is started before NumPy is imported
     import numpy.typing as npt
 
 
-class Canvas:
+class SharedPixels:
     """``size_bytes`` of memory, shared with whoever gets the ``descriptor``; ``pixels`` (bytes,).
 
     Its size is sealed, so that the other side cannot cut it off under a reader. What is written on
@@ -43,8 +43,8 @@ class Canvas:
             self.descriptor = -1
 
 
-def paint_on(descriptor: int) -> npt.NDArray[np.uint8]:
-    """The bytes of a canvas on the decoder's side, to be written into; takes the descriptor."""
+def map_shared(descriptor: int) -> npt.NDArray[np.uint8]:
+    """The shared bytes on the decoder's side, to be written into; takes the descriptor."""
     import numpy as np
 
     try:

@@ -98,7 +98,7 @@ def _sniff_boxes(head: bytes) -> str | None:
     return None
 
 
-def describe(head: bytes) -> str:
+def name_content(head: bytes) -> str:
     """What an unreadable file seems to be, for a person."""
     for pattern, words in _UNREADABLE:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):

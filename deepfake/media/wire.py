@@ -1,16 +1,16 @@
 """Messages between the decoder process and its owner, over one stream socket.
 
 A message is a four-byte length, a JSON object of that length and, when the object has ``shape`` and
-``dtype``, the raw bytes of one array, unless they were ``painted`` on the canvas that came with the
-request. Both ends validate what they receive; nothing is pickled, so a decoder that a hostile file
-has taken over can at worst send wrong pixels. Written by hand because the pipes of
+``dtype``, the raw bytes of one array, unless they were ``painted`` on the shared memory that came
+with the request. Both ends validate what they receive; nothing is pickled, so a decoder that a
+hostile file has taken over can at worst send wrong pixels. Written by hand because the pipes of
 ``multiprocessing`` unpickle what they receive, and a library of messages would be one more thing to
 import before a decoder is ready.
 
 ======== ============ ====================================================
 sender   ``type``     meaning
 ======== ============ ====================================================
-owner    ``request``  one operation on the attached file, perhaps with a canvas
+owner    ``request``  one operation on the attached file, perhaps with shared memory
 decoder  ``ready``    started and confined; sent once
 decoder  ``progress`` still working: resets the owner's patience
 decoder  ``part``     one result: ``values`` and perhaps an array
@@ -112,12 +112,12 @@ def receive(
     connection: socket.socket,
     *,
     max_array_bytes: int,
-    canvas: npt.NDArray[np.uint8] | None = None,
+    shared: npt.NDArray[np.uint8] | None = None,
     most_descriptors: int = 0,
 ) -> Received:
     """The next message. Raises EOFError at the end and ``ProtocolError`` for nonsense.
 
-    A painted array is a view of ``canvas`` (bytes,). Descriptors beyond ``most_descriptors`` are
+    A painted array is a view of ``shared`` (bytes,). Descriptors beyond ``most_descriptors`` are
     closed by the system.
     """
     import numpy as np
@@ -136,9 +136,9 @@ def receive(
     shape, dtype = _form(message, max_array_bytes)
     if message.get("painted") is True:
         size = math.prod(shape)
-        if canvas is None or dtype != np.uint8 or size > len(canvas):
-            raise ProtocolError("an array painted on no canvas")
-        return Received(message, canvas[:size].reshape(shape), descriptors)
+        if shared is None or dtype != np.uint8 or size > len(shared):
+            raise ProtocolError("an array painted on no shared memory")
+        return Received(message, shared[:size].reshape(shape), descriptors)
     array: Array = np.empty(shape, dtype)
     if array.size:
         _receive_into(connection, array.data.cast("B"))

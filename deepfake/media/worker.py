@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ..errors import DeepfakeError
 from ..settings import Limits
 from .job import Descriptor, Job
-from .shared_memory import paint_on
+from .shared_memory import map_shared
 from .wire import Message, error_to_dict, receive, send
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def main() -> None:
         if not descriptors:
             raise SystemExit("a request without a file")
         with Descriptor(descriptors[0]) as stream:
-            canvas = paint_on(descriptors[1]) if len(descriptors) > 1 else None
-            serve(message, connection, stream, canvas)
+            shared = map_shared(descriptors[1]) if len(descriptors) > 1 else None
+            serve(message, connection, stream, shared)
 
 
 def confine(*, memory_bytes: int, parent: int) -> None:
@@ -97,7 +97,7 @@ def serve(
     message: Message,
     connection: socket.socket,
     stream: Descriptor,
-    canvas: npt.NDArray[np.uint8] | None,
+    shared: npt.NDArray[np.uint8] | None,
 ) -> None:
     """Answer one request."""
     limits = Limits(**message["limits"])
@@ -105,7 +105,7 @@ def serve(
     soft = math.ceil(time.process_time()) + limits.decode_cpu_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, most))
     job = Job(
-        connection=connection, stream=stream, name=message["name"], limits=limits, canvas=canvas
+        connection=connection, stream=stream, name=message["name"], limits=limits, shared=shared
     )
     operation = find_operation(message["operation"])
     try:

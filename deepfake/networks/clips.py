@@ -43,9 +43,9 @@ class ClipNet(nn.Module):
         self.decide = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * width, 1))
 
     def forward(self, bursts: torch.Tensor) -> torch.Tensor:
-        return self.judge(bursts, self.describe(bursts))
+        return self.judge(bursts, self.features(bursts))
 
-    def describe(self, bursts: torch.Tensor) -> torch.Tensor:
+    def features(self, bursts: torch.Tensor) -> torch.Tensor:
         """What the fixed trunk tells of bursts (n, frames, 800): the look of each frame in 160
         numbers and the changes around it in 5 · 128.
         """

@@ -218,9 +218,9 @@ class StatisticsNet(nn.Module):
             )
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.judge(self.describe(crops))
+        return self.judge(self.statistics(crops))
 
-    def describe(self, crops: torch.Tensor) -> torch.Tensor:
+    def statistics(self, crops: torch.Tensor) -> torch.Tensor:
         """The statistics of all parts side by side (n, features)."""
         return torch.cat([part(crops) for part in self.parts.values()], dim=1)
 

@@ -31,7 +31,7 @@ from ..reasons import Code
 from ..settings import Settings, shipped_models_folder
 from ..trust.registry import read_bundles
 from ..version import VERSION
-from .executors import Job, Line, Task, Worker, error_line, worker_died
+from .executors import Line, Task, Worker, WorkerSetup, error_line, worker_died
 
 IN_FLIGHT = 2
 """Files at an actor: one in work, and one that waits there, so that no actor waits for its next."""
@@ -56,7 +56,7 @@ class RayExecutor:
     cluster. Without it ``RAY_ADDRESS`` is used, and without that a cluster on this machine is
     started, which ends with :meth:`close`; a connection that the process already has is used as it
     is. ``workers`` 0 means all cores of the cluster, or all its GPUs with ``device="cuda"``: an
-    actor holds one core, and a GPU only with that device. ``worker`` is made from the job on the
+    actor holds one core, and a GPU only with that device. ``worker`` is made from the setup on the
     node.
 
     ``run`` raises ``SettingsError`` when there is no such cluster or a node has another version or
@@ -66,7 +66,7 @@ class RayExecutor:
 
     def __init__(
         self,
-        job: Job,
+        setup: WorkerSetup,
         *,
         address: str | None = None,
         workers: int = 0,
@@ -77,12 +77,12 @@ class RayExecutor:
         except ImportError as error:
             raise MissingDependency("ray", extra="cluster") from error
         self._ray: Any = ray
-        settings = job.settings
+        settings = setup.settings
         if settings.wants_cuda:  # a node numbers its devices itself, and an actor sees one
             settings = replace(settings, device="cuda")
         if settings.device == "auto":  # an actor without a GPU of its own must not share one
             settings = replace(settings, device="cpu")
-        self._job, self._worker = replace(job, settings=settings), worker
+        self._setup, self._worker = replace(setup, settings=settings), worker
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
         self._most = workers
         self._actors: list[_Actor] = []
@@ -193,12 +193,12 @@ class RayExecutor:
     def _start(self) -> _Actor:
         remote = self._ray.remote(num_cpus=1, num_gpus=int(self._on_gpu))(_Examiner)
         handle = remote.remote()
-        settings = self._job.settings
+        settings = self._setup.settings
         shipped = settings.models_folder == shipped_models_folder()
-        described = handle.describe.remote(settings, shipped)
+        described = handle.node_facts.remote(settings, shipped)
         environment = {name: os.environ.get(name) for name in _PROXIES}
         return _Actor(
-            handle, described, handle.start.remote(self._worker, self._job, shipped, environment)
+            handle, described, handle.start.remote(self._worker, self._setup, shipped, environment)
         )
 
     def _welcome(self, actor: _Actor) -> None:
@@ -237,7 +237,7 @@ class RayExecutor:
 
     @property
     def _on_gpu(self) -> bool:
-        return self._job.settings.device == "cuda"
+        return self._setup.settings.device == "cuda"
 
     def _connect(self) -> None:
         if self._connected:
@@ -249,7 +249,7 @@ class RayExecutor:
                 if local
                 else _connection(self._address)
             )
-        self._facts = describe(self._job.settings)
+        self._facts = node_facts(self._setup.settings)
         unit = "GPU" if self._on_gpu else "CPU"
         self._most = self._most or int(self._ray.cluster_resources().get(unit, 0))
         if not self._most:
@@ -289,18 +289,22 @@ class _Examiner:
 
     _worker: Worker
 
-    def describe(self, settings: Settings, shipped: bool) -> Facts:
-        return describe(node_settings(settings, shipped=shipped))
+    def node_facts(self, settings: Settings, shipped: bool) -> Facts:
+        return node_facts(node_settings(settings, shipped=shipped))
 
     def start(
-        self, worker: type[Worker], job: Job, shipped: bool, environment: dict[str, str | None]
+        self,
+        worker: type[Worker],
+        setup: WorkerSetup,
+        shipped: bool,
+        environment: dict[str, str | None],
     ) -> tuple[Code, str] | None:
         """Verify and load the models; gives the code and the text of what prevents it."""
         _set_environment(environment)
         try:
-            settings = node_settings(job.settings, shipped=shipped)
+            settings = node_settings(setup.settings, shipped=shipped)
             check_bundles(settings)
-            self._worker = worker(replace(job, settings=settings))
+            self._worker = worker(replace(setup, settings=settings))
         except DeepfakeError as error:
             return error.code, str(error)
         return None
@@ -314,7 +318,7 @@ def node_settings(settings: Settings, *, shipped: bool) -> Settings:
     return replace(settings, models_folder=shipped_models_folder()) if shipped else settings
 
 
-def describe(settings: Settings) -> Facts:
+def node_facts(settings: Settings) -> Facts:
     """What answers on this machine: versions, and a sha256 of all code, bundles and files."""
     package = Path(__file__).resolve().parent.parent
     code = hashlib.sha256()

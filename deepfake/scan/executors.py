@@ -58,7 +58,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerSetup:
     """What a worker is made from. ``file_seconds`` is the most that one file may take."""
 
     settings: Settings
@@ -87,9 +87,9 @@ class Worker:
     depend on the number of workers.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.detector = Detector(replace(job.settings, threads=job.settings.threads or 1))
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
+        self.detector = Detector(replace(setup.settings, threads=setup.settings.threads or 1))
 
     def examine(self, task: Task) -> Line:
         """The line of one file. Never raises: what the file gave is part of the line."""
@@ -98,7 +98,7 @@ class Worker:
                 return self._examine(task)
         except TimeLimit:
             message = (
-                f"file {display_name(task.path)}: not done within {self.job.file_seconds:g} "
+                f"file {display_name(task.path)}: not done within {self.setup.file_seconds:g} "
                 "seconds; raise --file-seconds, or examine it with deepfake detect"
             )
             return error_line(task.path, TimeLimit.code, message)
@@ -110,7 +110,7 @@ class Worker:
             return error_line(task.path, code, str(error))
 
     def _examine(self, task: Task) -> Line:
-        watch = Watch(deadline=deadline_after(self.job.file_seconds))
+        watch = Watch(deadline=deadline_after(self.setup.file_seconds))
         file = open_location(task.path, limits=self.detector.settings.limits, watch=watch)
         if file.sha256 in task.known:
             os.close(file.descriptor)
@@ -118,7 +118,7 @@ class Worker:
         with closing_on_error(file.descriptor):
             watch.check()
         return self.detector.detect(
-            file, self.job.options, name=task.path, deadline=watch.deadline
+            file, self.setup.options, name=task.path, deadline=watch.deadline
         ).to_dict()
 
     def close(self) -> None:
@@ -147,8 +147,8 @@ class LocalExecutor:
     alone, once all others are done.
     """
 
-    def __init__(self, job: Job, workers: int) -> None:
-        self._job, self._most = job, workers or len(os.sched_getaffinity(0))
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        self._setup, self._most = setup, workers or len(os.sched_getaffinity(0))
         self._processes: list[_Process] = []
         self._failed_starts = 0
 
@@ -222,7 +222,7 @@ class LocalExecutor:
         for process in self._processes:
             if process.task is None:
                 return process
-        self._processes.append(_Process(self._job))
+        self._processes.append(_Process(self._setup))
         return self._processes[-1]
 
 
@@ -231,8 +231,8 @@ class ThreadExecutor:
     common batches. ``workers`` 0 is two for each core.
     """
 
-    def __init__(self, job: Job, workers: int) -> None:
-        self._worker = Worker(job)
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        self._worker = Worker(setup)
         self._most = workers or 2 * len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="deepfake-scan")
 
@@ -252,21 +252,21 @@ class ThreadExecutor:
         self._worker.close()
 
 
-def choose_local(job: Job, workers: int) -> Executor:
+def choose_local(setup: WorkerSetup, workers: int) -> Executor:
     """Processes of one thread each for a CPU, threads around one engine for GPUs."""
-    on_gpu = choose_backend(job.settings) == "torch" and torch_devices(job.settings) != ("cpu",)
-    return ThreadExecutor(job, workers) if on_gpu else LocalExecutor(job, workers)
+    on_gpu = choose_backend(setup.settings) == "torch" and torch_devices(setup.settings) != ("cpu",)
+    return ThreadExecutor(setup, workers) if on_gpu else LocalExecutor(setup, workers)
 
 
 class _Process:
     """One worker process, which examines one task at a time."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         self.task: Task | None = None
         self.ready = False
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, job), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
         # Ctrl-C is for the scan to handle: a blocked signal stays blocked in what is started now.
         resource_tracker.ensure_running()  # which would unblock it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -309,9 +309,9 @@ class _Process:
         return self._process.exitcode
 
 
-def _serve(connection: Connection, job: Job) -> None:
+def _serve(connection: Connection, setup: WorkerSetup) -> None:
     """What a worker process does: tasks in, lines out, until there are none or nobody asks."""
-    worker = Worker(job)
+    worker = Worker(setup)
     with contextlib.suppress(EOFError, OSError):
         connection.send(None)
         while (task := connection.recv()) is not None:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Self
 from ..errors import DeepfakeError, SettingsError, TimeLimit
 from ..media.opening import name_warning, without_name_warning
 from ..reasons import Code
-from .executors import Job, Line
+from .executors import Line, WorkerSetup
 from .repair import damage
 from .results import is_listed, is_torn, outcome, parse_line
 
@@ -46,10 +46,10 @@ class Journal:
     hold a digest of the models, since a name proves nothing.
     """
 
-    def __init__(self, path: Path, *, versions: dict[str, str], job: Job) -> None:
+    def __init__(self, path: Path, *, versions: dict[str, str], setup: WorkerSetup) -> None:
         self.path, self.versions = path, versions
-        self.options = {**asdict(job.options), "precision": job.settings.precision}
-        self._file_seconds = job.file_seconds
+        self.options = {**asdict(setup.options), "precision": setup.settings.precision}
+        self._file_seconds = setup.file_seconds
         self._outcomes: dict[int, tuple[int, str]] = {}
         self._known: defaultdict[int, bytes] = defaultdict(bytes)
         self._offsets: dict[bytes, int] = {}

@@ -20,7 +20,7 @@ from ..errors import SettingsError
 from ..progress import ctrl_c
 from ..settings import DetectOptions, Settings
 from ..trust.registry import digest_bundles
-from .executors import Executor, Job, Line, Task, choose_local
+from .executors import Executor, Line, Task, WorkerSetup, choose_local
 from .journal import Journal
 from .listing import (
     STANDARD_INPUT,
@@ -72,7 +72,7 @@ class Selection:
 
     ``include`` and ``exclude`` are globs on the path relative to its source; ``apart`` are files
     that are never taken. ``max_files`` ends the scan after that many that were not yet done. With
-    ``watch_seconds`` the sources are looked through again and again; a file is taken once it is the
+    ``poll_seconds`` the sources are looked through again and again; a file is taken once it is the
     same at two looks.
     """
 
@@ -80,10 +80,10 @@ class Selection:
     exclude: Sequence[str] = ()
     apart: Sequence[Path] = ()
     max_files: int | None = None
-    watch_seconds: float | None = None
+    poll_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("max_files", self.max_files), ("watch_seconds", self.watch_seconds)):
+        for name, value in (("max_files", self.max_files), ("poll_seconds", self.poll_seconds)):
             if value is not None and value <= 0:
                 raise SettingsError(f"option {name} {value!r}: not positive", hint="give more")
 
@@ -97,14 +97,14 @@ def scan(
     selection: Selection | None = None,
     file_seconds: float | None = None,
     workers: int = 0,
-    executor: Callable[[Job, int], Executor] = choose_local,
+    executor: Callable[[WorkerSetup, int], Executor] = choose_local,
     progress: Progress | None = None,
 ) -> Summary:
     """Examine every file of the sources and append each result to ``output``.
 
     A source is a folder, a file, a URL such as ``s3://bucket/prefix``, or a list of such: a
     ``.txt`` file, or ``-`` for standard input. Files that ``output`` already holds in their present
-    state, for the present models and options, are not examined again. ``executor(job, workers)``
+    state, for the present models and options, are not examined again. ``executor(setup, workers)``
     makes what examines; ``workers`` 0 is one for each core that it has. A file that takes more than
     ``file_seconds``, by default those of the settings, is recorded as failed. Ctrl-C ends the scan
     after the files that are in work and sets ``interrupted``, a second one at once; nothing that
@@ -118,11 +118,11 @@ def scan(
     file_seconds = settings.file_seconds if file_seconds is None else file_seconds
     if file_seconds is not None and not file_seconds > 0:
         raise SettingsError(f"option file_seconds {file_seconds!r}: not positive")
-    if selection.watch_seconds and STANDARD_INPUT in map(str, sources):
+    if selection.poll_seconds and STANDARD_INPUT in map(str, sources):
         raise SettingsError("option watch: standard input cannot be read twice", hint="use a file")
     places = [str(source) for source in sources]
     check_sources(places)
-    job = Job(settings, options or DetectOptions(), file_seconds)
+    setup = WorkerSetup(settings, options or DetectOptions(), file_seconds)
     bundles = check_bundles(settings)  # what cannot be had or used is told here, once
     versions = name_versions(bundles) | {"bundles": digest_bundles(bundles)}
     apart = Filter(
@@ -130,18 +130,18 @@ def scan(
         exclude=selection.exclude,
         apart=[output, *find_originals(output), *selection.apart],
     )
-    with Journal(output, versions=versions, job=job) as journal, ctrl_c() as stop:
+    with Journal(output, versions=versions, setup=setup) as journal, ctrl_c() as stop:
         feed = _Feed(journal, stop, selection, progress)
-        examining = executor(job, workers)
+        examining = executor(setup, workers)
         try:
             while True:
                 feed.look(list_sources(places, apart, is_unlisted=journal.is_unlisted))
                 while feed.has_more():
                     for task, line in examining.run(feed.tasks()):
                         feed.answer(task, line)
-                if not selection.watch_seconds or feed.is_full() or stop.is_set():
+                if not selection.poll_seconds or feed.is_full() or stop.is_set():
                     break
-                if stop.wait(selection.watch_seconds):
+                if stop.wait(selection.poll_seconds):
                     break
         finally:
             feed.close()
@@ -167,7 +167,7 @@ class _Feed:
         self.summary = Summary()
         self._journal, self._stop, self._progress = journal, stop, progress
         self._left = selection.max_files
-        self._watch_seconds = selection.watch_seconds
+        self._poll_seconds = selection.poll_seconds
         self._listing: Lookahead | None = None
         self._seen: set[int] = set()
         self._looks = self._repeated = 0
@@ -275,12 +275,12 @@ class _Feed:
 
     def _is_settled(self, found: Found) -> bool:
         """Whether a file can be taken for complete, where files come while the scan watches."""
-        if self._watch_seconds is None:
+        if self._poll_seconds is None:
             return True
         before, now = self._unsettled
         if before.get(found.path) == found.key:
             return True
-        if self._looks == 1 and time.time() - (found.changed or 0) > self._watch_seconds:
+        if self._looks == 1 and time.time() - (found.changed or 0) > self._poll_seconds:
             return True
         now[found.path] = found.key
         return False

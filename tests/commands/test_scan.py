@@ -58,7 +58,7 @@ def test_reports_of_a_scan_and_again_without_scanning(
         (["--workers", "-1"], "workers"),
         (["--max-files", "0"], "max_files"),
         (["--file-seconds", "-1"], "file_seconds"),
-        (["--watch", "0"], "watch_seconds"),
+        (["--watch", "0"], "poll_seconds"),
         (["--csv", "/nowhere/r.csv"], "no folder"),
         (["--csv", "same", "--html", "same"], "one file"),
         (["--cluster", "moon"], "unknown"),

@@ -274,17 +274,17 @@ def test_requests_are_shared_between_devices(
     engine = Engine(Settings(models_folder=known_models, threads=1))
     engine.devices = ("cpu", "cpu")
     bundle = engine.bundle("image")
-    lanes = engine._open(bundle).result()
+    queues = engine._open(bundle).result()
     gate, used = threading.Event(), set()
-    for number, lane in enumerate(lanes):
-        plain = lane.backend.run
+    for number, queue in enumerate(queues):
+        plain = queue.backend.run
 
         def run(batch: np.ndarray, plain: Any = plain, number: int = number) -> np.ndarray:
             used.add(number)
             gate.wait(10)
             return plain(batch)
 
-        monkeypatch.setattr(lane.backend, "run", run)
+        monkeypatch.setattr(queue.backend, "run", run)
     futures = [engine.submit(bundle, flat(1, 0.0)) for _ in range(2)]
     gate.set()
     assert all(future.result(timeout=10).windows for future in futures)
@@ -295,16 +295,16 @@ def test_requests_are_shared_between_devices(
 def test_warm_start_opens_and_runs_every_bundle(known_models: Path) -> None:
     engine = Engine(Settings(models_folder=known_models, threads=1))
     engine.warm()
-    assert set(engine._lanes) == {bundle.name for bundle in engine.active.values()}
+    assert set(engine._queues) == {bundle.name for bundle in engine.active.values()}
     engine.close()
 
 
 def test_prepare_opens_what_a_kind_of_media_needs(known_models: Path) -> None:
     engine = Engine(Settings(models_folder=known_models, threads=1))
     engine.prepare(Kind.AUDIO)
-    assert set(engine._lanes) == {"audio-1"}
+    assert set(engine._queues) == {"audio-1"}
     engine.prepare(Kind.IMAGE)
-    assert set(engine._lanes) == {"audio-1", "image-1", "face-finder-1"}
+    assert set(engine._queues) == {"audio-1", "image-1", "face-finder-1"}
     engine.close()
     engine.prepare(Kind.VIDEO)
 
@@ -328,12 +328,12 @@ def test_closed_engine_says_so(known_models: Path) -> None:
     engine = Engine(Settings(models_folder=known_models))
     bundle = engine.bundle("image")
     engine.score(bundle, flat(1, 0.0))
-    (lane,) = engine._open(bundle).result()
+    (queue,) = engine._open(bundle).result()
     engine.close()
     with pytest.raises(BackendError, match="closed"):
         engine.score(bundle, flat(1, 0.0))
     with pytest.raises(BackendError, match="closed"):
-        lane.submit(flat(1, 0.0), lambda logits: logits)
+        queue.submit(flat(1, 0.0), lambda logits: logits)
 
 
 def test_openvino_comes_without_its_telemetry() -> None:

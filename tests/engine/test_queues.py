@@ -13,17 +13,17 @@ import pytest
 
 from deepfake.bundle import Bundle, Logits
 from deepfake.engine import backends
-from deepfake.engine.queues import Lane
+from deepfake.engine.queues import DeviceQueue
 from deepfake.errors import BackendError
 from deepfake.settings import Settings
 
 
 class Gate:
-    """A lane whose backend waits until it is opened, and notes what it ran."""
+    """A queue whose backend waits until it is opened, and notes what it ran."""
 
     def __init__(self, bundle: Bundle, **settings: Any) -> None:
         self.warnings: list[str] = []
-        self.lane = Lane(
+        self.queue = DeviceQueue(
             bundle,
             Settings(device="cpu", threads=1, **settings),
             device="cpu",
@@ -31,8 +31,8 @@ class Gate:
         )
         self.open, self.running = threading.Event(), threading.Event()
         self.batches: list[np.ndarray] = []
-        self._plain = self.lane.backend.run
-        self.lane.backend.run = self._run  # type: ignore[method-assign]
+        self._plain = self.queue.backend.run
+        self.queue.backend.run = self._run  # type: ignore[method-assign]
 
     def _run(self, batch: np.ndarray) -> Logits:
         self.running.set()
@@ -46,7 +46,7 @@ class Gate:
 
     def block(self) -> Any:
         """A request of one window that the backend holds on to until the gate is opened."""
-        first = self.lane.submit(grey(1, 9), same)
+        first = self.queue.submit(grey(1, 9), same)
         assert self.running.wait(20)
         return first
 
@@ -70,13 +70,13 @@ def gated(known_models: Path) -> Iterator[Callable[..., Gate]]:
     yield make
     for gate in made:
         gate.open.set()
-        gate.lane.close()
+        gate.queue.close()
 
 
 def test_requests_run_in_the_order_in_which_they_came(gated: Callable[..., Gate]) -> None:
     gate = gated(max_batch=4)
     gate.block()
-    futures = [gate.lane.submit(grey(1, 10 * index), same) for index in range(10)]
+    futures = [gate.queue.submit(grey(1, 10 * index), same) for index in range(10)]
     gate.open.set()
     logits = [float(future.result(20)[0]) for future in futures]
     assert logits == sorted(logits)
@@ -90,7 +90,7 @@ def test_a_request_that_does_not_fit_lets_smaller_ones_go_along(
 ) -> None:
     gate = gated(max_batch=4)
     gate.block()
-    futures = [gate.lane.submit(grey(count, 50 + count), same) for count in (2, 3, 1, 3)]
+    futures = [gate.queue.submit(grey(count, 50 + count), same) for count in (2, 3, 1, 3)]
     gate.open.set()
     assert [len(future.result(20)) for future in futures] == [2, 3, 1, 3]
     assert gate.sizes == [1, 3, 3, 3]
@@ -100,7 +100,7 @@ def test_a_request_larger_than_a_batch_runs_in_parts(gated: Callable[..., Gate])
     gate = gated(max_batch=4)
     gate.open.set()
     batch = np.concatenate([grey(1, 5 * index) for index in range(11)])
-    logits = gate.lane.submit(batch, same).result(20)
+    logits = gate.queue.submit(batch, same).result(20)
     assert gate.sizes == [4, 4, 3]
     assert len(logits) == 11
     assert list(logits) == sorted(logits)
@@ -108,10 +108,10 @@ def test_a_request_larger_than_a_batch_runs_in_parts(gated: Callable[..., Gate])
 
 def test_shapes_are_never_mixed_and_none_starves(gated: Callable[..., Gate]) -> None:
     gate = gated("face-finder-1", max_batch=4)
-    gate.lane.submit(np.zeros((1, 256, 256, 3), np.uint8), same)
+    gate.queue.submit(np.zeros((1, 256, 256, 3), np.uint8), same)
     assert gate.running.wait(20)
     shapes = [(256, 256), (384, 640), (256, 256), (384, 640), (512, 512)]
-    futures = [gate.lane.submit(np.zeros((1, *s, 3), np.uint8), same) for s in shapes]
+    futures = [gate.queue.submit(np.zeros((1, *s, 3), np.uint8), same) for s in shapes]
     gate.open.set()
     counts = [future.result(20).shape for future in futures]
     assert [batch.shape[:3] for batch in gate.batches[1:]] == [
@@ -126,38 +126,38 @@ def test_shapes_are_never_mixed_and_none_starves(gated: Callable[..., Gate]) -> 
 def test_a_full_queue_holds_callers_back_until_there_is_room(gated: Callable[..., Gate]) -> None:
     gate = gated(max_batch=2, max_queued=3)
     gate.block()
-    gate.lane.submit(grey(2, 20), same)
-    assert gate.lane.queued == 3
+    gate.queue.submit(grey(2, 20), same)
+    assert gate.queue.queued == 3
     with ThreadPoolExecutor(1) as threads:
-        held = threads.submit(gate.lane.submit, grey(1, 30), same)
+        held = threads.submit(gate.queue.submit, grey(1, 30), same)
         with pytest.raises(TimeoutError):
             held.result(0.2)
         gate.open.set()
         assert len(held.result(20).result(20)) == 1
-    assert gate.lane.queued == 0
+    assert gate.queue.queued == 0
 
 
 def test_closing_answers_what_is_queued_and_frees_who_waits(gated: Callable[..., Gate]) -> None:
     gate = gated(max_batch=2, max_queued=2)
-    futures = [gate.block(), gate.lane.submit(grey(1, 20), same)]
+    futures = [gate.block(), gate.queue.submit(grey(1, 20), same)]
     with ThreadPoolExecutor(2) as threads:
-        held = threads.submit(gate.lane.submit, grey(1, 30), same)
+        held = threads.submit(gate.queue.submit, grey(1, 30), same)
         with pytest.raises(TimeoutError):
             held.result(0.2)
-        closing = threads.submit(gate.lane.close)
+        closing = threads.submit(gate.queue.close)
         with pytest.raises(BackendError, match="already closed"):
             held.result(20)
         gate.open.set()
         closing.result(20)
     assert all(len(future.result(0)) == 1 for future in futures)
     with pytest.raises(BackendError, match="already closed"):
-        gate.lane.submit(grey(1, 40), same)
+        gate.queue.submit(grey(1, 40), same)
 
 
 def test_closing_twice_does_no_harm(gated: Callable[..., Gate]) -> None:
     gate = gated()
-    gate.lane.close()
-    gate.lane.close()
+    gate.queue.close()
+    gate.queue.close()
 
 
 def test_an_answer_that_cannot_be_read_fails_those_of_its_batch_and_no_later_one(
@@ -169,14 +169,14 @@ def test_an_answer_that_cannot_be_read_fails_those_of_its_batch_and_no_later_one
     def refuse(logits: Logits) -> Logits:
         raise ValueError("a bug of the reader")
 
-    bad, beside = gate.lane.submit(grey(1, 20), refuse), gate.lane.submit(grey(1, 30), same)
-    later = gate.lane.submit(grey(1, 40), same)
+    bad, beside = gate.queue.submit(grey(1, 20), refuse), gate.queue.submit(grey(1, 30), same)
+    later = gate.queue.submit(grey(1, 40), same)
     gate.open.set()
     for future in (bad, beside):
         with pytest.raises(ValueError, match="of the reader"):
             future.result(20)
     assert len(later.result(20)) == 1
-    assert gate.lane.queued == 0
+    assert gate.queue.queued == 0
 
 
 class Failing:
@@ -209,15 +209,15 @@ def test_a_backend_that_fails_midway_is_replaced_and_nobody_waits_in_vain(
     warnings: list[str] = []
     settings = Settings(device="cpu", threads=1, max_batch=4)
     bundle = Bundle.read(known_models / "image-1")
-    lane = Lane(bundle, settings, device="cpu", warn=warnings.append)
+    queue = DeviceQueue(bundle, settings, device="cpu", warn=warnings.append)
     batch = np.concatenate([grey(1, 20 * index) for index in range(10)])
-    logits = lane.submit(batch, same).result(20)  # the first part of three still runs
+    logits = queue.submit(batch, same).result(20)  # the first part of three still runs
     expected = 4 * (np.arange(0, 200, 20) / 127.5 - 1)
     np.testing.assert_allclose(logits, expected, atol=1e-3)
-    assert lane.backend.name == "openvino"
+    assert queue.backend.name == "openvino"
     assert Failing.closed == 1
     (warning,) = warnings
     assert "ONNX Runtime failed (out of memory)" in warning
-    assert len(lane.submit(grey(2, 50), same).result(20)) == 2
+    assert len(queue.submit(grey(2, 50), same).result(20)) == 2
     assert len(warnings) == 1
-    lane.close()
+    queue.close()

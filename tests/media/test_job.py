@@ -90,27 +90,27 @@ def test_parts_come_with_values_and_pixels() -> None:
 
 
 def test_pixels_go_over_the_canvas_where_they_fit() -> None:
-    canvas = np.zeros(30, np.uint8)
+    shared = np.zeros(30, np.uint8)
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    with job_for(TEXT, canvas=canvas) as (job, owner):
+    with job_for(TEXT, shared=shared) as (job, owner):
         job.part(pixels[:, ::-1])
-        painted = receive(owner, max_array_bytes=100, canvas=canvas)
+        painted = receive(owner, max_array_bytes=100, shared=shared)
         assert painted.array is not None
-        assert np.shares_memory(painted.array, canvas)
+        assert np.shares_memory(painted.array, shared)
         np.testing.assert_array_equal(painted.array, pixels[:, ::-1])
         for other in (np.ones((4, 4, 3), np.uint8), np.ones(5, np.float32)):
             job.part(other)
-            sent = receive(owner, max_array_bytes=100, canvas=canvas)
+            sent = receive(owner, max_array_bytes=100, shared=shared)
             assert sent.array is not None
-            assert not np.shares_memory(sent.array, canvas)
+            assert not np.shares_memory(sent.array, shared)
             np.testing.assert_array_equal(sent.array, other)
 
 
 def test_a_decoder_that_painted_itself_is_not_copied() -> None:
-    canvas = np.arange(24, dtype=np.uint8)
-    with job_for(TEXT, canvas=canvas) as (job, owner):
-        job.part(canvas[:12].reshape(1, 4, 3))
-        received = receive(owner, max_array_bytes=100, canvas=canvas)
+    shared = np.arange(24, dtype=np.uint8)
+    with job_for(TEXT, shared=shared) as (job, owner):
+        job.part(shared[:12].reshape(1, 4, 3))
+        received = receive(owner, max_array_bytes=100, shared=shared)
     np.testing.assert_array_equal(received.array, np.arange(12).reshape(1, 4, 3))
 
 

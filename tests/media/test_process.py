@@ -26,7 +26,7 @@ from deepfake.media import process as decode
 from deepfake.media import wire
 from deepfake.media.opening import Media, open_media
 from deepfake.media.process import POOL, Decoder, Pool, ask
-from deepfake.media.shared_memory import Canvas, paint_on
+from deepfake.media.shared_memory import SharedPixels, map_shared
 from deepfake.settings import Limits
 from deepfake.text import escape
 from tests import media_files as make
@@ -273,7 +273,7 @@ def test_in_a_spawned_process() -> None:
 
 SCRIPT = """
 import os, sys
-from deepfake.media.shared_memory import Canvas, paint_on
+from deepfake.media.shared_memory import SharedPixels, map_shared
 from deepfake.media.process import POOL
 from deepfake.media.opening import Media, open_media
 content = sys.stdin.buffer.read()
@@ -376,9 +376,9 @@ def test_pixels_beyond_the_canvas_are_refused(data: bytes, size: int | None) -> 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(data)
-        canvas = None if size is None else np.zeros(size, np.uint8)
-        with pytest.raises(wire.ProtocolError, match="no canvas"):
-            wire.receive(ours, max_array_bytes=1000, canvas=canvas)
+        shared = None if size is None else np.zeros(size, np.uint8)
+        with pytest.raises(wire.ProtocolError, match="no shared memory"):
+            wire.receive(ours, max_array_bytes=1000, shared=shared)
 
 
 def test_descriptors_from_a_child_are_not_taken() -> None:
@@ -392,17 +392,17 @@ def test_descriptors_from_a_child_are_not_taken() -> None:
 
 
 def test_a_canvas_keeps_its_size_and_what_its_owner_writes() -> None:
-    canvas = Canvas(6)
-    other = paint_on(os.dup(canvas.descriptor))
+    shared = SharedPixels(6)
+    other = map_shared(os.dup(shared.descriptor))
     other[:] = [1, 2, 3, 4, 5, 6]
-    assert canvas.pixels.tolist() == [1, 2, 3, 4, 5, 6]
-    canvas.pixels[0] = 9
+    assert shared.pixels.tolist() == [1, 2, 3, 4, 5, 6]
+    shared.pixels[0] = 9
     assert other[0] == 1
     for size in (3, 12):
         with pytest.raises(PermissionError):
-            os.ftruncate(canvas.descriptor, size)
-    canvas.close()
-    assert canvas.pixels.tolist() == [9, 2, 3, 4, 5, 6]
+            os.ftruncate(shared.descriptor, size)
+    shared.close()
+    assert shared.pixels.tolist() == [9, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])

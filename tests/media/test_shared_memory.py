@@ -1,4 +1,4 @@
-"""Beyond what ``test_process`` shows of a canvas in use."""
+"""Beyond what ``test_process`` shows of shared memory in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.media.shared_memory import Canvas, paint_on
+from deepfake.media.shared_memory import SharedPixels, map_shared
 
 
 def open_files() -> int:
@@ -17,36 +17,36 @@ def open_files() -> int:
 
 
 def test_a_canvas_starts_empty_and_keeps_what_was_painted_after_it_was_closed() -> None:
-    canvas = Canvas(5000)
-    assert canvas.pixels.shape == (5000,)
-    assert not canvas.pixels.any()
-    painted = paint_on(os.dup(canvas.descriptor))
+    shared = SharedPixels(5000)
+    assert shared.pixels.shape == (5000,)
+    assert not shared.pixels.any()
+    painted = map_shared(os.dup(shared.descriptor))
     painted[:3] = 7
-    canvas.close()
-    canvas.close()
-    assert canvas.pixels[:4].tolist() == [7, 7, 7, 0]
+    shared.close()
+    shared.close()
+    assert shared.pixels[:4].tolist() == [7, 7, 7, 0]
 
 
 def test_its_seals_cannot_be_taken_off_or_added_to() -> None:
-    canvas = Canvas(10)
-    seals = fcntl.fcntl(canvas.descriptor, fcntl.F_GET_SEALS)
+    shared = SharedPixels(10)
+    seals = fcntl.fcntl(shared.descriptor, fcntl.F_GET_SEALS)
     assert seals == fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
     with pytest.raises(PermissionError):
-        fcntl.fcntl(canvas.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-    canvas.close()
+        fcntl.fcntl(shared.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    shared.close()
 
 
 def test_nothing_stays_open() -> None:
     before = open_files()
     for _ in range(3):
-        canvas = Canvas(100)
-        painted = paint_on(os.dup(canvas.descriptor))
-        canvas.close()
+        shared = SharedPixels(100)
+        painted = map_shared(os.dup(shared.descriptor))
+        shared.close()
         painted[0] = 1
-        del canvas, painted
+        del shared, painted
     for size in (0, -1):
         with pytest.raises((OSError, ValueError)):
-            Canvas(size)
+            SharedPixels(size)
     assert open_files() == before
 
 
@@ -54,14 +54,14 @@ def test_a_file_that_is_no_canvas_is_refused_and_closed(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     before = open_files()
     with pytest.raises(ValueError, match="empty"):
-        paint_on(os.open(tmp_path / "empty", os.O_RDWR))
+        map_shared(os.open(tmp_path / "empty", os.O_RDWR))
     assert open_files() == before
 
 
 def test_pixels_can_be_written_by_both_sides() -> None:
-    canvas = Canvas(12)
-    picture = canvas.pixels.reshape(2, 2, 3)
+    shared = SharedPixels(12)
+    picture = shared.pixels.reshape(2, 2, 3)
     picture[...] = 5
-    assert paint_on(os.dup(canvas.descriptor)).tolist() == [0] * 12
+    assert map_shared(os.dup(shared.descriptor)).tolist() == [0] * 12
     np.testing.assert_array_equal(picture, 5)
-    canvas.close()
+    shared.close()

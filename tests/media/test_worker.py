@@ -82,10 +82,10 @@ def test_what_a_file_is_and_says(format: str, content: bytes) -> None:
 @pytest.mark.parametrize("format", PICTURES)
 @pytest.mark.parametrize("painted", [False, True])
 def test_pictures(format: str, painted: bool) -> None:
-    canvas = np.zeros(SCENE.size, np.uint8) if painted else None
-    answer = run("image", PICTURES[format], format=format, canvas=canvas)
+    shared = np.zeros(SCENE.size, np.uint8) if painted else None
+    answer = run("image", PICTURES[format], format=format, shared=shared)
     (pixels,) = answer.arrays
-    assert canvas is None or np.shares_memory(pixels, canvas)
+    assert shared is None or np.shares_memory(pixels, shared)
     with open_media(PICTURES[format]) as media:
         np.testing.assert_array_equal(pixels, media.image())
 

@@ -87,6 +87,6 @@ def test_network_adds_the_logits_of_its_parts() -> None:
     assert both.shape == (2,)
     network.heads["trunk"].share.fill_(0.0)
     alone = network(batch)
-    statistics = network.describe(batch)
+    statistics = network.statistics(batch)
     assert torch.allclose(alone, network.heads["residual"](statistics[:, :16]), atol=1e-6)
     assert not torch.allclose(alone, both)

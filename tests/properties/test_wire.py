@@ -141,9 +141,9 @@ hostile_bytes = (
 def test_a_hostile_peer_gives_a_message_or_one_of_two_errors(
     data: bytes, canvas_bytes: int | None
 ) -> None:
-    canvas = None if canvas_bytes is None else np.zeros(canvas_bytes, np.uint8)
+    shared = None if canvas_bytes is None else np.zeros(canvas_bytes, np.uint8)
     try:
-        received = receive_bytes(data, canvas=canvas)
+        received = receive_bytes(data, shared=shared)
     except (EOFError, ProtocolError):
         return
     assert isinstance(received.message, dict)

@@ -17,8 +17,8 @@ import pytest
 from deepfake.bundle import Applicability, Bundle
 from deepfake.errors import ModelError, SettingsError
 from deepfake.scan import cluster
-from deepfake.scan.cluster import RayExecutor, compare, describe, local_cluster, node_settings
-from deepfake.scan.executors import Executor, Job, Line, LocalExecutor, Task, Worker
+from deepfake.scan.cluster import RayExecutor, compare, local_cluster, node_facts, node_settings
+from deepfake.scan.executors import Executor, Line, LocalExecutor, Task, Worker, WorkerSetup
 from deepfake.settings import DetectOptions, Settings, shipped_models_folder
 from tests.bundles import make_models
 from tests.media_files import image_bytes, scene, speech, wav_bytes
@@ -43,7 +43,7 @@ class FaultyWorker(Worker):
 
 
 class RefusingWorker(Worker):
-    def __init__(self, job: Job) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         raise ModelError("bundle image-1: torn", hint="restore it")
 
 
@@ -62,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def job(known_models: Path) -> Job:
-    return Job(Settings(models_folder=known_models), DetectOptions(stability=False))
+def setup(known_models: Path) -> WorkerSetup:
+    return WorkerSetup(Settings(models_folder=known_models), DetectOptions(stability=False))
 
 
 def tasks(folder: Path) -> Iterator[Task]:
@@ -83,7 +83,7 @@ def examine(executor: Executor, folder: Path) -> dict[str, Line]:
 
 
 def test_lines_are_those_of_the_local_executor(
-    ray_cluster: None, folder: Path, tmp_path: Path, job: Job
+    ray_cluster: None, folder: Path, tmp_path: Path, setup: WorkerSetup
 ) -> None:
     (tmp_path / "a.jpg").write_bytes((folder / "01.jpg").read_bytes())
     (tmp_path / "b.png").write_bytes(image_bytes(scene(seed=2)))
@@ -92,7 +92,7 @@ def test_lines_are_those_of_the_local_executor(
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/not-utf8-\xff.jpg")).write_bytes(
         (folder / "03.jpg").read_bytes()
     )
-    local, remote = LocalExecutor(job, 1), RayExecutor(job, workers=2)
+    local, remote = LocalExecutor(setup, 1), RayExecutor(setup, workers=2)
     try:
         expected = examine(local, tmp_path)
         assert examine(remote, tmp_path) == expected
@@ -106,8 +106,8 @@ def test_lines_are_those_of_the_local_executor(
     ]
 
 
-def test_a_killed_actor_loses_nothing(ray_cluster: None, folder: Path, job: Job) -> None:
-    executor = RayExecutor(job, workers=2, worker=WatchedWorker)
+def test_a_killed_actor_loses_nothing(ray_cluster: None, folder: Path, setup: WorkerSetup) -> None:
+    executor = RayExecutor(setup, workers=2, worker=WatchedWorker)
     answered: Counter[str] = Counter()
     killed = None
     try:
@@ -123,9 +123,9 @@ def test_a_killed_actor_loses_nothing(ray_cluster: None, folder: Path, job: Job)
 
 
 def test_a_bug_in_a_worker_is_the_failure_of_one_file(
-    ray_cluster: None, folder: Path, job: Job, caplog: pytest.LogCaptureFixture
+    ray_cluster: None, folder: Path, setup: WorkerSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    executor = RayExecutor(job, workers=1, worker=FaultyWorker)
+    executor = RayExecutor(setup, workers=1, worker=FaultyWorker)
     try:
         lines = examine(executor, folder)
     finally:
@@ -140,11 +140,11 @@ def test_a_bug_in_a_worker_is_the_failure_of_one_file(
 
 
 def test_a_file_that_kills_each_of_its_actors_gets_the_blame(
-    ray_cluster: None, tmp_path: Path, job: Job
+    ray_cluster: None, tmp_path: Path, setup: WorkerSetup
 ) -> None:
     for name in ("a.jpg", "b.jpg", "fatal.jpg", "y.jpg", "z.jpg"):
         (tmp_path / name).write_bytes(image_bytes(scene(), "jpeg"))
-    executor = RayExecutor(job, workers=1, worker=WatchedWorker)
+    executor = RayExecutor(setup, workers=1, worker=WatchedWorker)
     try:
         lines = examine(executor, tmp_path)
     finally:
@@ -158,11 +158,11 @@ def test_a_file_that_kills_each_of_its_actors_gets_the_blame(
 
 
 def test_a_node_with_another_version_is_refused(
-    ray_cluster: None, folder: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: None, folder: Path, setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = describe(job.settings) | {"deepfake": "0.0.1"}
-    monkeypatch.setattr(cluster, "describe", lambda settings: here)
-    executor = RayExecutor(job, workers=1)
+    here = node_facts(setup.settings) | {"deepfake": "0.0.1"}
+    monkeypatch.setattr(cluster, "node_facts", lambda settings: here)
+    executor = RayExecutor(setup, workers=1)
     try:
         with pytest.raises(SettingsError, match=r"has deepfake .*, this machine has 0\.0\.1; inst"):
             list(executor.run(tasks(folder)))
@@ -170,8 +170,10 @@ def test_a_node_with_another_version_is_refused(
         executor.close()
 
 
-def test_a_worker_that_cannot_start_says_why(ray_cluster: None, folder: Path, job: Job) -> None:
-    executor = RayExecutor(job, workers=1, worker=RefusingWorker)
+def test_a_worker_that_cannot_start_says_why(
+    ray_cluster: None, folder: Path, setup: WorkerSetup
+) -> None:
+    executor = RayExecutor(setup, workers=1, worker=RefusingWorker)
     try:
         with pytest.raises(SettingsError, match=r"'local': bundle image-1: torn; restore it"):
             list(executor.run(tasks(folder)))
@@ -180,10 +182,10 @@ def test_a_worker_that_cannot_start_says_why(ray_cluster: None, folder: Path, jo
 
 
 def test_gpus_that_are_not_there_are_not_waited_for(
-    ray_cluster: None, folder: Path, job: Job
+    ray_cluster: None, folder: Path, setup: WorkerSetup
 ) -> None:
-    settings = replace(job.settings, device="cuda")
-    executor = RayExecutor(replace(job, settings=settings))
+    settings = replace(setup.settings, device="cuda")
+    executor = RayExecutor(replace(setup, settings=settings))
     try:
         with pytest.raises(SettingsError, match="has no GPU"):
             list(executor.run(tasks(folder)))
@@ -244,9 +246,11 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-def test_nothing_is_started_for_no_file(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_started_for_no_file(
+    setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(RayExecutor, "_connect", lambda self: pytest.fail("a cluster for nothing"))
-    executor = RayExecutor(job, workers=2)
+    executor = RayExecutor(setup, workers=2)
     assert list(executor.run(iter(()))) == []
     executor.close()
 
@@ -257,31 +261,31 @@ def test_facts_tell_models_and_files_apart(
     anchors = tmp_path / "anchors.pem"
     anchors.write_bytes(b"one")
     settings = Settings(models_folder=known_models, trust_anchors=anchors)
-    facts = describe(settings)
-    compare(describe(settings), facts)
+    facts = node_facts(settings)
+    compare(node_facts(settings), facts)
     anchors.write_bytes(b"two")
     with pytest.raises(SettingsError, match="has anchors"):
-        compare(describe(settings), facts)
+        compare(node_facts(settings), facts)
     with pytest.raises(SettingsError, match="has anchors none"):
-        compare(describe(replace(settings, trust_anchors=None)), facts)
+        compare(node_facts(replace(settings, trust_anchors=None)), facts)
     other = make_models(tmp_path / "models", gain=2.0)
     anchors.write_bytes(b"one")
     with pytest.raises(SettingsError, match="has audio audio-1 "):
-        compare(describe(replace(settings, models_folder=other)), facts)
+        compare(node_facts(replace(settings, models_folder=other)), facts)
     same = make_models(tmp_path / "same")
-    compare(describe(replace(settings, models_folder=same)), facts)
+    compare(node_facts(replace(settings, models_folder=same)), facts)
     video = Bundle.read(same / "video-1")
     replace(video, limits=Applicability(min_side_pixels=99)).write(video.folder)
     with pytest.raises(SettingsError, match="has video video-1 "):
-        compare(describe(replace(settings, models_folder=same)), facts)
+        compare(node_facts(replace(settings, models_folder=same)), facts)
     with pytest.raises(ModelError):
-        describe(Settings(models_folder=tmp_path / "none"))
+        node_facts(Settings(models_folder=tmp_path / "none"))
 
 
-def test_a_node_with_damaged_weights_gets_no_file(tmp_path: Path, job: Job) -> None:
+def test_a_node_with_damaged_weights_gets_no_file(tmp_path: Path, setup: WorkerSetup) -> None:
     models = make_models(tmp_path / "models")
     (models / "face-1" / "model.onnx").write_bytes(b"")
-    damaged = replace(job, settings=replace(job.settings, models_folder=models))
+    damaged = replace(setup, settings=replace(setup.settings, models_folder=models))
     problem = cluster._Examiner().start(Worker, damaged, False, {})
     assert problem is not None
     assert problem[0] == "model"

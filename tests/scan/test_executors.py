@@ -15,7 +15,14 @@ import pytest
 
 from deepfake.errors import DeepfakeError
 from deepfake.scan import executors
-from deepfake.scan.executors import Job, LocalExecutor, Task, ThreadExecutor, Worker, choose_local
+from deepfake.scan.executors import (
+    LocalExecutor,
+    Task,
+    ThreadExecutor,
+    Worker,
+    WorkerSetup,
+    choose_local,
+)
 from deepfake.settings import Settings
 from tests.media_files import image_bytes, scene
 from tests.scans import FAST
@@ -37,8 +44,8 @@ class DeadlySettings(Settings):
 
 
 @pytest.fixture
-def job(known_models: Path) -> Job:
-    return Job(Settings(models_folder=known_models), FAST)
+def setup(known_models: Path) -> WorkerSetup:
+    return WorkerSetup(Settings(models_folder=known_models), FAST)
 
 
 @pytest.fixture
@@ -50,8 +57,8 @@ def tasks(tmp_path: Path) -> list[Task]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_worker_loses_nothing(job: Job, tasks: list[Task], workers: int) -> None:
-    executor, answers = LocalExecutor(job, workers), []
+def test_a_killed_worker_loses_nothing(setup: WorkerSetup, tasks: list[Task], workers: int) -> None:
+    executor, answers = LocalExecutor(setup, workers), []
     for task, line in executor.run(iter(tasks)):
         answers.append((task, line))
         if len(answers) in (3, 6):
@@ -64,8 +71,10 @@ def test_a_killed_worker_loses_nothing(job: Job, tasks: list[Task], workers: int
     assert not multiprocessing.active_children()
 
 
-def test_a_file_that_ends_its_worker_each_time_is_told(job: Job, tasks: list[Task]) -> None:
-    executor = LocalExecutor(job, 2)
+def test_a_file_that_ends_its_worker_each_time_is_told(
+    setup: WorkerSetup, tasks: list[Task]
+) -> None:
+    executor = LocalExecutor(setup, 2)
     deadly = [*tasks[:3], Deadly("deadly"), *tasks[3:6]]
     lines = {task.path: line for task, line in executor.run(iter(deadly))}
     again = dict(executor.run(iter(tasks[6:7])))
@@ -76,13 +85,13 @@ def test_a_file_that_ends_its_worker_each_time_is_told(job: Job, tasks: list[Tas
 
 
 def test_workers_that_cannot_start_end_the_scan(known_models: Path) -> None:
-    executor = LocalExecutor(Job(DeadlySettings(models_folder=known_models), FAST), 2)
+    executor = LocalExecutor(WorkerSetup(DeadlySettings(models_folder=known_models), FAST), 2)
     with pytest.raises(DeepfakeError, match="before it was ready"):
         list(executor.run(iter([Task("a"), Task("b")])))
     executor.close()
 
 
-def test_tasks_are_taken_as_there_are_hands(job: Job, tasks: list[Task]) -> None:
+def test_tasks_are_taken_as_there_are_hands(setup: WorkerSetup, tasks: list[Task]) -> None:
     taken: list[str] = []
 
     def watched() -> Iterator[Task]:
@@ -90,15 +99,17 @@ def test_tasks_are_taken_as_there_are_hands(job: Job, tasks: list[Task]) -> None
             taken.append(task.path)
             yield task
 
-    executor = LocalExecutor(job, 2)
+    executor = LocalExecutor(setup, 2)
     for answered, _ in enumerate(executor.run(watched()), 1):
         assert len(taken) <= answered + 2
     executor.close()
 
 
-def test_threads_around_one_engine_answer_as_processes_do(job: Job, tasks: list[Task]) -> None:
+def test_threads_around_one_engine_answer_as_processes_do(
+    setup: WorkerSetup, tasks: list[Task]
+) -> None:
     lines = []
-    for executor in (ThreadExecutor(job, 3), LocalExecutor(job, 2)):
+    for executor in (ThreadExecutor(setup, 3), LocalExecutor(setup, 2)):
         found = dict(executor.run(iter(tasks)))
         executor.close()
         lines.append({task.path: line["probability"] for task, line in found.items()})
@@ -106,19 +117,21 @@ def test_threads_around_one_engine_answer_as_processes_do(job: Job, tasks: list[
     assert sorted(lines[0]) == [task.path for task in tasks]
 
 
-def test_a_gpu_gets_threads_and_a_cpu_processes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = choose_local(job, 1)
+def test_a_gpu_gets_threads_and_a_cpu_processes(
+    setup: WorkerSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = choose_local(setup, 1)
     chosen.close()
     assert isinstance(chosen, LocalExecutor)
     monkeypatch.setattr(executors, "choose_backend", lambda settings: "torch")
     monkeypatch.setattr(executors, "torch_devices", lambda settings: ("cuda:0",))
-    chosen = choose_local(job, 1)
+    chosen = choose_local(setup, 1)
     chosen.close()
     assert isinstance(chosen, ThreadExecutor)
 
 
-def test_closing_gives_up_what_is_in_work(job: Job, tasks: list[Task]) -> None:
-    executor = LocalExecutor(job, 2)
+def test_closing_gives_up_what_is_in_work(setup: WorkerSetup, tasks: list[Task]) -> None:
+    executor = LocalExecutor(setup, 2)
     running = executor.run(iter(tasks))
     next(running)
     began = time.monotonic()
@@ -128,12 +141,12 @@ def test_closing_gives_up_what_is_in_work(job: Job, tasks: list[Task]) -> None:
 
 
 def test_a_worker_tells_known_content_and_its_own_faults(
-    job: Job,
+    setup: WorkerSetup,
     tasks: list[Task],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    worker = Worker(job)
+    worker = Worker(setup)
     assert worker.detector.settings.threads == 1
     line = worker.examine(tasks[0])
     known = worker.examine(Task(tasks[0].path, known=("0" * 64, line["sha256"])))

@@ -258,7 +258,7 @@ def test_watching_tells_of_a_closed_folder_once(
             forest,
             output=tmp_path / "r.jsonl",
             models=known_models,
-            watch_seconds=0.05,
+            poll_seconds=0.05,
             progress=stop_later,
         )
     assert summary.failed == 1

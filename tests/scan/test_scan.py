@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deepfake.errors import SettingsError
-from deepfake.scan.executors import Job, LocalExecutor
+from deepfake.scan.executors import LocalExecutor, WorkerSetup
 from deepfake.scan.journal import read_results
 from deepfake.scan.listing import Filter, list_sources
 from deepfake.scan.scan import scan
@@ -138,8 +138,8 @@ def test_equal_content_is_scored_once_and_reported_each(tmp_path: Path, known_mo
 class FaultyInline(Inline):
     """Examines with an analyzer that has a bug."""
 
-    def __init__(self, job: Job, workers: int) -> None:
-        super().__init__(job, workers)
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        super().__init__(setup, workers)
         self._worker.detector.analyzers += (Faulty(),)
 
 
@@ -201,7 +201,7 @@ def test_selection_and_a_part_at_a_time(folder: Path, tmp_path: Path, known_mode
     assert not names & {"-dash.jpg", "broken.jpg", "speech.wav", "notes.txt"}
 
 
-@pytest.mark.parametrize("name", ["max_files", "watch_seconds", "file_seconds"])
+@pytest.mark.parametrize("name", ["max_files", "poll_seconds", "file_seconds"])
 def test_impossible_numbers_are_refused(tmp_path: Path, known_models: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         run_scan(tmp_path, output=tmp_path / "r.jsonl", models=known_models, **{name: 0})
@@ -365,4 +365,4 @@ def test_the_same_file_in_a_new_state_is_counted_once(tmp_path: Path, known_mode
 def watching() -> Any:
     from deepfake.scan.scan import Selection
 
-    return Selection(watch_seconds=1.0)
+    return Selection(poll_seconds=1.0)

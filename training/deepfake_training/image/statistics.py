@@ -153,7 +153,7 @@ def _export(network: StatisticsNet, preprocess: ImagePreprocess, cache: Path) ->
 
     class Parts(torch.nn.Module):
         def forward(self, crops: torch.Tensor) -> torch.Tensor:
-            return network.describe(crops)
+            return network.statistics(crops)
 
     digest = hashlib.sha256(repr(preprocess.side_pixels).encode())
     for name, value in [*network.parts.named_parameters(), *network.parts.named_buffers()]:

@@ -54,7 +54,7 @@ class Trunk(nn.Module):
         self.network = network
 
     def forward(self, bursts: torch.Tensor) -> torch.Tensor:
-        return self.network.describe(bursts)
+        return self.network.features(bursts)
 
 
 def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1) -> ClipNet:
