@@ -190,7 +190,7 @@ def time_scan(paths: Sequence[Path], *, workers: int) -> tuple[float, float]:
         scan(
             paths,
             output=Path(folder) / "results.jsonl",
-            settings=Settings(device="cpu", precision="auto"),  # as deepfake scan does
+            settings=Settings(device="cpu", precision="auto"),  # int8, where there is any
             workers=workers,
             progress=note,
         )

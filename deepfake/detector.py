@@ -116,7 +116,11 @@ class Detector:
                 interval=decision.interval,
                 reasons=decision.reasons,
                 evidence=tuple(evidence),
-                warnings=(*media.warnings, *self.engine.warnings),
+                warnings=(
+                    *media.warnings,
+                    *self.engine.warnings,
+                    *self.engine.warn_of_precision(media.info.kind),
+                ),
                 versions=self.versions,
                 seconds_by_step=seconds,
                 examined_at=examined_at,

@@ -114,9 +114,10 @@ class Settings:
     *trusted* one; it replaces the trust list of C2PA, which is shipped. ``face_model`` is a YuNet
     ONNX file of your own that finds faces in place of the shipped bundle. ``threads`` is the number
     of threads of a CPU runtime, 0 for all cores. ``device`` is ``auto``, ``cpu``, ``cuda`` (every
-    CUDA device that is visible) or one of them, as ``cuda:1``. With ``precision`` ``auto`` a
+    CUDA device that is visible) or one of them, as ``cuda:1``. ``precision`` is
+    ``fp32`` by default everywhere, so that a file has one score whoever asks. With ``auto`` a
     network runs in the lowest precision that was measured to keep its accuracy, where the device is
-    faster in it.
+    faster in it; reports then warn of that.
 
     Requests of several callers that arrive within ``batch_wait_seconds`` share a batch; None waits
     2 ms on a GPU and not at all on a CPU, where a larger batch is no faster. A caller waits while

@@ -1,4 +1,4 @@
-"""The ``deepfake`` command: detect, scan, serve, models, doctor, explain. Thin over ``Detector``."""
+"""The ``deepfake`` command and its subcommands, thin over ``Detector``."""
 
 from __future__ import annotations
 

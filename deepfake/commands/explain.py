@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -51,6 +50,8 @@ def look_up(text: str) -> Code:
     """The code of that text, which may be written with blanks, hyphens or capitals."""
     code = find_code(text) or find_code("_".join(text.lower().replace("-", " ").split()))
     if code is None:
+        import difflib
+
         near = difflib.get_close_matches(text.lower(), map(str, Code), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise SettingsError(

@@ -138,6 +138,23 @@ class Engine:
         backend = self.backend(bundle)
         return f"{backend.name} {backend.device} {backend.precision}"
 
+    def warn_of_precision(self, kind: Kind) -> list[str]:
+        """A warning when what judges this kind of file does not all run in fp32; see :meth:`check`,
+        which opens it.
+        """
+        if self.settings.precision == "fp32":
+            return []
+        bundles = [self.active[slot] for slot in SLOTS_OF_KIND[kind] if slot in self.active]
+        ran = [(bundle.name, self.backend(bundle).precision) for bundle in bundles]
+        lowered = ", ".join(
+            f"{name} in {precision}" for name, precision in ran if precision != "fp32"
+        )
+        if not lowered:
+            return []
+        return [
+            f"Precision {self.settings.precision} ran {lowered}; in fp32 scores differ a little."
+        ]
+
     def prepare(self, kind: Kind) -> None:
         """Begin to open, in the background, the bundles that a file of this kind surely needs."""
         for slot in SLOTS_OF_KIND[kind]:
