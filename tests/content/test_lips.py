@@ -10,6 +10,7 @@ import pytest
 from deepfake.content import lips as lipsync
 from deepfake.content.lips import LipTrack, Sync, evidence, measure_sync, why_not_sync
 from deepfake.content.speech import CHUNK_SAMPLES
+from deepfake.reasons import Code
 from deepfake.types import Status, Weight
 from tests.media_files import speech
 
@@ -165,7 +166,7 @@ def test_reasons_for_none() -> None:
             found = "no_face" if found in ("no_face", "no_speech") else found
         assert found == reason
         assert measure_sync(track, sound, speech=spoken) is None
-        said = evidence(None, reason)
+        said = evidence(None, Code(reason))
         assert (said.status, said.reason, said.score) == (Status.SKIPPED, reason, None)
     assert why_not_sync(talk(samples), samples, speech=everything) is None
 

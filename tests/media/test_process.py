@@ -27,6 +27,7 @@ from deepfake.media import wire
 from deepfake.media.opening import Media, open_media
 from deepfake.media.process import POOL, Decoder, Pool, ask
 from deepfake.media.shared_memory import SharedPixels, map_shared
+from deepfake.reasons import Code
 from deepfake.settings import Limits
 from deepfake.text import escape
 from tests import media_files as make
@@ -330,7 +331,7 @@ def test_ctrl_c_does_not_reach_the_child() -> None:
 def test_errors_of_the_metadata_readers_arrive_whole(tmp_path: Path) -> None:
     """Class, code, text and hint survive the way from the child."""
     for error in (
-        Corrupt("thing x: why", code="odd", hint="do that"),
+        Corrupt("thing x: why", code=Code.NO_STREAMS, hint="do that"),
         SettingsError("option y: wrong"),
         TooLarge("file z: big", hint="cut it"),
     ):
