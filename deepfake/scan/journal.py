@@ -28,7 +28,7 @@ from ..media.opening import name_warning, without_name_warning
 from ..reasons import Code
 from .executors import Line, WorkerSetup
 from .repair import damage
-from .results import is_listed, is_torn, outcome, parse_line
+from .results import is_listed, is_torn, may_begin, outcome, parse_line
 
 FSYNC_SECONDS = 5.0
 MOST_KNOWN = 1024
@@ -163,7 +163,7 @@ class Journal:
         whole = 0
         for number, raw in enumerate(file, 1):
             torn = not raw.endswith(b"\n")
-            if torn and is_torn(raw):
+            if torn and (is_torn(raw) or (whole and may_begin(raw))):
                 break
             try:
                 line = parse_line(raw)

@@ -79,6 +79,11 @@ def is_torn(raw: bytes) -> bool:
     return False
 
 
+def may_begin(raw: bytes) -> bool:
+    """Whether bytes are the first few of a line of a scan, too few to tell whose they are."""
+    return any(start.startswith(raw) for start in STARTS)
+
+
 def is_listed(line: Line) -> bool:
     """Whether a line only says that a place can be listed again, and is not about a file."""
     return line.get("listed") is True

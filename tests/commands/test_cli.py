@@ -195,7 +195,7 @@ def test_scan_prints_a_summary(
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "examined now" in text
-    assert table.read_text().startswith("path,kind,verdict")
+    assert table.read_text().startswith('"path","kind","verdict"')
     assert main(arguments) == 0
     assert "from the journal" in capsys.readouterr().out
 

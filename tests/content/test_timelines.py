@@ -8,6 +8,7 @@ from deepfake.content.timelines import (
     clock,
     find_segments,
     name_segments,
+    over_time,
     score_seconds,
 )
 from deepfake.types import Segment, Timeline
@@ -122,3 +123,28 @@ def test_places_in_words() -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_a_sound_is_red_where_its_windows_score() -> None:
+    timeline = Timeline(
+        name="audio", seconds=(0.0, 1.0, 2.0), scores=(0.0, 0.0, 1.0), window_seconds=2.0
+    )
+    row = np.array(over_time(timeline, seconds=5.0).values[0])
+    assert row[:20].max() == 0.0
+    assert row[20:30].mean() == pytest.approx(0.5)
+    assert row[30:40].min() == 1.0
+    assert row[40:].max() == 0.0
+
+
+def test_a_short_segment_stays_visible_in_a_long_sound() -> None:
+    scores = [0.1] * 3600
+    scores[1234] = 0.95
+    timeline = Timeline(
+        name="audio",
+        seconds=tuple(float(second) for second in range(3600)),
+        scores=tuple(scores),
+        window_seconds=1.0,
+    )
+    row = np.array(over_time(timeline, seconds=3600.0).values[0])
+    assert row.max() == pytest.approx(0.95)
+    assert row.argmax() == 1234 * len(row) // 3600
