@@ -188,9 +188,8 @@ def test_what_is_appended_is_read_back_up_to_a_torn_end(
         content = output.read_bytes()
         torn = max(0, len(content) - cut)
         first = content.find(b"\n")
-        torn = (
-            torn if torn > min(60, first) or not torn else len(content)
-        )  # else it may be any file
+        if 0 < torn <= min(60, first):  # too few bytes to tell whose file it is
+            torn = len(content)
         output.write_bytes(content[:torn])
         whole = entries[: content[:torn].count(b"\n")]
         with journal(output) as file:
