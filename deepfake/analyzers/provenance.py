@@ -136,11 +136,13 @@ def judge(found: dict[str, Any]) -> Evidence:
         return _evidence(_STATES[state], details, status=Status.SKIPPED, reason=Code.NO_MANIFEST)
     if state not in _SIGNERS:
         return _evidence(_STATES.get(state, _STATES["unreadable"]), details)
-    return _declared(state, declared, details)
+    return _declared(state, declared, manifest, details)
 
 
-def _declared(state: str, declared: Declaration | None, details: dict[str, Any]) -> Evidence:
-    by = _SIGNERS[state].format(signer=details["signer"] or "of no name")
+def _declared(
+    state: str, declared: Declaration | None, manifest: dict[str, Any], details: dict[str, Any]
+) -> Evidence:
+    by = _SIGNERS[state].format(signer=_signer(manifest) or "of no name")
     if declared is None:
         return _evidence(f"The file carries {by}; it declares neither AI nor a capture.", details)
     proof = state == "trusted" and declared.vouched
@@ -148,7 +150,7 @@ def _declared(state: str, declared: Declaration | None, details: dict[str, Any])
         by += f" – more exactly, in {_NOT_VOUCHED}" if state == "trusted" else ""
     if declared.word == "capture":
         return _capture(by, details, proof=proof)
-    tool = f" with {details['generator']}" if details["generator"] else ""
+    tool = f" with {name}" if (name := generator(manifest)) else ""
     how = "made by" if declared.word == "generated" else "edited by, or composed with,"
     return _evidence(
         f"The file is declared to be {how} a generative model{tool}, in {by}.",
