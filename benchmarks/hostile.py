@@ -115,7 +115,8 @@ def examine(detector: Detector, path: Path, *, most_seconds: float) -> tuple[Tak
     def detect() -> None:
         try:
             report = detector.detect(path, deadline=time.monotonic() + most_seconds)
-            said.append(" ".join(report.warnings) or "nothing")
+            own = [text for text in report.warnings if text not in detector.engine.warnings]
+            said.append(" ".join(own) or "nothing")
         except TimeLimit:
             said.append("not done")
         except DeepfakeError as error:
