@@ -18,7 +18,7 @@ demo: .venv/installed
 	@echo 'A folder:     $(DEMO)/deepfake scan samples --output results.jsonl'
 
 test: lint
-	$(DEV)/pytest --cov
+	$(DEV)/pytest --cov --numprocesses 2 --dist loadfile
 
 lint: .venv-dev/installed
 	$(DEV)/ruff check

@@ -287,7 +287,7 @@ class Report:
             "verdict": self.verdict.value,
             "probability": to_json(self.probability),
             "interval": to_json(self.interval),
-            "reasons": [asdict(reason) for reason in self.reasons],
+            "reasons": to_json([asdict(reason) for reason in self.reasons]),
             "evidence": [evidence.to_dict() for evidence in self.evidence],
             "warnings": list(self.warnings),
             "versions": dict(self.versions),

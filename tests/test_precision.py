@@ -108,4 +108,4 @@ def test_a_lower_precision_is_told(picture: Path, models: Path) -> None:
     low, high = score_of(report.to_dict()), score_of(full.to_dict())
     assert abs(low - high) > 0.01
     (image,) = [one for one in report.evidence if one.source == "image"]
-    assert image.details["runtime"] == "openvino cpu int8"
+    assert image.runtime == "openvino cpu int8"

@@ -23,6 +23,7 @@ from deepfake.export.bundles import ExportOptions, export_bundle
 from deepfake.quiet import SWITCHES
 from examples import samples
 from tests import evidence_files, observation
+from tests.app.media import DEFAULTS
 from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 from tests.observation import PROJECT, Observed, Unobservable
 
@@ -107,7 +108,7 @@ def examine_on(address: str, content: bytes) -> None:
     )
     file = {"path": sent.json()[0], "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
     url = f"{address}gradio_api/call/detect"
-    event = httpx.post(url, json={"data": [file, True, True, 0.5, 32, 600]}, timeout=60).json()
+    event = httpx.post(url, json={"data": [file, *DEFAULTS]}, timeout=60).json()
     answer = httpx.get(f"{url}/{event['event_id']}", timeout=60).text
     assert "event: complete" in answer
 

@@ -17,8 +17,7 @@ from deepfake.errors import Corrupt, DeepfakeError
 from deepfake.fusion import Policy, decide
 from deepfake.media.wire import error_from_dict, error_to_dict
 from deepfake.reasons import Code, Group, find_code, read_code
-from deepfake.schema import report_from_dict
-from deepfake.types import Evidence, Kind, OperatingPoints, Reason, Status, Weight
+from deepfake.types import Declares, Evidence, Kind, OperatingPoints, Reason, Report, Status, Weight
 from tests.reports import make_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +101,7 @@ def fused_codes() -> set[str]:
         Evidence(source=source, status=Status.OK, claim="Said.", score=score, points=POINTS)
         for source, score in product(("image", "face", "audio", "video"), (0.05, 0.6, 0.95))
     ]
-    declared = {"details": {"declares": "generated"}, "status": Status.OK, "claim": "Said."}
+    declared = {"declares": Declares.GENERATED, "status": Status.OK, "claim": "Said."}
     for source, weight in (
         ("metadata", Weight.HINT),
         *product(("metadata", "provenance"), (Weight.CLAIM,)),
@@ -188,7 +187,7 @@ def test_reports_keep_their_codes_and_those_of_other_versions() -> None:
     values = json.loads(json.dumps(report.to_dict()))
     assert [one["code"] for one in values["reasons"]] == ["metadata_conclusive", "of_tomorrow"]
     assert all(type(one["code"]) is str for one in report.to_dict()["reasons"])
-    again = report_from_dict(values)
+    again = Report.from_dict(values)
     assert again == report
     assert again.reasons[0].code is Code.METADATA_CONCLUSIVE
 

@@ -103,7 +103,8 @@ def test_frames_and_bursts(format: str) -> None:
             assert part.message["values"] == {"burst": frame.burst, "seconds": frame.seconds}
             np.testing.assert_array_equal(part.array, frame.pixels)
     assert frames.values == {"frames": len(frames.parts)}
-    assert bursts.values == {"bursts": 1 + bursts.parts[-1].message["values"]["burst"]}
+    count = 1 + bursts.parts[-1].message["values"]["burst"]
+    assert bursts.values == {"bursts": count, "limited": False}
 
 
 @pytest.mark.parametrize("format", [*SOUNDS, *(name for name in VIDEOS if name != "gif")])

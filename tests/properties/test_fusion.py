@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.fusion import Decision, Policy, decide
-from deepfake.types import Evidence, Kind, OperatingPoints, Status, Verdict, Weight
+from deepfake.types import Declares, Evidence, Kind, OperatingPoints, Status, Verdict, Weight
 
 POLICY = Policy()
 ROUNDING = 1e-12
@@ -43,13 +43,15 @@ def scored(draw: st.DrawFn) -> Evidence:
 def idle(draw: st.DrawFn) -> Evidence:
     """What ran and has no score, was skipped, or failed."""
     status = draw(st.sampled_from(Status))
+    capture = (Weight.PROOF, Declares.CAPTURE)
+    weight, declares = draw(st.sampled_from([(Weight.SCORE, None), capture]))
     return Evidence(
         source=draw(st.sampled_from(SOURCES)),
         status=status,
         claim="no score",
         reason=None if status is Status.OK else draw(st.sampled_from(["no_face", "corrupt"])),
-        weight=draw(st.sampled_from(Weight)),
-        details=draw(st.sampled_from([{}, {"declares": "capture", "state": "trusted"}])),
+        weight=weight,
+        declares=declares,
     )
 
 
@@ -63,7 +65,7 @@ def proof(score: float) -> Evidence:
         claim="a watermark says so",
         score=score,
         weight=Weight.PROOF,
-        details={"declares": "generated"},
+        declares=Declares.GENERATED,
     )
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,6 +53,8 @@ class RefusingWorker(Worker):
 def ray_cluster() -> Iterator[None]:
     with local_cluster(2):
         yield
+    with warnings.catch_warnings(action="ignore"):  # Ray leaves its processes to end by themselves
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
