@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +46,7 @@ _MAKING = ("c2pa.created", "c2pa.opened", "c2pa.converted", "c2pa.published")
 _AUTHORITY_BYTES = 4 * 1024**2
 TRUST_LIST_DATE = "2026-08-13"
 """When C2PA published the trust list that is shipped (see ``deepfake/trust/c2pa_trust_list``)."""
+SHIPPED_ANCHORS = Path(__file__).parents[1] / "trust" / "c2pa_trust_list" / "anchors.pem"
 
 _STATES = {
     "absent": "The file carries no C2PA manifest, which says nothing about how it was made.",
@@ -79,8 +79,7 @@ def read_trust_anchors(path: Path | None) -> str:
     Raises ``SettingsError`` for a file that cannot be read or holds no certificate.
     """
     if path is None:
-        shipped = resources.files("deepfake.trust") / "c2pa_trust_list" / "anchors.pem"
-        return shipped.read_text(encoding="ascii")
+        return SHIPPED_ANCHORS.read_text(encoding="ascii")
     hint = "give a PEM file of CA certificates"
     try:
         if path.stat().st_size > _AUTHORITY_BYTES:

@@ -18,13 +18,13 @@ from starlette.routing import Route
 
 LIMITS = PageLimits(
     header_seconds=0.4,
-    stall_seconds=0.3,
+    stall_seconds=0.6,
     body_seconds=0.8,
     json_bytes=1000,
     upload_bytes=5000,
     connections=6,
 )
-LONG = b"x" * 30_000_000
+LONG = b"x" * 12_000_000
 SOON_SECONDS = 8
 
 
