@@ -154,19 +154,23 @@ def keep_best(places: FacePlaces) -> list[Face]:
     scores, boxes, points = places
     return [
         _face(boxes[index], points[index], float(scores[index]))
-        for index in suppress(boxes, scores)[:MOST_FOUND]
+        for index in suppress(boxes, scores)
     ]
 
 
 def suppress(boxes: Floats, scores: Floats) -> list[int]:
-    """Indexes of boxes (n, 4), the best first, that overlap no better one by more than ``OVERLAP``
-    of their union; ``scores`` (n,) are above 0.
-    """
-    import cv2
+    """Indexes of at most ``MOST_FOUND`` boxes (n, 4), the best first, that overlap no better one by
+    more than ``OVERLAP`` of their union; ``scores`` (n,).
 
-    sized = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, OVERLAP)
-    return [int(index) for index in kept]
+    Not ``cv2.dnn.NMSBoxes``: in some worker processes OpenCV 5 had no such function.
+    """
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        if len(kept) == MOST_FOUND:
+            break
+        if not kept or float(overlaps(boxes[index], boxes[kept]).max()) <= OVERLAP:
+            kept.append(int(index))
+    return kept
 
 
 def overlaps(box: npt.ArrayLike, boxes: npt.ArrayLike) -> Floats:

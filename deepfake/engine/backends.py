@@ -156,12 +156,13 @@ def import_openvino() -> Any:
 
 
 def load_runtime(settings: Settings) -> None:
-    """Import the runtime that :func:`choose_backend` names."""
+    """Import the runtime that :func:`choose_backend` names, and OpenCV, which analyzers need."""
     name = choose_backend(settings)
     if name == "openvino":
         import_openvino()
     else:
         importlib.import_module(name)
+    importlib.import_module("cv2")
 
 
 @functools.cache

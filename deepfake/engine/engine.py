@@ -5,7 +5,6 @@ A request goes to the device with the shortest queue; see :mod:`deepfake.engine.
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -58,8 +57,6 @@ class Engine:
         self._queues: dict[str, Future[list[DeviceQueue]]] = {}
         self._lock = threading.Lock()
         self._closed = False
-        importlib.import_module("cv2")  # in one thread: two that import it at once have been seen
-        # to leave it without some of its functions, for as long as the process lives.
         # Importing a runtime takes as long as opening and decoding a picture: both at once.
         threading.Thread(target=self._load_runtime, daemon=True).start()
         if active is None:
