@@ -21,6 +21,7 @@ from .options import (
 )
 from .scan import add_scan
 from .serve import add_serve
+from .train import add_train
 
 EXAMPLES = """\
 examples:
@@ -100,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=run_doctor)
     add_explain(commands).set_defaults(run=run_explain)
+    add_train(commands)
     return parser
 
 

@@ -11,6 +11,10 @@ they tell accidents and careless edits, not somebody who can write to both place
       "schema": "deepfake-active/1",
       "bundles": {"image": {"name": "image-2", "sha256": "…"}, …}
     }
+
+A bundle is called ``<slot>-<integer>``, or, of a user's own, ``<word>-<integer>``. One with a word
+of its own never answers without a list. With ``"others": "shipped"`` in the list, every slot that
+it does not name is answered by the shipped bundles, so that a folder may hold one bundle alone.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ from ..settings import shipped_models_folder
 SCHEMA = "deepfake-active/1"
 LIST = "active.json"
 SHIPPED = Path(__file__).with_name("shipped.json")
-_NAME = re.compile(rf"({'|'.join(SLOTS)})-([0-9]{{1,9}})")
+_NAME = re.compile(r"([A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z][A-Za-z0-9_]*)*)-([0-9]{1,9})")
+_NAMING = "not named <slot>-<integer>, or <word>-<integer> for one of your own"
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -41,6 +46,16 @@ class Recorded(NamedTuple):
 
     name: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class ActiveList:
+    """What a list says: a bundle for each of some slots, and whether the shipped ones answer for
+    the ``others``.
+    """
+
+    bundles: Mapping[str, Recorded]
+    others_shipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,30 +79,28 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
     when the shipped folder has no list or lacks a shipped slot, and when there is no bundle at all.
     Weights are not looked at: see :meth:`deepfake.bundle.Bundle.verify`.
     """
-    recorded = read_list(folder)
-    if recorded is None:
+    listed = read_list(folder)
+    if listed is None:
         return newest_bundles(folder)
-    _check_slots(folder, recorded)
-    found = {}
-    for slot, record in recorded.items():
+    _check_slots(folder, listed)
+    found = _shipped_others(folder, listed)
+    for slot, record in listed.bundles.items():
         fault = _missing(folder, record.name)
         if fault is None:
             found[slot] = Bundle.read(folder / record.name)
-            fault = _mismatch(folder, found[slot], record)
+            fault = _mismatch(folder, found[slot], record, slot=slot)
         if fault:
             raise ModelError(f"bundle {record.name}: {fault}", hint=_remedy(folder, record.name))
     return found
 
 
 def newest_bundles(folder: Path) -> dict[str, Bundle]:
-    """Of every slot the bundle with the highest number, whatever a list says.
+    """Of every slot the bundle named after it with the highest number, whatever a list says.
 
     Raises ``ModelError`` when one cannot be read or the folder holds none.
     """
     if odd := [name for name in _names(folder) if not _NAME.fullmatch(name)]:
-        raise ModelError(
-            f"bundle {odd[0]}: not named <slot>-<integer>", hint=f"slots are {', '.join(SLOTS)}"
-        )
+        raise ModelError(f"bundle {odd[0]}: {_NAMING}", hint=f"slots are {', '.join(SLOTS)}")
     found = {slot: Bundle.read(folder / name) for slot, name in _newest(folder).items()}
     for name, bundle in zip(_newest(folder).values(), found.values(), strict=True):
         if fault := _misplaced(bundle):
@@ -100,7 +113,7 @@ def newest_bundles(folder: Path) -> dict[str, Bundle]:
     return found
 
 
-def read_list(folder: Path) -> dict[str, Recorded] | None:
+def read_list(folder: Path) -> ActiveList | None:
     """What ``active.json`` says, or None without one; raises ``ModelError`` when it is damaged, and
     when the shipped folder has none.
     """
@@ -115,8 +128,12 @@ def read_list(folder: Path) -> dict[str, Recorded] | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
-        return {slot: _read_record(slot, values["bundles"][slot]) for slot in values["bundles"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        others = values.get("others")
+        if others not in (None, "shipped"):
+            raise ValueError(f"others are {str(others)[:40]!r}")
+        bundles = {slot: _read_record(slot, values["bundles"][slot]) for slot in values["bundles"]}
+        return ActiveList(bundles, others == "shipped")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"models folder {folder}: {LIST} cannot be read ({error})",
             hint=f"restore it from the release, or remove it and run: deepfake models activate "
@@ -124,15 +141,27 @@ def read_list(folder: Path) -> dict[str, Recorded] | None:
         ) from error
 
 
-def activate(folder: Path, name: str) -> dict[str, Bundle]:
+def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> dict[str, Bundle]:
     """Make a bundle of ``folder`` the active one of its slot and record its present sha256; without
     a list, the newest ones of the other slots are recorded with it. Gives the active bundles.
+
+    ``others_shipped``: whether the shipped bundles answer for slots that the list does not name; by
+    default as the list says, and without one for a bundle with a word of its own. In a folder where
+    they do, the name of a shipped bundle that is not in it gives its slot back to them.
 
     Raises ``ModelError`` when a file of it differs from ``bundle.json``, and for a bundle of the
     shipped folder that has the name of a shipped one and another content.
     """
     if not _NAME.fullmatch(name):
-        raise ModelError(f"bundle {name!r}: not named <slot>-<integer>", hint="as image-100")
+        raise ModelError(f"bundle {name!r}: {_NAMING}", hint="as image-100 or mine-1")
+    listed = read_list(folder) if (folder / LIST).exists() else None
+    if listed and listed.others_shipped and not (folder / name).exists():
+        shipped = read_bundles(shipped_models_folder())
+        slots = [slot for slot, bundle in shipped.items() if bundle.name == name]
+        if slots:
+            kept = {slot: one for slot, one in listed.bundles.items() if slot not in slots}
+            write_list(folder / LIST, kept, others_shipped=True)
+            return read_bundles(folder)
     bundle = Bundle.read(folder / name)
     bundle.verify()
     if fault := _misplaced(bundle) or _false_name(folder, bundle):
@@ -140,19 +169,26 @@ def activate(folder: Path, name: str) -> dict[str, Bundle]:
             f"bundle {name}: {fault}",
             hint="restore it, or give a bundle of your own a name of its own, as image-100",
         )
-    recorded = read_list(folder) if (folder / LIST).exists() else None
-    if recorded is None:
-        others = newest_bundles(folder)
+    if listed is None:
+        others = newest_bundles(folder) if _newest(folder) else {}
         recorded = {slot: Recorded(one.name, one.sha256) for slot, one in others.items()}
+        shares = _word(name) not in SLOTS
+    else:
+        recorded, shares = dict(listed.bundles), listed.others_shipped
     recorded[bundle.slot] = Recorded(name, bundle.sha256)
-    write_list(folder / LIST, recorded)
+    if others_shipped is not None:
+        shares = others_shipped
+    write_list(folder / LIST, recorded, others_shipped=shares and not _is_shipped_folder(folder))
     return read_bundles(folder)
 
 
-def write_list(path: Path, recorded: Mapping[str, Recorded]) -> None:
+def write_list(
+    path: Path, recorded: Mapping[str, Recorded], *, others_shipped: bool = False
+) -> None:
     """Replace a list at once, so that no reader meets a half."""
     bundles = {slot: record._asdict() for slot, record in sorted(recorded.items())}
-    _write_json(path, {"schema": SCHEMA, "bundles": bundles})
+    others = {"others": "shipped"} if others_shipped else {}
+    _write_json(path, {"schema": SCHEMA, **others, "bundles": bundles})
 
 
 def ship(folder: Path, name: str) -> None:
@@ -162,7 +198,7 @@ def ship(folder: Path, name: str) -> None:
     """
     bundle = Bundle.read(folder / name)
     bundle.verify()
-    kept = {one: sha256 for one, sha256 in shipped_bundles().items() if _slot(one) != bundle.slot}
+    kept = {one: sha256 for one, sha256 in shipped_bundles().items() if _word(one) != bundle.slot}
     _write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
     shipped_bundles.cache_clear()
     activate(folder, name)
@@ -184,18 +220,18 @@ def warn_of(folder: Path, bundles: Mapping[str, Bundle]) -> list[str]:
     """Sentences about active bundles that are not shipped or hold stray files, about others that
     lie beside them, and about a missing list.
     """
-    recorded, found = read_list(folder), []
+    listed, found = read_list(folder), []
     foreign = sorted(bundle.name for bundle in bundles.values() if not is_shipped(bundle))
     if foreign:
         found.append(
             f"Not shipped with this version, so that nothing published describes them: "
             f"{', '.join(foreign)}."
         )
-    if recorded is None:
+    if listed is None:
         found.append(f"The models folder has no {LIST}; the newest bundle of each slot is used.")
     else:
-        listed = {record.name for record in recorded.values()}
-        others = [name for name in _names(folder) if name not in listed and _NAME.fullmatch(name)]
+        names = {record.name for record in listed.bundles.values()}
+        others = [name for name in _names(folder) if name not in names and _NAME.fullmatch(name)]
         if others:
             found.append(f"In the models folder, but not active: {', '.join(others)}.")
     for bundle in bundles.values():
@@ -214,34 +250,47 @@ def digest_bundles(bundles: Mapping[str, Bundle]) -> str:
 
 
 def inspect_folder(folder: Path) -> list[Finding]:
-    """Every bundle that lies in ``folder`` or that its list names, with all that is wrong with it,
-    every file compared. Raises ``ModelError`` for a damaged list and for a folder without bundles.
+    """Every bundle that lies in ``folder``, that its list names or that answers for the others,
+    with all that is wrong with it, every file compared. Raises ``ModelError`` for a damaged list
+    and for a folder without bundles.
     """
-    recorded = read_list(folder)
-    if recorded is None:
+    listed = read_list(folder)
+    if listed is None:
         chosen = set(_newest(folder).values())
     else:
-        _check_slots(folder, recorded)
-        chosen = {record.name for record in recorded.values()}
+        _check_slots(folder, listed)
+        chosen = {record.name for record in listed.bundles.values()}
     names = sorted({*_names(folder), *chosen}, key=_sort_key)
-    if not names:
+    findings = [_inspect(folder, name, listed, active=name in chosen) for name in names]
+    if listed is not None and listed.others_shipped:
+        shipped = shipped_models_folder()
+        others = [one.name for one in _shipped_others(folder, listed).values()]
+        findings += [_inspect(shipped, name, read_list(shipped), active=True) for name in others]
+    if not findings:
         newest_bundles(folder)  # says so
-    return [_inspect(folder, name, recorded, active=name in chosen) for name in names]
+    return findings
 
 
-def _inspect(
-    folder: Path, name: str, recorded: Mapping[str, Recorded] | None, *, active: bool
-) -> Finding:
+def _shipped_others(folder: Path, listed: ActiveList) -> dict[str, Bundle]:
+    """The shipped bundles of the slots that a list leaves to them."""
+    if not listed.others_shipped or _is_shipped_folder(folder):
+        return {}
+    shipped = read_bundles(shipped_models_folder())
+    return {slot: bundle for slot, bundle in shipped.items() if slot not in listed.bundles}
+
+
+def _inspect(folder: Path, name: str, listed: ActiveList | None, *, active: bool) -> Finding:
     if fault := _missing(folder, name):
         return Finding(name, None, active, False, (fault,))
     try:
         bundle = Bundle.read(folder / name)
     except ModelError as error:
         return Finding(name, None, active, False, (str(error),))
-    records = {} if recorded is None else {one.name: one for one in recorded.values()}
-    whole = _mismatch(folder, bundle, records.get(name))
+    records = {} if listed is None else {one.name: (s, one) for s, one in listed.bundles.items()}
+    slot, record = records.get(name, (bundle.slot, None))
+    whole = _mismatch(folder, bundle, record, slot=slot)
     faults = [whole] if whole else []
-    if recorded is not None and name not in records and not is_shipped(bundle):
+    if listed is not None and name not in records and not is_shipped(bundle):
         faults.append(f"neither in {LIST} nor shipped, so that nothing vouches for it")
     for file in bundle.files:
         try:
@@ -253,13 +302,13 @@ def _inspect(
     return Finding(name, bundle, active, shipped, tuple(faults))
 
 
-def _check_slots(folder: Path, recorded: Mapping[str, Recorded]) -> None:
-    """Raise ``ModelError`` for a list of the shipped folder that lacks a shipped slot, or for an
-    empty one.
+def _check_slots(folder: Path, listed: ActiveList) -> None:
+    """Raise ``ModelError`` for a list of the shipped folder that lacks a shipped slot, or for one
+    by which nothing answers.
     """
-    needed = {_slot(name) for name in shipped_bundles()} if _is_shipped_folder(folder) else set()
-    lacking = sorted(needed - set(recorded))
-    if lacking or not recorded:
+    needed = {_word(name) for name in shipped_bundles()} if _is_shipped_folder(folder) else set()
+    lacking = sorted(needed - set(listed.bundles))
+    if lacking or not (listed.bundles or listed.others_shipped):
         slots = ", ".join(lacking) or "any slot"
         raise ModelError(
             f"models folder {folder}: {LIST} names no bundle for {slots}",
@@ -267,10 +316,12 @@ def _check_slots(folder: Path, recorded: Mapping[str, Recorded]) -> None:
         )
 
 
-def _mismatch(folder: Path, bundle: Bundle, record: Recorded | None) -> str | None:
+def _mismatch(folder: Path, bundle: Bundle, record: Recorded | None, *, slot: str) -> str | None:
     """Why a bundle is not what its folder's name, the list and the release say it is."""
     if fault := _misplaced(bundle) or _false_name(folder, bundle):
         return fault
+    if bundle.slot != slot:
+        return f"is of slot {bundle.slot}, though {LIST} names it for {slot}"
     if record is not None and bundle.sha256 != record.sha256:
         return f"was changed since {LIST} recorded it (calibration, limits, sha256 of files, …)"
     return None
@@ -279,8 +330,9 @@ def _mismatch(folder: Path, bundle: Bundle, record: Recorded | None) -> str | No
 def _misplaced(bundle: Bundle) -> str | None:
     name = bundle.folder.name
     if not _NAME.fullmatch(name):
-        return "not named <slot>-<integer>"
-    if bundle.name == name and _slot(name) == bundle.slot:
+        return _NAMING
+    own_word = _word(name) not in SLOTS and bundle.slot in SLOTS
+    if bundle.name == name and (own_word or _word(name) == bundle.slot):
         return None
     return f"the folder holds {bundle.name[:40]!r} of slot {bundle.slot[:40]!r}"
 
@@ -303,7 +355,7 @@ def _remedy(folder: Path, name: str) -> str:
         return "install the package again, or restore the folder from its release"
     restore = "restore it from where it came"
     if not (folder / name).exists():
-        return f"{restore}, or activate another one of slot {_slot(name)}"
+        return f"{restore}, or activate another one in its place"
     return (
         f"{restore}, or, if the change is meant, run: deepfake models activate {name} "
         f"--models {folder}"
@@ -322,18 +374,21 @@ def _sort_key(name: str) -> tuple[str, int, str]:
 
 
 def _newest(folder: Path) -> dict[str, str]:
-    """The name with the highest number of each slot."""
-    return {_slot(name): name for name in _names(folder) if _NAME.fullmatch(name)}
+    """The name with the highest number of each slot, of those that are named after their slot."""
+    return {_word(name): name for name in _names(folder) if _word(name) in SLOTS}
 
 
-def _slot(name: str) -> str:
-    return name.rpartition("-")[0]
+def _word(name: str) -> str:
+    """What stands before the number of a name; empty for one that is none."""
+    known = _NAME.fullmatch(name)
+    return known[1] if known else ""
 
 
 def _read_record(slot: str, values: Mapping[str, str]) -> Recorded:
     record = Recorded(values["name"], values["sha256"])
-    known = _NAME.fullmatch(record.name)
-    if known is None or known[1] != slot or not _SHA256.fullmatch(record.sha256):
+    word = _word(record.name)
+    known = slot in SLOTS and word and (word == slot or word not in SLOTS)
+    if not known or not _SHA256.fullmatch(record.sha256):
         raise ValueError(f"slot {slot[:40]!r}")
     return record
 

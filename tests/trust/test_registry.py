@@ -79,6 +79,13 @@ def edit(folder: Path, *keys: str, value: Any) -> None:
     path.write_text(json.dumps(values))
 
 
+def listed_in(folder: Path) -> dict[str, Recorded]:
+    """What the list of ``folder`` names."""
+    listed = read_list(folder)
+    assert listed is not None
+    return dict(listed.bundles)
+
+
 def edit_calibration(models: Path) -> None:
     edit(models / "image-1", "calibration", "intercept", value=-9.0)
 
@@ -247,7 +254,7 @@ def test_the_shipped_folder_needs_its_list(shipped: Path) -> None:
 
 
 def test_the_list_of_the_shipped_folder_lacks_no_slot(shipped: Path) -> None:
-    recorded = read_list(shipped) or {}
+    recorded = listed_in(shipped)
     del recorded["image"]
     write_list(shipped / "active.json", recorded)
     with pytest.raises(ModelError, match="names no bundle for image; install the package"):
@@ -258,7 +265,7 @@ def test_the_name_of_a_shipped_bundle_is_taken(shipped: Path) -> None:
     edit_calibration(shipped)
     with pytest.raises(ModelError, match="differs from the shipped one of this name"):
         activate(shipped, "image-1")
-    recorded = read_list(shipped) or {}
+    recorded = listed_in(shipped)
     recorded["image"] = Recorded("image-1", Bundle.read(shipped / "image-1").sha256)
     write_list(shipped / "active.json", recorded)
     with pytest.raises(
@@ -290,7 +297,7 @@ def test_without_a_list_the_newest_answers_until_one_is_activated(
     bundles = read_bundles(models)
     assert bundles["image"].name == "image-9"
     assert len(bundles) == 6
-    assert {record.name for record in (read_list(models) or {}).values()} == {
+    assert {record.name for record in listed_in(models).values()} == {
         bundle.name for bundle in bundles.values()
     }
 

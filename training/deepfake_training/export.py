@@ -53,8 +53,10 @@ def write_bundle(
     calibration: Calibration,
     metrics: dict[str, Any],
     folder: Path,
+    slot: str | None = None,
 ) -> Bundle:
-    """Write ``folder`` with weights, graph, golden inputs and ``bundle.json``.
+    """Write ``folder`` with weights, graph, golden inputs and ``bundle.json``; ``slot`` is by
+    default what ``name`` begins with.
 
     Weights are rounded to fp16 in the safetensors file and the graph holds the same rounded
     values, so that all backends agree. Raises ``RuntimeError`` when a backend differs from torch by
@@ -79,7 +81,7 @@ def write_bundle(
     np.savez_compressed(partial / "golden.npz", input=golden, logits=logits)
     bundle = Bundle(
         name=name,
-        slot=name.rpartition("-")[0],
+        slot=slot or name.rpartition("-")[0],
         network=trained.network_name,
         network_options=trained.network_options,
         preprocess=trained.preprocess,

@@ -1,0 +1,157 @@
+"""The model card of a detector of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deepfake.bundle import Bundle
+from deepfake.types import Kind
+
+from ..card import fill_card, source_table, view_table
+from .assessment import Assessed
+from .features import Gathered
+from .report import RANDOM_WARNING
+from .views import View
+from .wish import Wish
+
+_QUESTIONS = {
+    Kind.IMAGE: "Was this whole picture made by a generative model?",
+    Kind.AUDIO: "Is the speech in this recording synthetic, converted or synthesised again?",
+    Kind.VIDEO: "Was this clip generated, by its motion and its single frames?",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """All that the card tells."""
+
+    wish: Wish
+    base: Bundle
+    assessed: Assessed
+    leaks: Sequence[str]
+    gathered: Gathered
+    views: Sequence[View]
+
+
+def write_card(bundle: Bundle, story: Story) -> None:
+    """Write ``README.md`` into the bundle's folder, whose pictures are there already."""
+    fill_card(
+        bundle,
+        text={
+            "intended": _intended(bundle, story),
+            "data": _data(story),
+            "recipe": _recipe(story),
+            "failures": _failures(story),
+        },
+        middle=_accuracy(bundle, story),
+    )
+
+
+def _intended(bundle: Bundle, story: Story) -> str:
+    folder, base = story.wish.output.parent, story.base.name
+    return f"""\
+{_warning(story)}{_QUESTIONS[bundle.kind]} A detector of a user's own, made from {base} by
+
+    {story.wish.command}
+
+To use it: `deepfake detect --models {folder} FILE`, or `Settings(models_folder=…)`. The slots that
+`{folder}/active.json` does not name are answered by the shipped bundles. To go back: leave
+`--models` out, or run `deepfake models activate {base} --models {folder}`; and to use this one
+again, `deepfake models activate {bundle.name} --models {folder}`.
+
+Its score is one piece of evidence, never a proof."""
+
+
+def _data(story: Story) -> str:
+    left_out = story.gathered.left_out
+    reasons = ", ".join(f"{name} {count}" for name, count in sorted(left_out.items()))
+    return f"""\
+{len(story.gathered.files)} files of the user's own, by source below; {left_out.total()} more were
+left out{f" ({reasons})" if reasons else ""}. A file whose content was met before counts once. The
+network under the head was trained by others on other files, which may be among these: see the card
+of {story.base.name}."""
+
+
+def _recipe(story: Story) -> str:
+    learnt = ", ".join(view.name for view in story.views if view.learnt)
+    start = (
+        "The logit of the network as it came is one feature more, hardly regularised, so that the "
+        "head corrects it rather than starting from nothing."
+        if story.wish.start == "shipped"
+        else "The head that the network came with is not used."
+    )
+    return f"""\
+The network of {story.base.name} stays as it is; only its last linear layer is new: a logistic
+regression (L2) on the standardised features before it, averaged over the windows of a file. {start}
+Both classes count alike, so do the sources of a class and the files of a source. The head never
+learns from a file as it is but from the same changes of both classes ({learnt}), so that formats
+and compression tell little. Files are read as `deepfake detect` reads them."""
+
+
+def _failures(story: Story) -> str:
+    lines = [*story.leaks]
+    if story.wish.split == "random":
+        lines.insert(0, RANDOM_WARNING)
+    if story.base.slot == "audio":
+        lines.append("a short synthetic part of a long recording is averaged away")
+    if story.base.slot == "video":
+        lines.append(
+            "single frames, faces and lips are still judged by the shipped bundles; of several "
+            "persons only the most prominent one's motion was learnt from"
+        )
+    lines.append(
+        "sources and systems unlike those above: nothing is known about them, and the table shows "
+        "how much already these differ"
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _accuracy(bundle: Bundle, story: Story) -> str:
+    assessed, points = story.assessed, bundle.calibration.points
+    unseen = "whole sources of both classes" if story.wish.split == "source" else "files at random"
+    together = ""
+    if assessed.clips is not None:
+        together = f"""
+### Motion and single frames together, as a clip is judged
+
+{view_table(assessed.clips[1])}
+{source_table(assessed.clips[0], label=1)}
+{source_table(assessed.clips[0], label=0)}"""
+    return f"""## Calibration
+
+Platt scaling on the logits of left-out files, all views together; both classes weigh the same:
+log-odds = {bundle.calibration.slope:.4f} × pooled logit + {bundle.calibration.intercept:.4f}, where
+the pooled logit is the mean of the highest {bundle.calibration.top_fraction:.0%} of the window
+logits. The log-odds of one file differ between views by {bundle.calibration.spread:.2f} (root mean
+square), which sets the reported interval.
+
+| score | word |
+|---|---|
+| at least {points.synthetic:.3f} | synthetic (at most 1 % of the files of every genuine source) |
+| at least {points.suspicious:.3f} | suspicious (at most 5 %) |
+| below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
+| between | inconclusive |
+
+## Accuracy
+
+{_warning(story)}Every number is about files that neither the head nor the calibration that judged
+them had seen: each fold leaves out {unseen}, so that its head knows less than the one in this
+bundle. "Files" of a view are scored after its change.
+
+{view_table(assessed.views)}
+### Synthetic sources
+
+{source_table(assessed.sources, label=1)}
+### Genuine sources
+
+{source_table(assessed.sources, label=0)}{together}
+![ROC curves](roc.png) ![Reliability](reliability.png)
+
+"""
+
+
+def _warning(story: Story) -> str:
+    if story.wish.split != "random":
+        return ""
+    return f"**WARNING: `--split random`: {RANDOM_WARNING}.**\n\n"

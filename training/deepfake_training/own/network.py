@@ -1,0 +1,136 @@
+"""The shipped network of a slot with its last layers open: what enters them are the features.
+
+Every network of the detectors ends in one linear layer with one output, or in several that are
+added, so that a head fitted to their inputs goes back into the same architecture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from safetensors.torch import load
+from torch import nn
+
+from deepfake import networks
+from deepfake.bundle import Bundle, scale_batch
+from deepfake.networks.pictures import StatisticsHead
+from deepfake.preprocess import Batch, Floats
+
+from ..export import export_onnx
+from ..files import replaced
+
+Vector = npt.NDArray[np.float64]
+MOST_GAP = 0.02
+"""Largest difference of a logit between the head by itself and within the network."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``weights`` (features,) and ``bias``: a logit from features (…, features)."""
+
+    weights: Vector
+    bias: float
+
+    def __call__(self, features: npt.NDArray[np.floating]) -> Vector:
+        return np.asarray(features.astype(np.float64) @ self.weights + self.bias)
+
+
+class OpenNetwork(nn.Module):
+    """Batches to features and, as the last column, the network's own logit."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        self.network = networks.create(bundle.network, **bundle.network_options)
+        self.network.load_state_dict(load(bundle.file_bytes("model.safetensors")))
+        self.network.float().eval()
+        self.lasts = [
+            layer
+            for layer in self.network.modules()
+            if isinstance(layer, nn.Linear) and layer.out_features == 1
+        ]
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        seen: dict[nn.Module, torch.Tensor] = {}
+        hooks = [
+            layer.register_forward_pre_hook(lambda own, given: seen.update({own: given[0]}))
+            for layer in self.lasts
+        ]
+        logits = self.network(batch)
+        for hook in hooks:
+            hook.remove()
+        return torch.cat([*(seen[layer] for layer in self.lasts), logits[:, None]], dim=1)
+
+    def head(self) -> Linear:
+        """The head that the network has."""
+        shares = self._shares()
+        weights = [s * layer.weight[0].detach().numpy() for s, layer in zip(shares, self.lasts)]  # noqa: B905
+        biases = [s * float(layer.bias[0]) for s, layer in zip(shares, self.lasts)]  # noqa: B905
+        return Linear(np.concatenate(weights).astype(np.float64), sum(biases))
+
+    def with_head(self, head: Linear) -> nn.Module:
+        """The network with another head in place of its own."""
+        for module in self.network.modules():
+            if isinstance(module, StatisticsHead):
+                module.share.fill_(1.0)
+        start = 0
+        with torch.no_grad():
+            for number, layer in enumerate(self.lasts):
+                own = head.weights[start : start + layer.in_features]
+                start += layer.in_features
+                layer.weight.copy_(torch.from_numpy(own)[None])
+                layer.bias.fill_(0.0 if number else head.bias)
+        return self.network
+
+    def check(self, bundle: Bundle) -> None:
+        """Raise ``RuntimeError`` where its head gives other logits by itself than in the network."""
+        batch, _ = bundle.golden()
+        with torch.inference_mode():
+            rows = self(torch.from_numpy(scale_batch(batch, bundle.preprocess))).numpy()
+        gap = float(np.abs(self.head()(rows[:, :-1]) - rows[:, -1]).max())
+        if gap > MOST_GAP:
+            raise RuntimeError(
+                f"network {bundle.network}: its logit is not the sum of linear layers ({gap:.3f})"
+            )
+
+    def _shares(self) -> list[float]:
+        shares = dict.fromkeys(self.lasts, 1.0)
+        for module in self.network.modules():
+            if isinstance(module, StatisticsHead):
+                shares |= {layer: float(module.share) for layer in module.layers if layer in shares}
+        return [shares[layer] for layer in self.lasts]
+
+
+class FeatureGraph:
+    """The open network in ONNX Runtime, which is several times quicker than torch on a CPU."""
+
+    def __init__(self, bundle: Bundle, *, folder: Path, threads: int) -> None:
+        self._preprocess = bundle.preprocess
+        path = folder / f"graph-{bundle.sha256[:12]}.onnx"
+        if not path.exists():
+            network = OpenNetwork(bundle)
+            network.check(bundle)
+            batch, _ = bundle.golden()
+            example = scale_batch(batch, bundle.preprocess)
+            with replaced(path) as partial:
+                export_onnx(network, np.concatenate([example, example]), partial)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, batch: Batch) -> Floats:
+        """Features and logits (windows, features + 1) of a batch."""
+        rows = self._session.run(None, {"batch": scale_batch(batch, self._preprocess)})[0]
+        return np.asarray(rows, np.float32)
+
+
+def digest(*words: object) -> str:
+    """A short name for what a cache depends on."""
+    return hashlib.sha256(repr(words).encode()).hexdigest()[:12]

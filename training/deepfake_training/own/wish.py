@@ -1,0 +1,50 @@
+"""What a user asks of ``deepfake train``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake.bundle import SLOTS
+from deepfake.errors import SettingsError
+from deepfake.trust.registry import shipped_bundles
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z][A-Za-z0-9_]*)*-[0-9]{1,9}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a user asked for; ``command`` is how, for the card. ``models`` holds the bundle whose
+    network is the start, ``threads`` 0 stands for all cores.
+    """
+
+    slot: str
+    genuine: Sequence[Path]
+    synthetic: Sequence[Path]
+    output: Path
+    command: str
+    models: Path
+    start: str = "shipped"
+    split: str = "source"
+    limit: int | None = None
+    threads: int = 0
+    seed: int = 1
+
+
+def check_output(wish: Wish) -> None:
+    """Raise ``SettingsError`` for a name that no bundle may have, or one that is taken."""
+    name = wish.output.name
+    word = name.rpartition("-")[0]
+    if not _NAME.fullmatch(name) or (word in SLOTS and word != wish.slot):
+        raise SettingsError(
+            f"output {wish.output}: a bundle is called <word>-<integer>, and the word may be no "
+            "other slot",
+            hint="for example models/mine-1",
+        )
+    if wish.output.exists() or name in shipped_bundles():
+        raise SettingsError(
+            f"output {wish.output}: {'is there already' if wish.output.exists() else 'is shipped'}",
+            hint=f"choose another number, for example {word}-{int(name.rpartition('-')[2]) + 1}",
+        )
