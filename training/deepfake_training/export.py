@@ -133,6 +133,7 @@ def export_onnx(
         dynamic_shapes=(shape,),
         opset_version=18,
         external_data=False,
+        verbose=False,
     )
     if program is None:
         raise RuntimeError("the exporter returned no graph")

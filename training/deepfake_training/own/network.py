@@ -27,7 +27,7 @@ from ..files import replaced
 
 Vector = npt.NDArray[np.float64]
 MOST_GAP = 0.02
-"""Largest difference of a logit between the head by itself and within the network."""
+"""Largest difference of a logit between the head by itself and the network."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class Linear:
 class OpenNetwork(nn.Module):
     """Batches to features and, as the last column, the network's own logit."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = networks.create(bundle.network, **bundle.network_options)
-        self.network.load_state_dict(load(bundle.file_bytes("model.safetensors")))
-        self.network.float().eval()
+        self.network = network.float()
+        self.eval()
         self.lasts = [
             layer
             for layer in self.network.modules()
@@ -68,9 +67,9 @@ class OpenNetwork(nn.Module):
 
     def head(self) -> Linear:
         """The head that the network has."""
-        shares = self._shares()
-        weights = [s * layer.weight[0].detach().numpy() for s, layer in zip(shares, self.lasts)]  # noqa: B905
-        biases = [s * float(layer.bias[0]) for s, layer in zip(shares, self.lasts)]  # noqa: B905
+        parts = list(zip(self._shares(), self.lasts, strict=True))
+        weights = [share * layer.weight[0].detach().numpy() for share, layer in parts]
+        biases = [share * float(layer.bias[0].detach()) for share, layer in parts]
         return Linear(np.concatenate(weights).astype(np.float64), sum(biases))
 
     def with_head(self, head: Linear) -> nn.Module:
@@ -87,15 +86,14 @@ class OpenNetwork(nn.Module):
                 layer.bias.fill_(0.0 if number else head.bias)
         return self.network
 
-    def check(self, bundle: Bundle) -> None:
-        """Raise ``RuntimeError`` where its head gives other logits by itself than in the network."""
-        batch, _ = bundle.golden()
+    def check(self, batch: Floats) -> None:
+        """Raise ``RuntimeError`` where its head gives other logits than the network for a batch."""
         with torch.inference_mode():
-            rows = self(torch.from_numpy(scale_batch(batch, bundle.preprocess))).numpy()
+            rows = self(torch.from_numpy(batch)).numpy()
         gap = float(np.abs(self.head()(rows[:, :-1]) - rows[:, -1]).max())
         if gap > MOST_GAP:
             raise RuntimeError(
-                f"network {bundle.network}: its logit is not the sum of linear layers ({gap:.3f})"
+                f"network: its logit is not the sum of its last linear layers (off by {gap:.3f})"
             )
 
     def _shares(self) -> list[float]:
@@ -106,6 +104,13 @@ class OpenNetwork(nn.Module):
         return [shares[layer] for layer in self.lasts]
 
 
+def open_network(bundle: Bundle) -> OpenNetwork:
+    """The network of a bundle; raises ``ModelError`` for files that are not as recorded."""
+    network = networks.create(bundle.network, **bundle.network_options)
+    network.load_state_dict(load(bundle.file_bytes("model.safetensors")))
+    return OpenNetwork(network)
+
+
 class FeatureGraph:
     """The open network in ONNX Runtime, which is several times quicker than torch on a CPU."""
 
@@ -113,10 +118,9 @@ class FeatureGraph:
         self._preprocess = bundle.preprocess
         path = folder / f"graph-{bundle.sha256[:12]}.onnx"
         if not path.exists():
-            network = OpenNetwork(bundle)
-            network.check(bundle)
-            batch, _ = bundle.golden()
-            example = scale_batch(batch, bundle.preprocess)
+            network = open_network(bundle)
+            example = golden(bundle)
+            network.check(example)
             with replaced(path) as partial:
                 export_onnx(network, np.concatenate([example, example]), partial)
         options = onnxruntime.SessionOptions()
@@ -129,6 +133,11 @@ class FeatureGraph:
         """Features and logits (windows, features + 1) of a batch."""
         rows = self._session.run(None, {"batch": scale_batch(batch, self._preprocess)})[0]
         return np.asarray(rows, np.float32)
+
+
+def golden(bundle: Bundle) -> Floats:
+    """The golden input of a bundle as its network sees it."""
+    return scale_batch(bundle.golden()[0], bundle.preprocess)
 
 
 def digest(*words: object) -> str:

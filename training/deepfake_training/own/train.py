@@ -32,7 +32,7 @@ from .folds import judge_held_out, make_folds
 from .head import Lessons, fit_head
 from .leaks import find_leaks
 from .material import CLASSES, Source, check_sources, find_sources
-from .network import FeatureGraph, OpenNetwork, digest
+from .network import FeatureGraph, digest, golden, open_network
 from .reading import Recorder
 from .report import print_report
 from .views import View, list_views
@@ -65,7 +65,7 @@ def train(wish: Wish) -> Bundle:
     views = list_views(wish.slot, seed=wish.seed)
     gathered = read_material(wish, sources, base, active, views, work=work, threads=threads)
     lessons = Lessons.read(gathered.files, views)
-    network = OpenNetwork(base)
+    network = open_network(base)
     shipped = network.head() if wish.start == "shipped" else None
     folds = make_folds(gathered.files, split=wish.split, seed=wish.seed)
     judged = judge_held_out(gathered.files, lessons, folds, views, shipped=shipped)
@@ -89,7 +89,7 @@ def train(wish: Wish) -> Bundle:
         limits=base.limits,
         facts=facts,
     )
-    network.check(base)
+    network.check(golden(base))
     print("writing the bundle: graph, weights, golden inputs, card")
     story = Story(
         wish=wish, base=base, assessed=assessed, leaks=leaks, gathered=gathered, views=views
