@@ -52,6 +52,7 @@ def command(shipped: Path, slot: str, genuine: Path, synthetic: Path, *more: str
 
 def scores(folder: Path, models: Path, source: str, capsys: pytest.CaptureFixture[str]) -> list:
     """What the slot says of files that it never saw, by ``deepfake detect``."""
+    capsys.readouterr()
     files = sorted(map(str, folder.iterdir()))
     assert main(["detect", "--json", "--models", str(models), *files]) == 0
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -73,6 +74,7 @@ def fresh_pictures(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_from_two_folders_of_pictures_to_a_report(
     shipped: Path,
     tmp_path: Path,
@@ -136,6 +138,7 @@ def test_from_two_folders_of_pictures_to_a_report(
     assert {name for name, _ in scores(fresh, output.parent, "image", capsys)} == {"image-1"}
 
 
+@pytest.mark.slow
 def test_from_two_folders_of_speech_to_a_report(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +157,7 @@ def test_from_two_folders_of_speech_to_a_report(
     assert dull < rough_one
 
 
+@pytest.mark.slow
 def test_files_at_random_are_said_loudly(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepfake.bundle import Calibration
-from deepfake.errors import ModelError
+from deepfake.errors import DeepfakeError
 
 from ..calibrate import choose_pooling, cross_calibrate, fit_calibration
 from ..metrics import SourceRow, ViewRow, tabulate
@@ -63,10 +63,10 @@ def add_frames(judged: Sequence[Judged]) -> list[FileLogits]:
 
 
 def check_worth(name: str, assessed: Assessed) -> None:
-    """Raise ``ModelError`` for a detector that does no better than chance on what it never saw."""
+    """Raise ``DeepfakeError`` where it does no better than chance on what it never saw."""
     area = float(np.mean([view.mean_auc for view in assessed.views]))
     if assessed.calibration.slope <= 0 or area <= 0.5:
-        raise ModelError(
+        raise DeepfakeError(
             f"detector {name}: tells left-out sources no better than chance (mean AUC {area:.2f}); "
             "nothing was written",
             hint="add sources to both classes, the more alike in content the better; see the table",

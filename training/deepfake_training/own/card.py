@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,9 +40,9 @@ def write_card(bundle: Bundle, story: Story) -> None:
     fill_card(
         bundle,
         text={
-            "intended": _intended(bundle, story),
-            "data": _data(story),
-            "recipe": _recipe(story),
+            "intended": _fill(_intended(bundle, story)),
+            "data": _fill(_data(story)),
+            "recipe": _fill(_recipe(story)),
             "failures": _failures(story),
         },
         middle=_accuracy(bundle, story),
@@ -109,7 +110,6 @@ def _failures(story: Story) -> str:
 
 def _accuracy(bundle: Bundle, story: Story) -> str:
     assessed, points = story.assessed, bundle.calibration.points
-    unseen = "whole sources of both classes" if story.wish.split == "source" else "files at random"
     together = ""
     if assessed.clips is not None:
         together = f"""
@@ -120,11 +120,7 @@ def _accuracy(bundle: Bundle, story: Story) -> str:
 {source_table(assessed.clips[0], label=0)}"""
     return f"""## Calibration
 
-Platt scaling on the logits of left-out files, all views together; both classes weigh the same:
-log-odds = {bundle.calibration.slope:.4f} × pooled logit + {bundle.calibration.intercept:.4f}, where
-the pooled logit is the mean of the highest {bundle.calibration.top_fraction:.0%} of the window
-logits. The log-odds of one file differ between views by {bundle.calibration.spread:.2f} (root mean
-square), which sets the reported interval.
+{_fill(_calibration(bundle))}
 
 | score | word |
 |---|---|
@@ -135,9 +131,7 @@ square), which sets the reported interval.
 
 ## Accuracy
 
-{_warning(story)}Every number is about files that neither the head nor the calibration that judged
-them had seen: each fold leaves out {unseen}, so that its head knows less than the one in this
-bundle. "Files" of a view are scored after its change.
+{_fill(_warning(story) + _unseen(story))}
 
 {view_table(assessed.views)}
 ### Synthetic sources
@@ -155,3 +149,31 @@ def _warning(story: Story) -> str:
     if story.wish.split != "random":
         return ""
     return f"**WARNING: `--split random`: {RANDOM_WARNING}.**\n\n"
+
+
+def _calibration(bundle: Bundle) -> str:
+    calibration = bundle.calibration
+    return f"""\
+Platt scaling on the logits of left-out files, all views together; both classes weigh the same:
+log-odds = {calibration.slope:.4f} × pooled logit + {calibration.intercept:.4f}, where the pooled
+logit is the mean of the highest {calibration.top_fraction:.0%} of the window logits. The log-odds
+of one file differ between views by {calibration.spread:.2f} (root mean square), which sets the
+reported interval."""
+
+
+def _unseen(story: Story) -> str:
+    what = "whole sources of both classes" if story.wish.split == "source" else "files at random"
+    return f"""\
+Every number is about files that neither the head nor the calibration that judged them had seen:
+each fold leaves out {what}, so that its head knows less than the one in this bundle. "Files" of a
+view are scored after its change."""
+
+
+def _fill(text: str) -> str:
+    """Paragraphs broken anew, but for indented ones."""
+    return "\n\n".join(
+        part
+        if part.startswith(" ")
+        else textwrap.fill(part, 100, break_long_words=False, break_on_hyphens=False)
+        for part in text.strip().split("\n\n")
+    )

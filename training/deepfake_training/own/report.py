@@ -14,6 +14,8 @@ from ..metrics import SourceRow, ViewRow
 from .material import CLASSES
 from .views import CLEAN
 
+LEAST_WIDTH = 110
+"""Columns of the tables, which wrap in a narrower terminal but lose no digits."""
 RANDOM_WARNING = (
     "files were left out, not sources: neighbours of every left-out file were learnt from, so "
     "these numbers say nothing of other sources and are far too good"
@@ -23,25 +25,26 @@ RANDOM_WARNING = (
 def print_report(tables: tuple[Sequence[SourceRow], Sequence[ViewRow]], *, split: str) -> None:
     """A line for each source as its files are, and one for each view of them together."""
     console = Console(highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, LEAST_WIDTH)
     sources, views = tables
     what = "file" if split == "random" else "source"
     console.out(f"\neach {what} judged by a head and a calibration that never saw it, files as is:")
-    head = ["source", "class", "files", "AUC", "EER", "TPR at 1 % FPR", "calibration error"]
+    head = ["source", "class", "files", "AUC", "EER", "TPR at 1 % FPR", "cal. error"]
     rows = [
         [
-            *(printable(row.source, most=40), CLASSES[row.label], row.files),
+            *(printable(row.source, most=30), CLASSES[row.label], row.files),
             *(row.auc, row.eer, row.tpr_at_1, row.calibration_error),
             *(row.flagged_synthetic, row.flagged_suspicious),
         ]
         for row in sources
         if row.view == CLEAN
     ]
-    _print(console, [*head, "called synthetic", "or suspicious"], rows)
+    _print(console, [*head, "synthetic", "suspicious"], rows)
     console.out("\nall together, as is and after what happens to files on their way:")
     head = ["view", "files", "mean AUC", "worst AUC", "mean EER", "TPR at 1 % FPR"]
     _print(
         console,
-        [*head, "calibration error", "worst source FPR"],
+        [*head, "cal. error", "worst source FPR"],
         [
             [
                 *(row.view, row.files, row.mean_auc, row.worst_auc, row.mean_eer, row.tpr_at_1),

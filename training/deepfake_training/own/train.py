@@ -47,8 +47,8 @@ def train(wish: Wish) -> Bundle:
     """Train, try on what was left out, write the bundle and make it the active one of its folder.
 
     What was computed stays in ``OUTPUT.work``, from which the same command goes on after a stop.
-    Raises ``SettingsError`` for a wish that cannot be fulfilled, and ``ModelError``, with nothing
-    written, for a detector that tells left-out sources no better than chance.
+    Raises ``SettingsError`` for a wish that cannot be fulfilled, and ``DeepfakeError``, with
+    nothing written, for a detector that tells left-out sources no better than chance.
     """
     began = time.perf_counter()
     check_output(wish)
@@ -156,7 +156,7 @@ def describe(
             f"{word} files": {name: n for (one, name), n in sorted(counts.items()) if one == label}
             for label, word in enumerate(CLASSES)
         },
-        "left_out": dict(sorted(gathered.left_out.items())),
+        "left_out": dict(sorted(gathered.left_out.items())) or "none",
         "machine": f"{platform.machine()} CPU, {threads} threads",
         "folds": list(folds),
     }
