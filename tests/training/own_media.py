@@ -29,13 +29,13 @@ class Tiny(nn.Module):
         super().__init__()
         self.kind = kind
         convolution: Any = nn.Conv1d if kind == "audio" else nn.Conv2d
-        self.first = convolution(1 if kind == "audio" else 3, features, 3, stride=2)
+        self.first = convolution(1 if kind == "audio" else 3, features, 3, stride=2, bias=False)
         self.last = nn.Linear(features, 1)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         if self.kind == "video":
             batch = batch.mean(dim=1)
-        hidden = torch.relu(self.first(batch[:, None] if self.kind == "audio" else batch))
+        hidden = self.first(batch[:, None] if self.kind == "audio" else batch).abs()
         return self.last(hidden.flatten(2).mean(2)).squeeze(1)
 
 
