@@ -99,8 +99,8 @@ def add_evaluate(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     evaluate.add_argument(
         "--intervals",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="print each number with its 95 %% interval (yes)",
+        default=None,
+        help="print each number with its 95 %% interval (where there is room)",
     )
     others = evaluate.add_argument_group("beside others")
     others.add_argument(

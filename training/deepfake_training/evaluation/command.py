@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RESULT, PAGE, JOURNAL = "evaluation.json", "evaluation.html", "journal.jsonl"
 MOST_LISTED_FAILURES = 10
+WIDE_COLUMNS = 160
+"""A terminal of so many columns has room for intervals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Request:
     peer_seconds: float = 120.0
     compare: Path | None = None
     markdown: bool = False
-    intervals: bool = True
+    intervals: bool | None = None
 
 
 def run_evaluation(
@@ -80,9 +82,10 @@ def run_evaluation(
     request.output.mkdir(parents=True, exist_ok=True)
     write_page(result, request.output / PAGE, pairing=pairing, changes=changes)
     if request.markdown:
-        sys.stdout.write(write_markdown(result, intervals=request.intervals))
+        sys.stdout.write(write_markdown(result, intervals=request.intervals is not False))
     else:
-        _print(result, console, intervals=request.intervals)
+        wide = console.width >= WIDE_COLUMNS
+        _print(result, console, intervals=wide if request.intervals is None else request.intervals)
         if pairing is not None:
             console.print(
                 f"\ncompared with {display_name(request.compare or '')}: {pairing.paired:,} views "

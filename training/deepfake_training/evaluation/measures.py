@@ -141,8 +141,7 @@ def estimate_share(chosen: npt.NDArray[np.bool_], draws: Draws) -> Estimate:
     """The share of ``chosen`` files of one class. Where it is 0 or 1 in all of them, so it is in
     every draw, and the interval is the exact one of independent files (Clopper and Pearson 1934).
     """
-    base = draws.base / draws.base.sum()
-    value, count = float(base @ chosen), len(chosen)
+    value, count = float(draws.base @ chosen / draws.base.sum()), len(chosen)
     if chosen.all() or not chosen.any():
         low, high = beta.ppf([_TAIL, 1 - _TAIL], [count, 1], [1, count])
         return (value, float(low), 1.0) if chosen.all() else (value, 0.0, float(high))

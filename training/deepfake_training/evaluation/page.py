@@ -133,11 +133,10 @@ def _add_curves(roc: Axes, det: Axes, labels: Array, scores: Array, *, name: str
     curve = draw_curve(labels, scores, np.ones((1, len(labels))))
     false, true = curve.false_positive[0], curve.true_positive[0]
     area = float(np.trapezoid(true, false))
-    roc.plot(false, true, label=f"{name} {area:.3f}")
+    look: dict[str, Any] = {"linestyle": "--", "zorder": 3} if name == FUSED else {}
+    roc.plot(false, true, label=f"{name} {area:.3f}", **look)
     low, high = norm.ppf(0.004), norm.ppf(0.996)
-    det.plot(
-        np.clip(norm.ppf(false), low, high), np.clip(norm.ppf(1 - true), low, high), label=name
-    )
+    det.plot(np.clip(norm.ppf(false), low, high), np.clip(norm.ppf(1 - true), low, high), **look)
 
 
 def _add_reliability(axes: Axes, labels: Array, scores: Array) -> None:

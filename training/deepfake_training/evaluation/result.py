@@ -103,7 +103,7 @@ def conclude(
     failures: Counter[str] = Counter()
     for one in outcomes:
         failures["deepfake"] += one.error is not None
-        failures.update(one.problems)
+        failures.update([*one.problems])
     return Evaluation(
         plan=plan,
         made_at=utc_now(),

@@ -72,7 +72,7 @@ def _list_sources(kind: str, label: str, rows: Sequence[Row], *, intervals: bool
     head = ["view", TITLES[label], "files", *(f"AUC, {name_score(name)}" for name in scores)]
     head += ["called synthetic", "suspicious", "inconclusive", "no sign found"]
     if label == GENUINE:
-        head[-4] = "called synthetic (wrongly accused)"
+        head[-4] = "wrongly accused"
     cells = []
     for row in rows:
         found = [row.scores[name].auc if name in row.scores else None for name in scores]
@@ -135,8 +135,8 @@ def write_markdown(result: Evaluation, *, each_source: bool = True, intervals: b
     draws = f" 95 % intervals: {plan.draws:,} draws of sources." if intervals else ""
     lines = [
         f"{result.files:,} files of `{printable(plan.material)}` ({most}seed {plan.seed}, sha256 "
-        f"of the list {result.digest[:12]}…), examined by deepfake {result.versions['deepfake']} with "
-        f"{bundles}.{draws}"
+        f"of the list {result.digest[:12]}…), examined by deepfake {result.versions['deepfake']} "
+        f"with {bundles}.{draws}"
     ]
     for table in make_tables(result, each_source=each_source, intervals=intervals):
         cells = [[cell.replace("|", "\\|") for cell in row] for row in table.cells]
