@@ -44,8 +44,8 @@ examples:
   another detector beside ours: a command that prints a score, or a Python function
     deepfake evaluate my-files/ --output results/both --peer 'theirs=python3 predict.py --file {}'
     deepfake evaluate my-files/ --output results/both --peer theirs=python:their.module:score
-  the tables of a result for a document
-    deepfake evaluate results/mine/evaluation.json --markdown > accuracy.md
+  the tables of a result for a document, and the result without the names of your files
+    deepfake evaluate results/mine/evaluation.json --markdown --publish mine.json > accuracy.md
 
 A stopped run goes on where it was when the same command is given again. A file that cannot be read
 is counted and listed, and so is each failure of a peer; the exit status is then 1.
@@ -94,7 +94,17 @@ def add_evaluate(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="bootstrap draws behind each interval (%(default)s)",
     )
     evaluate.add_argument(
-        "--markdown", action="store_true", help="print the tables as Markdown, for documents"
+        "--markdown",
+        choices=("full", "summary"),
+        nargs="?",
+        const="full",
+        help="print the tables as Markdown, for documents; a summary has no rows of single sources",
+    )
+    evaluate.add_argument(
+        "--publish",
+        type=Path,
+        metavar="JSON",
+        help="also write the result without names, hashes and scores of single files",
     )
     evaluate.add_argument(
         "--intervals",
@@ -148,6 +158,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         peer_seconds=options.peer_seconds,
         compare=options.compare,
         markdown=options.markdown,
+        publish=options.publish,
         intervals=options.intervals,
     )
     status: int = command.run_evaluation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_a_folder_becomes_a_result_a_page_and_tables(
     peer = ["--peer", f"size=python:{__name__}:count_bytes", "--views", "as-is,screenshot"]
     assert evaluate(material, output, known_models, *peer) == 1
     text = capsys.readouterr().out
-    for words in ("pictures: each system", "wrongly accused", "deepfake: 2 failures", "bad.jpg"):
+    for words in ("pictures: each system", "genuine source", "deepfake: 2 failures", "bad.jpg"):
         assert words in text
 
     values = json.loads((output / "evaluation.json").read_text())
@@ -66,9 +67,14 @@ def test_a_folder_becomes_a_result_a_page_and_tables(
     assert "<b>note" not in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")
 
-    assert evaluate(output / "evaluation.json", tmp_path / "again", known_models, "--markdown") == 1
+    public, stored = tmp_path / "public.json", output / "evaluation.json"
+    shown = ["--markdown", "--publish", str(public)]
+    assert evaluate(stored, tmp_path / "again", known_models, *shown) == 1
     tables = capsys.readouterr().out
     assert "| as-is | alpha | 3 |" in tables
+    assert json.loads(public.read_text()) == values | {"outcomes": []}
+    assert evaluate(public, tmp_path / "public", known_models, "--markdown", "summary") == 1
+    assert capsys.readouterr().out in tables.partition("Pictures: each system")[0]
     assert (tmp_path / "again" / "evaluation.html").read_text() == page
     assert read_result(output / "evaluation.json").to_dict() == values
 
@@ -213,3 +219,18 @@ def test_without_the_extra_it_is_named(
     monkeypatch.setattr("deepfake.commands.evaluate.importlib.import_module", refuse)
     assert main(["evaluate", str(tmp_path)]) == 2
     assert 'pip install "deepfake[train]"' in capsys.readouterr().err
+
+
+def test_the_example_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    make_folder(tmp_path / "my-files")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "evaluation.md", "exec"), {"__name__": "example"})
+    result = read_result(tmp_path / "evaluation.json")
+    assert result.files == 12
+    assert {*result.failures} == set()
+    assert {row.view for row in result.rows} == {"as-is", "web"}
+    assert result.peers == {"theirs": "version 1"}

@@ -48,7 +48,8 @@ class Request:
     peers: Sequence[str] = ()
     peer_seconds: float = 120.0
     compare: Path | None = None
-    markdown: bool = False
+    markdown: str | None = None
+    publish: Path | None = None
     intervals: bool | None = None
 
 
@@ -79,10 +80,14 @@ def run_evaluation(
             {slot: facts["name"] for slot, facts in other.bundles.items()} | {**other.versions},
             {slot: facts["name"] for slot, facts in result.bundles.items()} | {**result.versions},
         )
+    if request.publish:
+        write_result(result, request.publish, each_file=False)
     request.output.mkdir(parents=True, exist_ok=True)
     write_page(result, request.output / PAGE, pairing=pairing, changes=changes)
     if request.markdown:
-        sys.stdout.write(write_markdown(result, intervals=request.intervals is not False))
+        full = request.markdown == "full"
+        intervals = request.intervals is not False
+        sys.stdout.write(write_markdown(result, each_source=full, intervals=intervals))
     else:
         wide = console.width >= WIDE_COLUMNS
         _print(result, console, intervals=wide if request.intervals is None else request.intervals)

@@ -125,17 +125,26 @@ def conclude(
     )
 
 
-def write_result(result: Evaluation, path: Path) -> None:
-    """Write it whole or not at all; each row and each file has a line of its own."""
-    values = result.to_dict()
+def write_result(result: Evaluation, path: Path, *, each_file: bool = True) -> None:
+    """Write it whole or not at all; each row and each file has a line of its own.
+
+    Raises ``SettingsError`` where it cannot be written.
+    """
+    values = result.to_dict(each_file=each_file)
     lists = {key: values.pop(key) for key in ("rows", "comparisons", "outcomes")}
     text = json.dumps(values, indent=1)[:-2]
     for key, items in lists.items():
         lines = ",\n  ".join(json.dumps(item) for item in items)
         text += f',\n "{key}": [' + (f"\n  {lines}\n ]" if items else "]")
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text + "\n}\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text + "\n}\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise SettingsError(
+            f"result {display_name(path)}: cannot be written ({error.strerror})",
+            hint="choose another place, or free space",
+        ) from error
 
 
 def read_result(path: Path) -> Evaluation:

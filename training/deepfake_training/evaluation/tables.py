@@ -41,8 +41,8 @@ def make_tables(
 
 def _summarise(kind: str, rows: Sequence[Row], *, intervals: bool) -> Table:
     """All files of a view, by score; and the mean over pairs of sources."""
-    head = ["view", "score", "synthetic", "genuine", "AUC", "AUC, sources alike", "EER"]
-    head += ["TPR at 1 % FPR", "TPR at 0.1 % FPR", "calibration error"]
+    head = ["view", "score", "files", "AUC", "AUC, sources alike", "EER"]
+    head += ["TPR at 1 % FPR", "TPR at 0.1 % FPR", "ECE"]
     cells = []
     for row in (row for row in rows if row.source == ALL and row.label == SYNTHETIC):
         alike = next(
@@ -50,7 +50,7 @@ def _summarise(kind: str, rows: Sequence[Row], *, intervals: bool) -> Table:
         )
         for name, found in row.scores.items():
             cells.append(
-                [row.view, name_score(name), str(found.synthetic), str(found.genuine)]
+                [row.view, name_score(name), f"{found.synthetic} + {found.genuine}"]
                 + [
                     show(one, intervals=intervals)
                     for one in (
