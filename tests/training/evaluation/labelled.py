@@ -20,7 +20,8 @@ SOURCES = {
 
 
 def make_picture(level: int, *, seed: int = 0) -> bytes:
-    pixels = scene(64, 48, seed=seed).astype(np.float32) / 8 + level - 16
+    grain = np.random.default_rng(seed).normal(0, 8, (48, 64, 3))
+    pixels = scene(64, 48, seed=seed).astype(np.float32) / 8 + level - 16 + grain
     return image_bytes(np.clip(pixels, 0, 255).astype(np.uint8))
 
 

@@ -65,7 +65,7 @@ def test_a_folder_becomes_a_result_a_page_and_tables(
     assert page.count("<svg") == 2
     assert "&lt;b&gt;note.txt" in page
     assert "<b>note" not in page
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
     public, stored = tmp_path / "public.json", output / "evaluation.json"
     shown = ["--markdown", "--publish", str(public)]

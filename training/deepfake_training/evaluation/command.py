@@ -15,7 +15,7 @@ from deepfake.settings import Settings
 from deepfake.show.console import print_table
 from deepfake.text import display_name
 
-from .compare import compare_results, versions_differ
+from .compare import Pairing, compare_results, versions_differ
 from .journal import Journal
 from .material import Sample, limit_each, read_material
 from .page import write_page
@@ -62,24 +62,13 @@ def run_evaluation(
     if request.place.suffix.lower() == ".json":
         result = read_result(request.place)
     else:
-        result = evaluate(request, settings, errors=errors)
+        try:
+            result = evaluate(request, settings, errors=errors)
+        except KeyboardInterrupt:
+            errors.print("the same command goes on where this one was stopped", soft_wrap=True)
+            raise
         write_result(result, request.output / RESULT)
-    changes: list[str] = []
-    pairing = None
-    if other is not None:
-        for one, place in ((result, request.place), (other, request.compare)):
-            if not one.outcomes:
-                raise SettingsError(
-                    f"result {display_name(place or '')}: was stored without its files",
-                    hint="compare results as evaluate wrote them",
-                )
-        pairing = compare_results(
-            other.outcomes, result.outcomes, draws=request.draws, seed=request.seed
-        )
-        changes = versions_differ(
-            {slot: facts["name"] for slot, facts in other.bundles.items()} | {**other.versions},
-            {slot: facts["name"] for slot, facts in result.bundles.items()} | {**result.versions},
-        )
+    pairing, changes = (None, []) if other is None else _pair(request, other, result)
     if request.publish:
         write_result(result, request.publish, each_file=False)
     request.output.mkdir(parents=True, exist_ok=True)
@@ -146,6 +135,23 @@ def evaluate(request: Request, settings: Settings, *, errors: Console) -> Evalua
         )
         with errors.status("counting") if errors.is_terminal else _Silent():
             return conclude(outcomes, detector, plan=plan, peers=peers)
+
+
+def _pair(request: Request, other: Evaluation, result: Evaluation) -> tuple[Pairing, list[str]]:
+    for one, place in ((result, request.place), (other, request.compare or "")):
+        if not one.outcomes:
+            raise SettingsError(
+                f"result {display_name(place)}: was stored without its files",
+                hint="compare results as evaluate wrote them",
+            )
+    pairing = compare_results(
+        other.outcomes, result.outcomes, draws=request.draws, seed=request.seed
+    )
+    before, now = (
+        {slot: facts["name"] for slot, facts in one.bundles.items()} | {**one.versions}
+        for one in (other, result)
+    )
+    return pairing, versions_differ(before, now)
 
 
 def _check(request: Request) -> None:

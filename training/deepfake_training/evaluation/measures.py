@@ -6,7 +6,7 @@ say how much each file counts in each of many draws; both classes must have some
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ Estimate = tuple[float, float, float]
 MEASURES = ("auc", "eer", "tpr_at_1", "tpr_at_01", "calibration_error")
 _TAIL = 0.025
 _MOST_CELLS = 2_000_000
+_MOST_KEPT_CELLS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,16 @@ class Draws:
             self.base = np.array([1 / sizes[place] for place in places])
         self._labels, self._groups = labels, np.array(groups, dtype=object)
         self._count, self._seed = count, seed
+        self._kept: list[Array] = []
 
-    def weights(self) -> Iterator[Array]:
-        """The draws, (some, files) at a time."""
+    def weights(self) -> Iterable[Array]:
+        """The draws, (some, files) at a time; few enough of them are kept for the next score."""
+        if self._count * len(self.base) > _MOST_KEPT_CELLS:
+            return self._draw()
+        self._kept = self._kept or [*self._draw()]
+        return self._kept
+
+    def _draw(self) -> Iterator[Array]:
         rng = np.random.default_rng(self._seed)
         step = max(1, _MOST_CELLS // max(1, len(self.base)))
         for start in range(0, self._count, step):

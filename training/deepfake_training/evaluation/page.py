@@ -123,7 +123,9 @@ def draw_figures(outcomes: Sequence[Outcome], *, kind: str) -> Markup:
         histogram.set(title=f"scores of {OWN_NETWORK[kind]}", xlabel="score", ylabel="share")
         histogram.legend()
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        figure.savefig(
+            stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     text = stream.getvalue()
     # Everything in it was drawn by matplotlib, which escapes what it is given.
     return Markup(text[text.index("<svg") :])  # noqa: S704

@@ -88,10 +88,10 @@ class Evaluation:
             "failures": dict(self.failures),
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(one) for one in self.comparisons],
-            "outcomes": [asdict(one) for one in self.outcomes] if each_file else [],
         }
         rounded: dict[str, Any] = _round(values)
-        return rounded
+        # Scores stay as they are, so that what is computed from them again is the same.
+        return rounded | {"outcomes": [asdict(one) for one in self.outcomes if each_file]}
 
 
 def conclude(

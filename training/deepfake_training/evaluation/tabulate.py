@@ -4,8 +4,9 @@ synthetic ones, and all together, by kind of file and view.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -80,10 +81,11 @@ def _rows_of_view(inside: Sequence[Outcome], *, draws: int, seed: int) -> Iterat
         ]
         for source, mine in parts:
             examined = [one for one in mine if one.verdict]
-            alike = source == MEAN
+            draw = partial(make_draws, count=draws, seed=seed, each_alike=source == MEAN)
+            known: dict[bytes, Draws] = {}
             shares = {}
             if examined:
-                lots = make_draws(examined, count=draws, seed=seed, each_alike=alike)
+                lots = draw(examined)
                 shares = {
                     word.value: estimate_share(
                         np.array([one.verdict == word.value for one in examined]), lots
@@ -99,7 +101,7 @@ def _rows_of_view(inside: Sequence[Outcome], *, draws: int, seed: int) -> Iterat
                 failed=len(mine) - len(examined),
                 verdicts=shares,
                 scores={
-                    name: _rank_files([*mine, *others], name, draws=draws, seed=seed, alike=alike)
+                    name: _rank_files([*mine, *others], name, known, draw=draw)
                     for name in names
                     if any(name in one.scores for one in mine)
                 },
@@ -107,16 +109,23 @@ def _rows_of_view(inside: Sequence[Outcome], *, draws: int, seed: int) -> Iterat
 
 
 def _rank_files(
-    outcomes: Sequence[Outcome], name: str, *, draws: int, seed: int, alike: bool
+    outcomes: Sequence[Outcome],
+    name: str,
+    known: dict[bytes, Draws],
+    *,
+    draw: Callable[[Sequence[Outcome]], Draws],
 ) -> Ranking:
+    """``known`` keeps the draws of a set of files for the other scores of the same set."""
     scored = [one for one in outcomes if name in one.scores]
+    which = bytes(name in one.scores for one in outcomes)
     labels = np.array([one.synthetic for one in scored], np.float64)
     scores = np.array([one.scores[name] for one in scored])
-    lots = make_draws(scored, count=draws, seed=seed, each_alike=alike)
+    if which not in known:
+        known[which] = draw(scored)
     return Ranking(
         synthetic=int(labels.sum()),
         genuine=int((1 - labels).sum()),
-        **estimate_all(labels, scores, lots),
+        **estimate_all(labels, scores, known[which]),
     )
 
 
