@@ -115,14 +115,10 @@ def evaluate(request: Request, settings: Settings, *, errors: Console) -> Evalua
             f"output {display_name(request.output)}: cannot be made ({error.strerror})",
             hint="choose another",
         ) from error
-    with (
-        Journal(request.output / JOURNAL) as journal,
-        Detector(settings) as detector,
-        ctrl_c() as stop,
-    ):
+    with Journal(request.output / JOURNAL) as journal, Detector(settings) as detector:
         detector.engine.check(detector.engine.active)  # before the first file, not at it
         examination = Examination(detector, journal, views=views, peers=peers)
-        with _Bar(samples, errors) as bar:
+        with ctrl_c() as stop, _Bar(samples, errors) as bar:
             outcomes = examination.examine(
                 samples, workers=request.workers, progress=bar, stop=stop
             )

@@ -136,7 +136,7 @@ class Examination:
     def _examine_views(self, sample: Sample, folder: Path) -> list[Outcome]:
         self._check()
         state = _state(sample.path)
-        facts = self._recall(f"file {state}", lambda: _look(sample.path, self._watch()))
+        facts = self._recall(f"file {state}", lambda: self._look(sample.path))
         if "error" in facts:
             return [_outcome(sample, facts, view=AS_IS, error=facts["error"])]
         outcomes = []
@@ -145,7 +145,7 @@ class Examination:
 
             def open_once() -> Media:
                 if not opened:
-                    opened.append(stack.enter_context(open_media(sample.path, watch=self._watch())))
+                    opened.append(stack.enter_context(self._open(sample.path)))
                 return opened[0]
 
             for view in find_views(Kind(facts["kind"]), self.views):
@@ -227,11 +227,16 @@ class Examination:
         self.journal.add(key, found)
         return found
 
-    def _watch(self) -> Watch:
-        return Watch(cancel=self._stop)
+    def _look(self, path: Path) -> dict[str, Any]:
+        with contain_faults(path), self._open(path) as media:
+            return {"kind": media.info.kind.value, "sha256": media.info.sha256}
+
+    def _open(self, path: Path) -> Media:
+        limits = self.detector.settings.limits
+        return open_media(path, limits=limits, watch=Watch(cancel=self._stop))
 
     def _check(self) -> None:
-        self._watch().check()
+        Watch(cancel=self._stop).check()
 
 
 def read_scores(report: Report) -> dict[str, float]:
@@ -248,11 +253,6 @@ def read_scores(report: Report) -> dict[str, float]:
 
 def _ask(peer: Peer, path: Path) -> dict[str, Any]:
     return {"score": ask_peer(peer, path)}
-
-
-def _look(path: Path, watch: Watch) -> dict[str, Any]:
-    with contain_faults(path), open_media(path, watch=watch) as media:
-        return {"kind": media.info.kind.value, "sha256": media.info.sha256}
 
 
 @contextlib.contextmanager
