@@ -104,7 +104,8 @@ def add_evaluate(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--publish",
         type=Path,
         metavar="JSON",
-        help="also write the result without names, hashes and scores of single files",
+        help="also write the result without names, hashes and scores of single files; with "
+        "--markdown summary without single sources too",
     )
     evaluate.add_argument(
         "--intervals",

@@ -30,6 +30,7 @@ def evaluate(material: Path, output: Path, models: Path, *more: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_result_a_page_and_tables(
     tmp_path: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,8 +73,11 @@ def test_a_folder_becomes_a_result_a_page_and_tables(
     assert evaluate(stored, tmp_path / "again", known_models, *shown) == 1
     tables = capsys.readouterr().out
     assert "| as-is | alpha | 3 |" in tables
+    assert "| as-is | genuine | 6 | 0.17 (0.00…" in tables
     assert json.loads(public.read_text()) == values | {"outcomes": []}
-    assert evaluate(public, tmp_path / "public", known_models, "--markdown", "summary") == 1
+    shown = ["--markdown", "summary", "--publish", str(public)]
+    assert evaluate(public, tmp_path / "public", known_models, *shown) == 1
+    assert {row.source for row in read_result(public).rows} == {"all files", "all sources alike"}
     assert capsys.readouterr().out in tables.partition("Pictures: each system")[0]
     assert (tmp_path / "again" / "evaluation.html").read_text() == page
     assert read_result(output / "evaluation.json").to_dict() == values

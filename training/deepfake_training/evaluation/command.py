@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from .peers import parse_peer
 from .result import Evaluation, Plan, conclude, read_result, write_result
 from .run import Examination, Outcome
 from .tables import list_comparisons, list_failures, list_flips, make_tables, write_markdown
+from .tabulate import ALL, MEAN
 from .views import read_names
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def run_evaluation(
         write_result(result, request.output / RESULT)
     pairing, changes = (None, []) if other is None else _pair(request, other, result)
     if request.publish:
-        write_result(result, request.publish, each_file=False)
+        rows = result.rows
+        if request.markdown == "summary":
+            rows = [row for row in rows if row.source in (ALL, MEAN)]
+        write_result(replace(result, rows=rows, outcomes=()), request.publish)
     request.output.mkdir(parents=True, exist_ok=True)
     write_page(result, request.output / PAGE, pairing=pairing, changes=changes)
     if request.markdown:

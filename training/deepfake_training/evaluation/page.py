@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def _finish(roc: Axes, det: Axes, reliability: Axes) -> None:
 
 def _say_views(result: Evaluation) -> list[str]:
     told = []
-    for name, kinds in result.to_dict(each_file=False)["views"].items():
+    for name, kinds in replace(result, rows=(), outcomes=()).to_dict()["views"].items():
         words = "; ".join(f"{NAMES[kind]}: {says}" for kind, says in kinds.items())
         told.append(f"{name}: {words or 'the file as it is'}")
     return told or [AS_IS]

@@ -63,7 +63,7 @@ class Evaluation:
     comparisons: Sequence[Comparison]
     outcomes: Sequence[Outcome]
 
-    def to_dict(self, *, each_file: bool = True) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The result as JSON values, numbers with four decimals."""
         views = {
             name: {kind.value: known[name].says for kind, known in VIEWS.items() if name in known}
@@ -91,7 +91,7 @@ class Evaluation:
         }
         rounded: dict[str, Any] = _round(values)
         # Scores stay as they are, so that what is computed from them again is the same.
-        return rounded | {"outcomes": [asdict(one) for one in self.outcomes if each_file]}
+        return rounded | {"outcomes": [asdict(one) for one in self.outcomes]}
 
 
 def conclude(
@@ -125,12 +125,12 @@ def conclude(
     )
 
 
-def write_result(result: Evaluation, path: Path, *, each_file: bool = True) -> None:
+def write_result(result: Evaluation, path: Path) -> None:
     """Write it whole or not at all; each row and each file has a line of its own.
 
     Raises ``SettingsError`` where it cannot be written.
     """
-    values = result.to_dict(each_file=each_file)
+    values = result.to_dict()
     lists = {key: values.pop(key) for key in ("rows", "comparisons", "outcomes")}
     text = json.dumps(values, indent=1)[:-2]
     for key, items in lists.items():

@@ -16,6 +16,12 @@ from .tabulate import ALL, GENUINE, MEAN, OWN_NETWORK, SYNTHETIC, Row
 
 TITLES = {SYNTHETIC: "system", GENUINE: "genuine source"}
 NAMES = {"image": "pictures", "audio": "sounds", "video": "clips"}
+WORDS = {
+    "synthetic": "called synthetic",
+    "suspicious": "suspicious",
+    "inconclusive": "inconclusive",
+    "authentic": "no sign found",
+}
 
 
 class Table(NamedTuple):
@@ -29,10 +35,11 @@ class Table(NamedTuple):
 def make_tables(
     result: Evaluation, *, each_source: bool = True, intervals: bool = True
 ) -> Iterator[Table]:
-    """For each kind of file a summary of all views, then each class by view and source."""
+    """For each kind of file measures and verdicts by view, then each class by view and source."""
     for kind in dict.fromkeys(row.kind for row in result.rows):
         rows = [row for row in result.rows if row.kind == kind]
         yield _summarise(kind, rows, intervals=intervals)
+        yield _list_verdicts(kind, rows, intervals=intervals)
         for label in (SYNTHETIC, GENUINE) if each_source else ():
             own = [row for row in rows if row.label == label and row.source not in (ALL, MEAN)]
             if own:
@@ -66,20 +73,29 @@ def _summarise(kind: str, rows: Sequence[Row], *, intervals: bool) -> Table:
     return Table(f"{NAMES[kind]}: how well scores tell synthetic from genuine", head, cells)
 
 
+def _list_verdicts(kind: str, rows: Sequence[Row], *, intervals: bool) -> Table:
+    """The shares of verdicts of each class."""
+    cells = [
+        [row.view, row.label, str(row.files)]
+        + [show(row.verdicts.get(word), intervals=intervals) for word in WORDS]
+        for row in rows
+        if row.source == ALL
+    ]
+    title = f"{NAMES[kind]}: verdicts (a genuine file called synthetic is wrongly accused)"
+    return Table(title, ["view", "class", "files", *WORDS.values()], cells)
+
+
 def _list_sources(kind: str, label: str, rows: Sequence[Row], *, intervals: bool) -> Table:
     scores = [FUSED, OWN_NETWORK[kind]]
     scores += sorted({name for row in rows for name in row.scores if name.startswith(PEER)})
     head = ["view", TITLES[label], "files", *(f"AUC, {name_score(name)}" for name in scores)]
-    head += ["called synthetic", "suspicious", "inconclusive", "no sign found"]
+    head += WORDS.values()
     if label == GENUINE:
         head[-4] = "wrongly accused"
     cells = []
     for row in rows:
         found = [row.scores[name].auc if name in row.scores else None for name in scores]
-        told = [
-            row.verdicts.get(word)
-            for word in ("synthetic", "suspicious", "inconclusive", "authentic")
-        ]
+        told = [row.verdicts.get(word) for word in WORDS]
         files = str(row.files) + (f" (+{row.failed} failed)" if row.failed else "")
         cells.append(
             [row.view, printable(row.source), files]
