@@ -9,6 +9,7 @@ import sys
 from ..errors import DeepfakeError, ModelError, SettingsError
 from ..version import VERSION
 from .detect import add_detect
+from .evaluate import add_evaluate
 from .explain import add_explain, explain
 from .models import add_models, manage_models
 from .options import (
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_scan(commands, [detection, engine]).set_defaults(run=run_scan)
 
     add_serve(commands, [engine])
+    add_evaluate(commands, [engine])
 
     add_models(commands, [engine]).set_defaults(run=run_models)
 

@@ -444,6 +444,26 @@ def thumbnail(pixels: Pixels) -> Pixels:
     return jpeg(limit_side(pixels, side=256), quality=85)
 
 
+def screenshot(pixels: Pixels) -> Pixels:
+    """A picture on a page of a screen of 1080 × 1920 pixels, never enlarged, all in one: a bar with
+    the time above, the picture between margins, lines of text below.
+    """
+    factor = min(1.0, 1080 / pixels.shape[1], 1500 / pixels.shape[0])
+    shown = rescale(pixels, factor=factor, kernel="linear") if factor < 1 else pixels
+    height, width = shown.shape[:2]
+    page = np.full((max(640, height + 260), max(480, width + 2 * (width < 1060) * 10), 3), 250)
+    page = _as_pixels(page)
+    page[:48], page[48:110] = 24, 236
+    left = (page.shape[1] - width) // 2
+    page[120 : 120 + height, left : left + width] = shown
+    font, lines = cv2.FONT_HERSHEY_SIMPLEX, range(120 + height + 34, page.shape[0] - 12, 30)
+    cv2.putText(page, "12:45", (18, 33), font, 0.7, (235, 235, 235), 1, cv2.LINE_AA)
+    cv2.putText(page, "Photos  today", (18, 88), font, 0.8, (40, 40, 44), 2, cv2.LINE_AA)
+    for line in lines:
+        cv2.putText(page, "a line of what is said about it", (18, line), font, 0.6, (70, 70, 74), 1)
+    return page
+
+
 PICTURE_VIEWS: dict[str, PictureStep] = {
     "clean": np.copy,
     "web": web,
