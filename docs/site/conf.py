@@ -32,12 +32,14 @@ autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = f"Deepfake {VERSION}"
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_last_updated_fmt = None
 
 GENERATORS: dict[str, Callable[..., str]] = {
     "summary": accuracy.summary,
