@@ -94,7 +94,7 @@ def same(one: str, other: str) -> bool:
 
 
 VARIES = re.compile(r"[0-9a-f]{12}…|\d[\d,]* kB|\d{4}-\d\d-\d\dT[\d:]+Z|in [\d.]+ m?s\b")
-SHARE = re.compile(r"\b[01]\.\d+(?:e-?\d+)?")
+SHARE = re.compile(r"\b(?:\d(?:\.\d+)?e-\d+|[01]\.\d+)")
 
 
 def _skeleton(text: str) -> str:
