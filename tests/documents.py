@@ -1,5 +1,7 @@
 """Runs the blocks of README.md and docs/; ``python -m tests.documents`` writes what they print.
 
+With names, as of ``docs/scans.md``, it writes those documents alone.
+
 What a fenced block is depends on its word:
 
 ``console``   each ``$ command`` is run in a folder that holds the sample media as ``samples/``;
@@ -266,9 +268,9 @@ def make_folder(folder: Path) -> None:
     (folder / "examples").symlink_to(ROOT / "examples")
 
 
-def main() -> None:
-    """Write what the blocks print now into the documents."""
-    for path in DOCUMENTS:
+def main(names: list[str]) -> None:
+    """Write what the blocks print now into the documents of these names, or into all."""
+    for path in [ROOT / name for name in names] or DOCUMENTS:
         with tempfile.TemporaryDirectory() as name:
             text = path.read_text(encoding="utf-8")
             if "```console" in text or "```python" in text:
@@ -280,4 +282,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
