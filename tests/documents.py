@@ -7,10 +7,11 @@ What a fenced block is depends on its word:
 ``console``   each ``$ command`` is run in a folder that holds the sample media as ``samples/``;
               what follows must be its output
 ``python``    is run as a script in the same folder; its output must be the ``text`` block that
-              follows
-``sh``        is not run, because it takes minutes, a network or another machine; its programs,
+              follows; without one it is not run, but what it imports must exist
+``sh bash``   are not run, because they take minutes, a network or another machine; their programs,
               subcommands, options, files and extras must exist
-``text``      without ``python`` before it: shown as it is; a ``$ command`` in it is held as ``sh``
+``text``      or no word, without ``python`` before it: shown as it is; a ``$ command`` in it is
+              held as ``sh`` is, and so is a line that begins with ``deepfake``
 ``json toml`` must be read by its parser
 
 Outputs are compared without digests, times and bars; shares may differ by ``NEAR``. Every inline
@@ -20,6 +21,8 @@ Outputs are compared without digests, times and bars; shares may differ by ``NEA
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import os
 import re
@@ -39,7 +42,8 @@ from docs.site import accuracy
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHOWN = ("text", "json", "toml", "sh")
+SHELL = ("sh", "bash")
+SHOWN = ("", "text", "json", "toml", *SHELL)
 NEAR = 0.02
 FENCE = re.compile(r"^```(?P<word>[^\n]*)\n(?P<body>.*?)^```[ ]*$", re.DOTALL | re.MULTILINE)
 TABLE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -77,8 +81,6 @@ def rewrite(text: str, folder: Path) -> str:
             made = "".join(f"{line}\n{_run(line[2:], folder)}" for line in commands)
         elif block.word == "text" and before is not None and before.word == "python":
             made = _output([sys.executable, "-c", before.body], folder)
-        elif before is not None and before.word == "python":
-            _output([sys.executable, "-c", before.body], folder)
         if not same(made, block.body):
             changes.append((block, made))
         before = block
@@ -114,7 +116,10 @@ def problems(path: Path) -> list[str]:
     found = []
     for block in blocks(text):
         word = block.word
-        if word.startswith("{") or word in ("python", "console"):
+        if word.startswith("{") or word == "console":
+            continue
+        if word == "python":
+            found += [f"python: {why}" for why in check_imports(block.body)]
             continue
         if word not in SHOWN:
             found.append(f"a block of {word or 'no word'}: {block.body[:60]!r}")
@@ -132,10 +137,10 @@ def problems(path: Path) -> list[str]:
 
 def _commands(block: Block) -> Iterator[list[str]]:
     """The commands of a block that is shown: every line of ``sh``, and those after ``$``."""
-    if block.word not in ("sh", "text"):
+    if block.word not in (*SHELL, "text", ""):
         return
     for line in block.body.replace("\\\n", " ").splitlines():
-        if block.word == "text" and not line.startswith("$ "):
+        if block.word not in SHELL and not line.startswith(("$ ", "deepfake ")):
             continue
         lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|;&<>")
         lexer.whitespace_split = True
@@ -165,6 +170,26 @@ def check(command: list[str], *, whole: bool = True) -> list[str]:
     if program == "pip":
         return _check_pip(words)
     return [] if program in EXTERNAL else [f"unknown program {program}"]
+
+
+def check_imports(code: str) -> list[str]:
+    """What a script imports in vain."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = {name.name: () for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {str(node.module): tuple(name.name for name in node.names)}
+        else:
+            continue
+        for module, attributes in names.items():
+            try:
+                imported = importlib.import_module(module)
+            except ImportError:
+                found.append(f"no module {module}")
+                continue
+            found += [f"no {module}.{it}" for it in attributes if not hasattr(imported, it)]
+    return found
 
 
 def _check_deepfake(words: list[str], *, whole: bool) -> list[str]:

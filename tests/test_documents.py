@@ -13,7 +13,17 @@ import pytest
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions, Limits, Settings
 from docs.site import accuracy, reference
-from tests.documents import DOCUMENTS, ROOT, blocks, check, make_folder, problems, rewrite, same
+from tests.documents import (
+    DOCUMENTS,
+    ROOT,
+    blocks,
+    check,
+    check_imports,
+    make_folder,
+    problems,
+    rewrite,
+    same,
+)
 
 README = ROOT / "README.md"
 PICTURES = ROOT / "docs" / "pictures"
@@ -70,6 +80,11 @@ def test_what_is_not_run_could_be(name: str) -> None:
 )
 def test_commands_that_do_not_exist_are_found(command: str, why: list[str]) -> None:
     assert check(command.split()) == why
+
+
+def test_imports_that_do_not_exist_are_found() -> None:
+    code = "import json, unknown\nfrom deepfake.scan.scan import Selection, unknown"
+    assert check_imports(code) == ["no module unknown", "no deepfake.scan.scan.unknown"]
 
 
 def test_outputs_are_compared_without_what_varies() -> None:

@@ -22,7 +22,7 @@ from deepfake.settings import DetectOptions, Limits, Settings, shipped_models_fo
 
 from .accuracy import table
 
-COLUMNS_OF_HELP = 96
+COLUMNS_OF_HELP = 88
 
 
 def codes() -> str:
@@ -108,7 +108,7 @@ def switches() -> str:
 def commands() -> str:
     """What ``--help`` prints, of the program and of every command."""
     with _width(COLUMNS_OF_HELP):
-        parts = [f"```text\n{build_parser().format_help()}```\n"]
+        parts = [f"## deepfake\n\n```text\n{build_parser().format_help()}```\n"]
         for name, parser in _subcommands().items():
             parts.append(f"## deepfake {name}\n\n```text\n{parser.format_help()}```\n")
             for inner, nested in _subcommands_of(parser).items():
