@@ -146,6 +146,7 @@ def test_reference_tables_have_a_row_for_everything() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(
     tmp_path: Path,
 ) -> None:
