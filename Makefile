@@ -1,13 +1,15 @@
 # make demo   sets up .venv (without torch) and examines sample media of every kind
 # make test   sets up .venv-dev (with torch) and runs the linters, the type checker and the tests
-# make docs   writes docs/reasons.md from the table of codes
+# make docs   builds the documentation in build/docs
+# make outputs   writes what the examples of README.md and docs/ print now into them
+# make pictures  takes the pictures of README.md and docs/ anew (needs chromium and chromedriver)
 # make clean  removes both environments and everything that was generated
 
 PYTHON ?= python3
 DEMO := .venv/bin
 DEV := .venv-dev/bin
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test lint format docs outputs pictures clean
 
 demo: .venv/installed
 	$(DEMO)/python -m examples.samples samples
@@ -31,13 +33,19 @@ format: .venv-dev/installed
 	$(DEV)/ruff format
 
 docs: .venv-dev/installed
-	$(DEV)/deepfake explain --markdown > docs/reasons.md
+	$(DEV)/python -m sphinx --fail-on-warning --keep-going -c docs/site docs build/docs
+
+outputs: .venv-dev/installed
+	$(DEV)/python -m tests.documents
+
+pictures: .venv-dev/installed
+	$(DEV)/python -m docs.site.pictures
 
 .venv/installed: pyproject.toml constraints.txt
 	$(call make_environment,.venv,app)
 
 .venv-dev/installed: pyproject.toml constraints.txt
-	$(call make_environment,.venv-dev,app$(comma)train$(comma)cluster$(comma)remote$(comma)parquet$(comma)dev)
+	$(call make_environment,.venv-dev,app$(comma)train$(comma)cluster$(comma)remote$(comma)parquet$(comma)docs$(comma)dev)
 
 comma := ,
 define make_environment
@@ -49,4 +57,4 @@ define make_environment
 endef
 
 clean:
-	rm -rf .venv .venv-dev samples runs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-dev build samples runs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -2,7 +2,7 @@
 
 The sentences of the analyzers and of the errors say what was found in one file; these say what that
 is worth and what to do. The page shows them, ``deepfake explain`` prints them, and
-``docs/reasons.md`` is made of them (``make docs``). A code keeps its text for ever: reports are
+the page of codes in the documentation is made of them. A code keeps its text for ever: reports are
 stored. One that is no longer given stays here, marked as former.
 """
 

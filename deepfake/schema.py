@@ -29,6 +29,11 @@ _TEXTS = {"type": "array", "items": {"type": "string"}}
 _UTC = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 
+def _said(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that says what its value means."""
+    return schema | {"description": description}
+
+
 def _list_of(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
     item = {"type": "object", "required": list(required), "properties": required | optional}
     return {"type": "array", "items": item}
@@ -44,13 +49,14 @@ REPORT_SCHEMA: dict[str, Any] = {
     ],
     "properties": {
         "schema": {"const": SCHEMA},
-        "path": {"type": "string"},
-        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "path": _said("as it was given, or the name", _TEXT),
+        "sha256": _said("of the file's bytes", {"type": "string", "pattern": "^[0-9a-f]{64}$"}),
         "kind": {"enum": [kind.value for kind in Kind]},
         "verdict": {"enum": [verdict.value for verdict in Verdict]},
-        "probability": _SCORE,
-        "interval": _INTERVAL,
+        "probability": _said("P(synthetic) at the prior of the options", _SCORE),
+        "interval": _said("bounds of the probability", _INTERVAL),
         "reasons": {
+            "description": "why the verdict is what it is, the leading one first",
             "type": "array",
             "items": {
                 "type": "object",
@@ -59,25 +65,29 @@ REPORT_SCHEMA: dict[str, Any] = {
             },
         },
         "evidence": {
+            "description": "what each source found",
             "type": "array",
             "items": {
                 "type": "object",
                 "required": ["source", "status", "reason", "score", "claim"],
                 "properties": {
-                    "source": {"type": "string"},
+                    "source": _said("the analyzer, such as image", _TEXT),
                     "status": {"enum": [status.value for status in Status]},
-                    "reason": {"type": ["string", "null"]},
-                    "score": _SCORE,
-                    "interval": _INTERVAL,
-                    "claim": {"type": "string"},
+                    "reason": _said("code of a caution, or why it was not judged", _MAYBE_TEXT),
+                    "score": _said("calibrated P(synthetic)", _SCORE),
+                    "interval": _said("bounds of the score", _INTERVAL),
+                    "claim": _said("one sentence for a person", _TEXT),
                     "weight": {"enum": [weight.value for weight in Weight]},
-                    "conclusive": {"type": "boolean"},
-                    "timelines": {"type": "array"},
-                    "heatmaps": {"type": "array"},
-                    "declares": {"enum": [*(word.value for word in Declares), None]},
-                    "bundle": _MAYBE_TEXT,
-                    "runtime": _MAYBE_TEXT,
-                    "box": _MAYBE_BOX,
+                    "conclusive": _said("older key: weight is proof", {"type": "boolean"}),
+                    "timelines": _said("scores over time", {"type": "array"}),
+                    "heatmaps": _said("grids of scores over a picture", {"type": "array"}),
+                    "declares": _said(
+                        "what the file says of itself",
+                        {"enum": [*(word.value for word in Declares), None]},
+                    ),
+                    "bundle": _said("the model whose score it is", _MAYBE_TEXT),
+                    "runtime": _said("what ran it", _MAYBE_TEXT),
+                    "box": _said("the part that was judged, in pixels", _MAYBE_BOX),
                     "faces": _list_of(
                         {"name": _TEXT, "box": _BOX}, score=_SCORE, reason=_MAYBE_TEXT
                     ),
@@ -86,15 +96,20 @@ REPORT_SCHEMA: dict[str, Any] = {
                         **{"score": _SCORE, "start": _MAYBE, "end": _MAYBE, "second": _MAYBE},
                     ),
                     "segments": _list_of({"start": _NUMBER, "end": _NUMBER, "score": _SCORE}),
-                    "details": {"type": "object"},
+                    "details": _said("for people; decides nothing", {"type": "object"}),
                 },
             },
         },
         "warnings": _TEXTS,
-        "versions": {"type": "object", "additionalProperties": {"type": "string"}},
-        "examined_at": {"type": ["string", "null"], "pattern": _UTC},
-        "seconds": {"type": "number", "minimum": 0},
+        "versions": _said(
+            "the package and the bundle of every slot",
+            {"type": "object", "additionalProperties": {"type": "string"}},
+        ),
+        "examined_at": _said(
+            "when it began, in UTC", {"type": ["string", "null"], "pattern": _UTC}
+        ),
+        "seconds": _said("wall time of the examination", {"type": "number", "minimum": 0}),
         "seconds_by_step": {"type": "object"},
-        "media": {"type": "object"},
+        "media": _said("format, size, length and so on", {"type": "object"}),
     },
 }

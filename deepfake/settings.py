@@ -48,13 +48,21 @@ class Limits:
     """What a file may cost, checked before and enforced while it is decoded."""
 
     file_bytes: int = 4 * 1024**3
+    """Largest file."""
     image_pixels: int = 120_000_000
+    """Most pixels of a picture, width × height."""
     frame_pixels: int = 36_000_000
+    """Most pixels of a frame of a video."""
     seconds: float = 4 * 3600.0
+    """Longest playing time of a sound or a video."""
     streams: int = 32
+    """Most streams of a container."""
     metadata_bytes: int = 8 * 1024**2
+    """Most metadata that are read of a file."""
     decode_memory_bytes: int = 3 * 1024**3
+    """Address space of the process that decodes."""
     decode_cpu_seconds: int = 600
+    """Processor time of the process that decodes."""
     decode_stall_seconds: float = 60.0
     """Longest wait for the next result of the decoder before it is ended."""
     decode_pixels: int = 80_000_000_000

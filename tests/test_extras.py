@@ -50,7 +50,7 @@ def test_every_extra_that_is_named_brings_the_package() -> None:
 
 
 def test_every_extra_in_the_documents_exists() -> None:
-    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for extra in re.findall(r"deepfake\[(\w+)\]", path.read_text(encoding="utf-8")):
             assert extra in PROJECT["optional-dependencies"], path
 

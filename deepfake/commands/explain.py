@@ -10,14 +10,6 @@ from ..errors import SettingsError
 from ..reasons import Code, Group, find_code
 from ..text import printable
 
-DOCUMENT = """\
-# What the codes mean
-
-A report gives a code with each reason of its verdict, with a caution about a score and with
-evidence that was not judged; an error has one too. Codes are for machines and stay as they are; the
-sentences are for people. `deepfake explain CODE` prints a row. This page is made from the table in
-[deepfake/reasons.py](../deepfake/reasons.py) by `make docs`.
-"""
 FORMER = "No longer given; found in older reports."
 
 
@@ -29,17 +21,12 @@ def add_explain(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "codes", nargs="*", metavar="CODE", help="as no_face; without one, all of them in groups"
     )
-    command.add_argument(
-        "--markdown", action="store_true", help="all of them as the page docs/reasons.md"
-    )
     return command
 
 
 def explain(options: argparse.Namespace) -> int:
     """Print the codes that were asked for. Raises ``SettingsError`` for one that is unknown."""
-    if options.markdown:
-        print(render_document(), end="")
-    elif options.codes:
+    if options.codes:
         print("\n\n".join(map(word_code, [look_up(text) for text in options.codes])))
     else:
         print("\n\n".join(word_group(group) for group in Group))
@@ -73,9 +60,9 @@ def word_group(group: Group) -> str:
     return "\n".join([_heading(group), *rows])
 
 
-def render_document() -> str:
-    """The page ``docs/reasons.md``."""
-    return "\n".join([DOCUMENT, *_tables(Group)])
+def render_tables() -> str:
+    """Every code with its meaning and remedy in Markdown, a heading and a table for each group."""
+    return "\n".join(_tables(Group))
 
 
 def _tables(groups: Iterable[Group]) -> Iterator[str]:
