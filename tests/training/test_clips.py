@@ -31,7 +31,7 @@ from deepfake_training.video.fakes import (
     splice,
     wobble,
 )
-from deepfake_training.video.fit import ClipFitSettings, fit, new_network
+from deepfake_training.video.fit import ClipFitSettings, ClipOptions, fit, new_network
 from deepfake_training.video.footage import (
     TAKE_FRAMES,
     TAKE_SIDE,
@@ -57,6 +57,7 @@ from safetensors.torch import save_file
 from deepfake.content.faces import Face
 from deepfake.preprocess import ClipPreprocess, Pixels
 from tests.media_files import gif_bytes, scene, video_bytes
+from tests.training.recipes import recipe
 
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]
 SIDE = 64
@@ -332,15 +333,22 @@ def test_pseudo_fakes_are_ranked_against_their_own_clips() -> None:
     assert pseudo_auc(clips_logits) == {"frozen": 1.0, "wobble": 0.5}
 
 
-def test_fit_finds_a_flicker_and_leaves_the_trunk(weights: Path) -> None:
-    network = new_network({"look": False, "residual": False, "width": 8}, weights=weights)
+def test_fit_finds_a_flicker_and_leaves_the_trunk(weights: Path, tmp_path: Path) -> None:
+    network = new_network(ClipOptions(look=False, residual=False, width=8), weights=weights)
     rng = np.random.default_rng(0)
     described = rng.normal(0, 1, (64, 2, 8, 800)).astype(np.float32)
     described[:, 1, :, 300:340] += 2
     bank = Bank(np.zeros((64, 2, 8, 1, 1, 3), np.uint8), np.zeros((64, 2), int), ("x",) * 64)
     before = {key: value.clone() for key, value in network.low.state_dict().items()}
     settings = ClipFitSettings(epochs=8, couples_in_batch=8, rate=5e-3, average=0.8)
-    fitted = fit(network, bank, described, couples=np.arange(48), settings=settings)
+    fitted = fit(
+        network,
+        bank,
+        described,
+        couples=np.arange(48),
+        settings=settings,
+        checkpoint=tmp_path / "fit.checkpoint",
+    )
     for key, value in fitted.low.state_dict().items():
         torch.testing.assert_close(value, before[key])
     numbers = torch.from_numpy(described[48:]).flatten(0, 1)
@@ -401,7 +409,13 @@ def test_recipe_scores_every_clip_by_a_network_that_never_saw_its_source(
         "network": {"width": 8, "residual": True},
         "fit": {"epochs": 1, "couples_in_batch": 2},
     }
-    run = partial(clips.train, config, data=material, weights=weights, output=tmp_path)
+    run = partial(
+        clips.train,
+        recipe(clips.VideoRecipe, config),
+        data=material,
+        weights=weights,
+        output=tmp_path,
+    )
     trained = run()
     keys = [(record.path, record.view) for record in trained.records]
     assert len(keys) == len(set(keys)) == 4 * len(CLIP_VIEWS)

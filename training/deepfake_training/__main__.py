@@ -7,9 +7,9 @@ import importlib
 import json
 import shutil
 import sys
-import tomllib
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepfake.errors import DeepfakeError
 
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
     from deepfake.bundle import Bundle
 
     from .export import Trained
-
-_RECIPES = {
-    "image": "image.recipe",
-    "frame": "video.frame",
-    "audio": "audio.recipe",
-    "face": "face.recipe",
-    "video": "video.recipe",
-}
+    from .recipes import Recipe
 
 EXAMPLES = """\
 examples:
@@ -122,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _run(options)
-    except (DeepfakeError, OSError, RuntimeError, tomllib.TOMLDecodeError) as error:
+    except (DeepfakeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -165,59 +158,61 @@ def _run(options: argparse.Namespace) -> None:
 
         sync.run(options.data, options.runs / "sync")
     else:
-        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+        from .recipes import read_recipe
+
+        recipe = read_recipe(options.config)
         if options.command == "bundle":
-            make_bundle(config, options=options, output=options.runs / config["name"])
+            make_bundle(recipe, options=options, output=options.runs / recipe.name)
         else:
-            evaluate_run(config, output=options.runs / config["name"], data=options.data)
+            evaluate_run(recipe, output=options.runs / recipe.name, data=options.data)
 
 
-def make_bundle(config: dict[str, Any], *, options: argparse.Namespace, output: Path) -> None:
-    """Train by the recipe of the configuration's slot, then calibrate, export and describe."""
+def make_bundle(recipe: Recipe, *, options: argparse.Namespace, output: Path) -> None:
+    """Train by the recipe, then calibrate, export and describe."""
     from .assess import assess
     from .card import write_card
     from .export import metrics_to_dict, write_bundle
     from .records import write_records
 
     output.mkdir(parents=True, exist_ok=True)
-    if config["slot"] == "face-finder":
+    if recipe.slot == "face-finder":
         from .finder import recipe as finder
 
+        assert isinstance(recipe, finder.FinderRecipe)
         made = finder.make_bundle(
-            config, data=options.data, weights=options.weights, models=options.models, output=output
+            recipe, data=options.data, weights=options.weights, models=options.models, output=output
         )
         finder.evaluate(output)
         print(f"wrote {made.folder}")
         _tell_next(made.folder)
         return
-    recipe = importlib.import_module(f".{_RECIPES[config['slot']]}", __package__)
-    trained: Trained = recipe.train(
-        config, data=options.data, weights=options.weights, output=output
+    trained: Trained = importlib.import_module(type(recipe).__module__).train(
+        recipe, data=options.data, weights=options.weights, output=output
     )
     write_records(output / "out_of_fold.jsonl", trained.records)
     write_records(output / "long.jsonl", trained.recordings)
-    each_source = bool(config.get("calibration", {}).get("each_source"))
+    each_source = recipe.calibration.each_source
     calibration, sources, views, inserts = assess(
         trained.records, trained.recordings, each_source=each_source
     )
     bundle = write_bundle(
         trained,
-        name=config["name"],
+        name=recipe.name,
         calibration=calibration,
         metrics=metrics_to_dict(sources=sources, views=views, inserts=inserts),
-        folder=options.models / config["name"],
+        folder=options.models / recipe.name,
     )
     write_card(
         bundle,
         sources=sources,
         views=views,
         inserts=inserts,
-        text=config["card"],
-        command=f"python -m deepfake_training evaluate training/configs/{config['name']}.toml",
+        text=asdict(recipe.card),
+        command=f"python -m deepfake_training evaluate training/configs/{recipe.name}.toml",
         each_source=each_source,
     )
-    evaluate_run(config, output=output, data=options.data)
-    if config["slot"] == "image":
+    evaluate_run(recipe, output=output, data=options.data)
+    if recipe.slot == "image":
         illustrate(bundle, output=output)
     print(f"wrote {bundle.folder}")
     _tell_next(bundle.folder)
@@ -298,11 +293,11 @@ def run_video(options: argparse.Namespace) -> None:
     _tell_next(bundle.folder)
 
 
-def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = None) -> None:
+def evaluate_run(recipe: Recipe, *, output: Path, data: Path | None = None) -> None:
     """Print and store the accuracy of the run in ``output``, and with ``data`` draw a sheet of the
     pictures that are judged worst.
     """
-    if config["slot"] == "face-finder":
+    if recipe.slot == "face-finder":
         from .finder import recipe as finder
 
         finder.evaluate(output)
@@ -316,7 +311,7 @@ def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = No
     records = read_records(output / "out_of_fold.jsonl")
     long = output / "long.jsonl"
     recordings = read_long(long) if long.exists() else []
-    each_source = bool(config.get("calibration", {}).get("each_source"))
+    each_source = recipe.calibration.each_source
     calibration, sources, views, inserts = assess(records, recordings, each_source=each_source)
     print(view_table(views))
     print(source_table(sources, label=1))
@@ -326,7 +321,7 @@ def evaluate_run(config: dict[str, Any], *, output: Path, data: Path | None = No
     text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
     plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
-    if config["slot"] == "image" and data:
+    if recipe.slot == "image" and data:
         from .image.failures import choose_failures, draw_failures
 
         failures = choose_failures(
