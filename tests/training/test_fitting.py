@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deepfake_training.files import read_lines, replaced, write_arrays, write_lines
+from deepfake_training.files import (
+    read_lines,
+    read_times,
+    replaced,
+    timed,
+    write_arrays,
+    write_lines,
+)
 from deepfake_training.fitting import (
     Loop,
     average_weights,
@@ -21,7 +28,6 @@ from deepfake_training.fitting import (
     read_checkpoint,
     save_checkpoint,
 )
-from deepfake_training.timing import read_times, timed
 from torch import nn
 
 

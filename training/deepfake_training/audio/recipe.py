@@ -15,6 +15,7 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
+from deepfake.content.inputs import Judge, read_sound
 from deepfake.errors import SettingsError
 from deepfake.networks import create
 from deepfake.networks.speech import SpeechNet
@@ -108,7 +109,7 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
     clips = read_material(recipe, data=data, output=output)
     pool = prepare_pool(recipe, clips=clips, preprocess=preprocess, output=output)
     for chosen, views in _views(clips):
-        prepare_views(chosen, views, preprocess=preprocess, output=output, workers=recipe.workers)
+        prepare_views(chosen, views, judge=recipe, output=output, workers=recipe.workers)
     numbers = [*range(len(recipe.folds)), None]
     arguments = {"data": data, "weights": weights, "output": output}
     done = Parallel(n_jobs=recipe.workers)(
@@ -194,7 +195,7 @@ def run_fold(
         return FoldScores([], [], [])
     scored = []
     for (chosen, views), name in zip(_views(clips), ("", "_checks"), strict=True):
-        paths = prepare_views(chosen, views, preprocess=preprocess, output=output)
+        paths = prepare_views(chosen, views, judge=recipe, output=output)
         path = output / f"fold_{number}{name}.jsonl"
         scored.append(
             score_clips(network, chosen, paths, fold=number, path=path, reserved=not name)
@@ -288,19 +289,22 @@ def prepare_views(
     clips: Sequence[Clip],
     views: Views,
     *,
-    preprocess: AudioPreprocess,
+    judge: Judge,
     output: Path,
     workers: int = 1,
 ) -> dict[str, Path]:
-    """Files in ``output/views`` with the windows of every clip in every view as int16."""
+    """Files in ``output/views`` with the windows of every clip in every view as int16, read as in
+    use; those of clips in which nobody is heard to speak too.
+    """
     folder = output / "views"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name.replace(' ', '_')}.npz" for name in views}
 
     def prepare(name: str) -> None:
+        sounds = (read_sound(views[name](clip.samples), judge) for clip in clips)
         windows = [
-            np.stack([store(window) for window in preprocess(views[name](clip.samples)).batch])
-            for clip in clips
+            np.stack([store(window) for batch in sound.batches(judge) for window in batch])
+            for sound in sounds
         ]
         counts = np.array([len(batch) for batch in windows])
         write_arrays(paths[name], windows=np.concatenate(windows), counts=counts)

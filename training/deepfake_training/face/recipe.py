@@ -24,6 +24,7 @@ from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess
 
 from ..export import Trained, compile_graph, export_onnx
+from ..files import read_times, timed
 from ..fitting import Numbers, fit_once, fold_file, prepare_process
 from ..image.autoencoder import load_autoencoder
 from ..image.bank import Bank, build_bank
@@ -33,7 +34,6 @@ from ..manifests import data_sha256
 from ..metrics import separation
 from ..recipes import Folds, Recipe
 from ..records import FileLogits, read_records, round_logits, write_records
-from ..timing import read_times, timed
 from .bank import BankSettings, FaceDrawer
 from .data import Portrait, read_items, read_portraits
 from .fakes import Forger
@@ -318,11 +318,11 @@ def view_fold(
     known = recipe.scenery.sources
     held_out = [p for p in portraits if p.fold == fold and p.source not in known]
     views = chain(
-        view_portraits(held_out, preprocess=drawer.preprocess, cropped=recipe.cropped),
-        view_clips(held_out, preprocess=drawer.preprocess),
+        view_portraits(held_out, judge=recipe, cropped=recipe.cropped),
+        view_clips(held_out, judge=recipe),
     )
     if fold in drawer.left_out.values():
-        return chain(views, view_swaps(held_out, drawer))
+        return chain(views, view_swaps(held_out, drawer, judge=recipe))
     return views
 
 

@@ -21,12 +21,12 @@ from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import FinderPreprocess
 from deepfake.types import OperatingPoints
 
+from ..card import fill_card
 from ..export import Trained, write_bundle
+from ..files import read_times, timed
 from ..fitting import fit_once, prepare_process
 from ..manifests import data_sha256
 from ..recipes import Recipe
-from ..timing import read_times, timed
-from .card import print_tables, write_card
 from .evaluate import (
     choose_least,
     detect_all,
@@ -38,6 +38,7 @@ from .evaluate import (
 from .fit import FinderFitSettings, fit_finder
 from .labels import Scene, read_items, read_scenes
 from .scenes import SceneDrawer, SceneSettings
+from .tables import describe, print_tables
 
 NETWORK = "face_finder"
 TEACHER = "yunet_s_dynamic.onnx"
@@ -122,7 +123,8 @@ def make_bundle(
         folder=output / recipe.name,
     )
     bundle = _measure(bundle, parts, output=output)
-    write_card(bundle, text=asdict(recipe.card), config=f"training/configs/{recipe.name}.toml")
+    accuracy = describe(bundle, f"training/configs/{recipe.name}.toml")
+    fill_card(bundle, text=asdict(recipe.card), middle=accuracy)
     shutil.rmtree(models / recipe.name, ignore_errors=True)
     shutil.copytree(bundle.folder, models / recipe.name)
     return replace(bundle, folder=models / recipe.name)

@@ -22,12 +22,12 @@ from deepfake.networks.pictures import StatisticsNet, TrunkStatistics
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained
+from ..files import read_times, timed
 from ..fitting import prepare_process
 from ..manifests import data_sha256
 from ..perturb import PICTURE_VIEWS
 from ..recipes import Folds, Recipe
 from ..records import FileLogits, round_logits
-from ..timing import read_times, timed
 from .autoencoder import load_autoencoder
 from .bank import Bank, BankSettings, Drawer, build_bank
 from .data import Picture, read_pictures
@@ -106,7 +106,7 @@ def train(recipe: ImageRecipe, *, data: Path, weights: Path, output: Path) -> Tr
             network,
             pictures,
             views=list(PICTURE_VIEWS),
-            preprocess=preprocess,
+            judge=recipe,
             cache=output / "statistics",
             workers=workers,
         )

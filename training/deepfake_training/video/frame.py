@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from deepfake.networks.pictures import PictureNet
-from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained, export_onnx
+from ..files import read_times, timed
 from ..fitting import fit_once, fold_file, prepare_process
 from ..image.bank import Bank
 from ..image.data import Picture, read_pictures
@@ -35,7 +35,6 @@ from ..image.statistics import run_pictures
 from ..manifests import data_sha256
 from ..perturb import PICTURE_VIEWS
 from ..records import FileLogits, read_records, write_records
-from ..timing import read_times, timed
 
 NETWORK = "picture_net"
 
@@ -74,7 +73,7 @@ def train(recipe: FrameRecipe, *, data: Path, weights: Path, output: Path) -> Tr
                     pictures,
                     fold=fold,
                     views=list(PICTURE_VIEWS),
-                    preprocess=preprocess,
+                    judge=recipe,
                     graph=output / "fold.onnx",
                 )
             write_records(path, scored)
@@ -136,15 +135,15 @@ def score(
     *,
     fold: int,
     views: Sequence[str],
-    preprocess: ImagePreprocess,
+    judge: FrameRecipe,
     graph: Path,
 ) -> list[FileLogits]:
     """Window logits, in every view, of the pictures that fold's network never saw, through the
     float32 graph that it is exported to.
     """
-    side = preprocess.side_pixels
+    side = judge.preprocess.side_pixels
     network = network.to(memory_format=torch.contiguous_format)
     export_onnx(network, np.zeros((2, 3, side, side), np.float32), graph)
     held = [picture for picture in pictures if picture.fold == fold or picture.reserved]
-    files = run_pictures(graph, held, views=views, preprocess=preprocess)
+    files = run_pictures(graph, held, views=views, judge=judge)
     return to_records(files.statistics, files, held, fold=fold)

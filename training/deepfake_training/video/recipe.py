@@ -16,11 +16,11 @@ from deepfake.networks.clips import ClipNet
 from deepfake.preprocess import ClipPreprocess
 
 from ..export import Trained
+from ..files import read_times, timed
 from ..fitting import fit_once, fold_file, prepare_process
 from ..manifests import data_sha256
 from ..recipes import Folds, Recipe
 from ..records import LongLogits
-from ..timing import read_times, timed
 from .bank import Bank, BankSettings, build_bank
 from .fit import (
     ClipFitSettings,
