@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.content.faces import YunetFinder
+from deepfake.content.inputs import Judge
 from deepfake.preprocess import ClipPreprocess, Pixels
 
 from ..image.autoencoder import load_autoencoder
@@ -29,17 +30,18 @@ class Material:
     def __init__(
         self,
         data: Path,
+        judge: Judge,
         *,
         folds: Folds,
-        preprocess: ClipPreprocess,
         decoder_steps: int,
         weights: Path,
         output: Path,
     ) -> None:
-        self.preprocess = preprocess
+        assert isinstance(judge.preprocess, ClipPreprocess)
+        self.preprocess = judge.preprocess
         self.clips = read_clips(data / "video", folds=folds)
         finder = YunetFinder(weights / FINDER)
-        self.footage = Footage(finder, preprocess=self.preprocess, cache=output / "footage")
+        self.footage = Footage(finder, judge, cache=output / "footage")
         items = [i for i in read_manifest(data / "image") if i.source not in NOT_GENERATED]
         self.stills: tuple[list[Still], list[Still]] = ([], [])
         for item in items:

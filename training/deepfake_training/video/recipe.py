@@ -62,8 +62,8 @@ def train(recipe: VideoRecipe, *, data: Path, weights: Path, output: Path) -> Tr
     with timed("data", output):
         material = Material(
             data,
+            recipe,
             folds=recipe.folds,
-            preprocess=recipe.preprocess,
             decoder_steps=recipe.fakes.decoder_steps,
             weights=weights,
             output=output,
