@@ -132,6 +132,8 @@ def test_too_few_files_change_nothing(known_models: Path, folder: Files, tmp_pat
     with pytest.raises(SettingsError, match="6 genuine and 6 synthetic could be judged; give at"):
         recalibrate.recalibrate(models / "image-1", list_labelled(folder()))
     assert (models / "image-1" / "bundle.json").read_text() == before
+    with pytest.raises(SettingsError, match="says where faces are"):
+        recalibrate.recalibrate(models / "face-finder-1", [])
 
 
 def test_command_calibrates_how_frames_of_clips_are_read(

@@ -55,6 +55,11 @@ def recalibrate(
     """
     bundle = Bundle.read(folder)
     bundle.verify()
+    if bundle.slot == "face-finder":
+        raise SettingsError(
+            f"bundle {bundle.name}: says where faces are, which labels of files cannot calibrate",
+            hint="choose one of another slot",
+        )
     engine = Engine(Settings(), active=newest_bundles(folder.parent) | {bundle.slot: bundle})
     try:
         records = list(read_records(engine, bundle, items))
