@@ -130,6 +130,20 @@ class Applicability:
     min_side_pixels: int = 0
     min_seconds: float = 0.0
 
+    def why_not(
+        self,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        seconds: float | None = None,
+    ) -> Code | None:
+        """The reason code for which an input cannot be judged, or None when it can."""
+        if width is not None and height is not None and min(width, height) < self.min_side_pixels:
+            return Code.IMAGE_TOO_SMALL
+        if seconds is not None and seconds < self.min_seconds:
+            return Code.AUDIO_TOO_SHORT
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
@@ -260,24 +274,6 @@ class Bundle:
         """Synthetic inputs (windows, …) and the logits that torch gave for them."""
         with np.load(io.BytesIO(self.file_bytes("golden.npz")), allow_pickle=False) as arrays:
             return golden_batch(self.preprocess, arrays["input"]), arrays["logits"]
-
-    def why_not(
-        self,
-        *,
-        width: int | None = None,
-        height: int | None = None,
-        seconds: float | None = None,
-    ) -> Code | None:
-        """The reason code for which an input cannot be judged, or None when it can."""
-        if (
-            width is not None
-            and height is not None
-            and min(width, height) < self.limits.min_side_pixels
-        ):
-            return Code.IMAGE_TOO_SMALL
-        if seconds is not None and seconds < self.limits.min_seconds:
-            return Code.AUDIO_TOO_SHORT
-        return None
 
     def _values(self) -> dict[str, Any]:
         """What ``bundle.json`` holds."""

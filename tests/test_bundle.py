@@ -125,9 +125,9 @@ def test_empty_models_folder_names_the_remedy(tmp_path: Path) -> None:
 
 def test_inapplicable_inputs_have_a_reason(models: Path) -> None:
     bundle = Bundle.read(models / "image-1")
-    assert bundle.why_not(width=15, height=900) == "image_too_small"
-    assert bundle.why_not(width=16, height=900) is None
-    assert bundle.why_not(seconds=0.1) == "audio_too_short"
+    assert bundle.limits.why_not(width=15, height=900) == "image_too_small"
+    assert bundle.limits.why_not(width=16, height=900) is None
+    assert bundle.limits.why_not(seconds=0.1) == "audio_too_short"
 
 
 def test_calibration_arithmetic() -> None:

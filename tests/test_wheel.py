@@ -133,4 +133,4 @@ def test_the_page_opens(served: str) -> None:
 
 
 def test_training_tells_its_commands(place: Place) -> None:
-    assert "bundle" in place.python("-m", "deepfake_training", "--help")
+    assert "training/configs" in place.python("-m", "deepfake", "recipe", "--help")

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from ..content.soundscape import Soundscape, survey
-from ..content.speech import CHUNK_SECONDS, find_speech, speech_share
+from ..content.inputs import Sound, read_sound
 from ..content.timelines import (
     WindowScores,
     find_segments,
@@ -19,7 +14,7 @@ from ..content.timelines import (
     score_seconds,
 )
 from ..engine.scores import Scored
-from ..preprocess import AudioPreprocess, Samples
+from ..preprocess import AudioPreprocess
 from ..reasons import Code
 from ..types import Evidence, Kind, Status
 from .claims import ONLY_MUSIC, skip, word_score
@@ -30,28 +25,6 @@ if TYPE_CHECKING:
     from ..media.opening import Media
     from ..progress import Watch
     from ..settings import DetectOptions
-
-MIN_SPEECH_SECONDS = 0.25
-MIN_SPEECH_SHARE = 0.1
-MIN_SPEECH_IN_MUSIC_SECONDS = 1.0
-MIN_SPEECH_IN_MUSIC_SHARE = 0.05
-WINDOWS_AT_ONCE = 32
-
-
-class Sound(NamedTuple):
-    """Mono ``samples`` (samples,), how long they last, the first and last sample between leading
-    and trailing silence, which 32 ms chunks are ``speech`` (chunks,), and what else is in them.
-    """
-
-    samples: Samples
-    seconds: float
-    active: tuple[int, int]
-    speech: npt.NDArray[np.bool_]
-    scene: Soundscape
-
-    @property
-    def speech_seconds(self) -> float:
-        return float(self.speech.sum()) * CHUNK_SECONDS
 
 
 class Audio:
@@ -69,23 +42,14 @@ class Audio:
         preprocess = bundle.preprocess
         assert isinstance(preprocess, AudioPreprocess)
         rate, most = preprocess.sample_rate, options.max_audio_seconds
-        samples = media.audio(sample_rate=rate, max_seconds=most)
-        speech = find_speech(samples)
-        sound = Sound(
-            samples=samples,
-            seconds=len(samples) / rate,
-            active=preprocess.active(samples),
-            speech=speech,
-            scene=survey(samples, speech),
-        )
-        skipped = self._why_not(sound, bundle, preprocess)
-        if skipped:
-            return [skipped]
-        # All windows, not ``max_windows`` of them: gaps could hide a short segment.
-        starts = _keep_spoken(preprocess.starts(*sound.active), speech, preprocess)
-        scored = _score(sound, starts, bundle=bundle, engine=engine, watch=media.watch)
+        sound = read_sound(media.audio(sample_rate=rate, max_seconds=most), bundle)
+        reason = sound.why_not(bundle)
+        if reason:
+            claim = ONLY_MUSIC if reason is Code.MUSIC else None
+            return [skip(self.name, reason, claim=claim)]
+        scored = _score(sound, bundle=bundle, engine=engine, watch=media.watch)
         windows = WindowScores(
-            seconds=tuple(start / rate for start in starts),
+            seconds=tuple(start / rate for start in sound.starts),
             scores=scored.windows,
             length=min(preprocess.window_seconds, sound.seconds),
         )
@@ -116,60 +80,18 @@ class Audio:
             )
         ]
 
-    def _why_not(
-        self, sound: Sound, bundle: Bundle, preprocess: AudioPreprocess
-    ) -> Evidence | None:
-        """Why a sound cannot be judged, or None when it can."""
-        least, musical = MIN_SPEECH_SECONDS, sound.scene.musical
-        if musical:
-            least = max(MIN_SPEECH_IN_MUSIC_SECONDS, MIN_SPEECH_IN_MUSIC_SHARE * sound.seconds)
-        if sound.speech_seconds < least:
-            return (
-                skip(self.name, Code.MUSIC, claim=ONLY_MUSIC)
-                if musical
-                else skip(self.name, Code.NO_SPEECH)
-            )
-        first, last = sound.active
-        reason = bundle.why_not(seconds=(last - first) / preprocess.sample_rate)
-        return skip(self.name, reason) if reason else None
 
-
-def _keep_spoken(
-    starts: list[int], speech: npt.NDArray[np.bool_], preprocess: AudioPreprocess
-) -> list[int]:
-    """The windows in which somebody speaks; all of them when no single one has enough."""
-    rate, length = preprocess.sample_rate, preprocess.window_seconds
-    kept = [
-        start
-        for start in starts
-        if speech_share(speech, second=start / rate, seconds=length) >= MIN_SPEECH_SHARE
-    ]
-    return kept or starts
-
-
-def _score(
-    sound: Sound, starts: Sequence[int], *, bundle: Bundle, engine: Engine, watch: Watch
-) -> Scored:
-    """Score the windows at ``starts``, at most 32 in memory at once."""
-    preprocess = bundle.preprocess
-    assert isinstance(preprocess, AudioPreprocess)
-    samples, (_, last), length = sound.samples, sound.active, preprocess.window_samples
-    parts = []
-    for index in range(0, len(starts), WINDOWS_AT_ONCE):
-        watch.step("listening", index / len(starts))
-        cut = [
-            preprocess.level(preprocess.fit(samples[start : min(last, start + length)]))
-            for start in starts[index : index + WINDOWS_AT_ONCE]
-        ]
-        parts.append(engine.score(bundle, np.stack(cut)))
+def _score(sound: Sound, *, bundle: Bundle, engine: Engine, watch: Watch) -> Scored:
+    """Score the windows of a sound, at most 32 in memory at once."""
+    parts: list[Scored] = []
+    for batch in sound.batches(bundle):
+        watch.step("listening", sum(len(part.windows) for part in parts) / len(sound.starts))
+        parts.append(engine.score(bundle, batch))
     return Scored.join(parts)
 
 
 def _spoken_seconds(sound: Sound) -> list[bool]:
-    return [
-        speech_share(sound.speech, second=second, seconds=1.0) >= MIN_SPEECH_SHARE
-        for second in range(math.ceil(sound.seconds))
-    ]
+    return [sound.spoken(second, seconds=1.0) for second in range(math.ceil(sound.seconds))]
 
 
 def _details(sound: Sound, scored: Scored) -> dict[str, object]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..content.faces import MOST_FACES, Face, open_finder, why_not_face
+from ..content.faces import MOST_FACES, Face, open_finder
+from ..content.inputs import read_face
 from ..content.occlusion import face_heatmap
 from ..engine.scores import Scored
-from ..preprocess import FacePreprocess
 from ..reasons import Code
 from ..types import Evidence, FaceFinding, Kind, Status
 from .claims import skip, word_score
@@ -39,14 +39,11 @@ class Faces:
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
         bundle = engine.bundle("face")
-        align = bundle.preprocess
-        assert isinstance(align, FacePreprocess)
         pixels = media.image()
         faces = open_finder(engine).find(pixels)
         waiting = []
         for number, face in enumerate(faces[:MOST_FACES], start=1):
-            crop = align.crop(pixels, face.points)
-            reason = why_not_face(face, crop, least_pixels=bundle.limits.min_side_pixels)
+            _, crop, reason = read_face(pixels, face, bundle)
             future = None if reason else engine.submit(bundle, crop[None])
             waiting.append((f"face {number}", face, future, reason))
         judged = [
@@ -90,12 +87,14 @@ def highest(scored: Sequence[tuple[str, Scored]]) -> tuple[str, float, tuple[flo
     Their common prior is shared between them (Bayes' rule), so that a picture of many genuine faces
     is not accused for the highest of many scores.
     """
-    name, best = max(scored, key=lambda item: item[1].score)
+    (name, best), count = max(scored, key=lambda item: item[1].score), len(scored)
+    low, high = (share_prior(bound, among=count) for bound in best.interval)
+    return name, share_prior(best.score, among=count), (low, high)
 
-    def share(score: float) -> float:
-        return 1 / (1 + len(scored) * (1 - score) / score) if score else 0.0
 
-    return name, share(best.score), (share(best.interval[0]), share(best.interval[1]))
+def share_prior(score: float, *, among: int) -> float:
+    """The score of a face whose prior is shared ``among`` so many."""
+    return 1 / (1 + among * (1 - score) / score) if score else 0.0
 
 
 def _findings(judged: Sequence[Judged]) -> tuple[FaceFinding, ...]:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..content import localisation as localise
-from ..content.borders import trim
-from ..content.drawings import find_photo, is_graphic
+from ..content.inputs import read_picture, sides
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..reasons import Code
 from ..types import Evidence, Kind, Status
 from .claims import skip, word_score
 
 if TYPE_CHECKING:
-    from ..bundle import Bundle
     from ..engine.engine import Engine
     from ..media.opening import Media
     from ..settings import DetectOptions
@@ -39,15 +37,10 @@ class Image:
         bundle = engine.bundle("image")
         preprocess = bundle.preprocess
         assert isinstance(preprocess, ImagePreprocess)
-        pixels = media.image()
-        height, width = pixels.shape[:2]
-        reason = bundle.why_not(width=width, height=height)
-        if reason:
-            return [skip(self.name, reason)]
-        panel, caution = find_within(pixels, bundle)
-        if panel:
-            pixels = crop(pixels, panel)
-        batch, boxes = preprocess(pixels)
+        picture = read_picture(media.image(), bundle)
+        if isinstance(picture, Code):
+            return [skip(self.name, picture)]
+        pixels, (batch, boxes), panel, caution = picture
         chosen = spread_over(len(boxes), most=STABILITY_WINDOWS) if options.stability else []
         if chosen:  # in the same batch, which a runtime does quicker than two
             changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
@@ -62,10 +55,10 @@ class Image:
             again = scored.shifted(before, after)
             low, high = min(low, again), max(high, again)
             details["recompressed_score"] = round(again, 6)
-        heatmaps, sides = [], _sides(panel) if panel else None
+        heatmaps, place = [], sides(panel) if panel else None
         if options.heatmap:
             heatmap = localise.heatmap(engine, bundle, pixels)
-            heatmaps.append(replace(heatmap, box=sides))
+            heatmaps.append(replace(heatmap, box=place))
         points = bundle.calibration.points
         where = "the photo within the picture" if panel else "the picture"
         claim = word_score(scored.score, points, where=where, caution=caution)
@@ -79,44 +72,15 @@ class Image:
                 interval=(low, high),
                 points=points,
                 bundle=bundle.name,
-                box=sides,
+                box=place,
                 heatmaps=tuple(heatmaps),
                 details=details,
             )
         ]
 
 
-def find_within(pixels: Pixels, bundle: Bundle) -> tuple[Box | None, Code | None]:
-    """The part of a picture that is the photo, None for all of it, and a caution for that part."""
-    panel = _large_enough(trim(pixels), bundle)
-    photo = crop(pixels, panel) if panel else pixels
-    if not is_graphic(photo):
-        return panel, None
-    inner = _large_enough(find_photo(photo), bundle)
-    if inner is None:
-        return panel, Code.GRAPHIC_NOT_PHOTO
-    graphic = is_graphic(crop(photo, inner))
-    left, top = (panel.left, panel.top) if panel else (0, 0)
-    panel = inner._replace(left=left + inner.left, top=top + inner.top)
-    return panel, Code.GRAPHIC_NOT_PHOTO if graphic else None
-
-
-def _large_enough(panel: Box | None, bundle: Bundle) -> Box | None:
-    refused = panel and bundle.why_not(width=panel.width, height=panel.height)
-    return None if refused else panel
-
-
-def crop(pixels: Pixels, box: Box) -> Pixels:
-    left, top, right, bottom = _sides(box)
-    return np.ascontiguousarray(pixels[top:bottom, left:right])
-
-
-def _sides(box: Box) -> tuple[int, int, int, int]:
-    return box.left, box.top, box.left + box.width, box.top + box.height
-
-
 def _word_panel(panel: Box) -> str:
-    left, top, right, bottom = _sides(panel)
+    left, top, right, bottom = sides(panel)
     return (
         f"Only that photo was judged, from {left},{top} to {right},{bottom}; not what is around it."
     )

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..content import localisation as localise
 from ..content.faces import open_finder
-from ..content.footage import BURST_SECONDS, FRAMES_PER_BURST, Footage, view
+from ..content.footage import BURST_SECONDS, Footage, view
+from ..content.inputs import FRAMES_PER_BURST
 from ..content.occlusion import face_heatmap
 from ..content.timelines import WindowScores, clock, find_segments, name_segments
 from ..engine.scores import Scored

@@ -23,6 +23,7 @@ from .options import (
 from .scan import add_scan
 from .serve import add_serve
 from .train import add_train
+from .training import add_calibrate, add_quantise, add_recipe
 
 EXAMPLES = """\
 examples:
@@ -35,6 +36,10 @@ examples:
 exit status: 0 all files examined, 1 some failed, 2 wrong usage or a bundle that is missing, was
 changed or cannot be loaded, 130 stopped with Ctrl-C
 """
+
+
+MAKING = ("models", "quantise", "recipe")
+"""Commands whose ``ModelError`` is about what they made, not about what they were given."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except DeepfakeError as error:
         print(f"deepfake: {word_error(error)}", file=sys.stderr)
-        return 2 if isinstance(error, ModelError) and options.command != "models" else 1
+        return 2 if isinstance(error, ModelError) and options.command not in MAKING else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -97,6 +102,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(commands, [engine])
 
     add_models(commands, [engine]).set_defaults(run=run_models)
+    add_calibrate(commands)
+    add_quantise(commands)
+    add_recipe(commands)
 
     doctor = commands.add_parser(
         "doctor", parents=[engine], help="what is installed, and what runs where"

@@ -2,7 +2,7 @@
 
 Renderers leave surfaces without noise, few colours, clean edges and long straight lines; cameras
 leave fine texture nearly everywhere. A few such measures, each a share of the picture, are added up
-with weights that ``python -m deepfake_training graphics`` fits on photographs and on drawings.
+with weights that ``deepfake recipe graphics`` fits on photographs and on drawings.
 """
 
 from __future__ import annotations

@@ -21,22 +21,26 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from ..engine.scores import Scored
-from ..preprocess import ClipPreprocess, FacePreprocess, ImagePreprocess, Pixels
 from ..reasons import Code
-from .faces import Face, Finder, why_not_face
+from .faces import Face, Finder
+from .inputs import (
+    FRAMES_PER_BURST,
+    STEP_SECONDS,
+    read_face,
+    read_frame,
+    read_motion,
+)
 from .tracks import Track, Tracker
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..engine.engine import Engine
     from ..media.opening import BurstFrame, Media
+    from ..preprocess import Pixels
     from ..settings import DetectOptions
 
 _Thing = TypeVar("_Thing")
 
-WINDOWS_PER_FRAME = 6
-FRAMES_PER_BURST = 8
-STEP_SECONDS = 0.125
 BURST_SECONDS = FRAMES_PER_BURST * STEP_SECONDS
 FACE_EVERY = 2
 """Faces are looked for in every second frame of a burst, a quarter of a second apart."""
@@ -46,6 +50,11 @@ SECOND_PASS_SHARE = 0.5
 LEAST_SIGHTINGS = 3
 MOST_UNANSWERED = 8
 """Bursts whose answers may be outstanding; more would only fill the memory."""
+
+
+class Sighting(NamedTuple):
+    frame: BurstFrame
+    face: Face
 
 
 class FaceBurst(NamedTuple):
@@ -97,12 +106,38 @@ class _WaitingFace(NamedTuple):
     reason: Code | None
 
 
+class Crowd:
+    """Follows the faces of a video from burst to burst; ``crowded`` once there are more of them
+    than are followed.
+    """
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder, self._tracker = finder, Tracker()
+        self.crowded = False
+
+    @property
+    def tracks(self) -> list[Track]:
+        """Who was seen, the most prominent first."""
+        return sorted(self._tracker.tracks, key=lambda track: -track.weight)
+
+    def look(self, burst: Sequence[BurstFrame]) -> dict[int, list[Sighting]]:
+        """By the number of its track, where each face is in every second frame of a burst."""
+        seen: dict[int, list[Sighting]] = {}
+        searched = burst[::FACE_EVERY]
+        found = self._finder.find_all([frame.pixels for frame in searched])
+        for frame, faces in zip(searched, found, strict=True):
+            tracks = self._tracker.add(frame.seconds, faces, frame.pixels)
+            self.crowded |= len(faces) > len(tracks)
+            for track, face in zip(tracks, faces, strict=False):
+                seen.setdefault(track.number, []).append(Sighting(frame, face))
+        return seen
+
+
 class Viewer:
     """Looks at bursts as they are decoded and gathers what the slots answer."""
 
     def __init__(self, engine: Engine, finder: Finder) -> None:
-        self._engine, self._finder = engine, finder
-        self._tracker = Tracker()
+        self._engine, self._crowd = engine, Crowd(finder)
         self._bursts: list[_Waiting] = []
         self._faces: dict[int, list[_WaitingFace]] = {}
         self.footage = Footage()
@@ -127,7 +162,7 @@ class Viewer:
             key=lambda burst: burst.second,
         )
         people = []
-        for track in sorted(self._tracker.tracks, key=lambda track: -track.weight):
+        for track in self._crowd.tracks:
             if len(track.sightings) < min(LEAST_SIGHTINGS, self.footage.frames):
                 continue
             seen = sorted(self._faces.get(track.number, []), key=lambda waiting: waiting.second)
@@ -137,67 +172,45 @@ class Viewer:
             ]
             people.append((track, bursts))
         people.sort(key=lambda person: not any(burst.still for burst in person[1]))
-        self.footage.people = people
+        self.footage.people, self.footage.crowded = people, self._crowd.crowded
         return self.footage
 
     def _still(self, pixels: Pixels) -> Future[Scored] | None:
         bundle = self._bundle("frame")
-        if bundle is None or bundle.why_not(width=pixels.shape[1], height=pixels.shape[0]):
-            return None
-        preprocess = bundle.preprocess
-        assert isinstance(preprocess, ImagePreprocess)
-        batch = preprocess(pixels, max_windows=WINDOWS_PER_FRAME).batch
-        return self._engine.submit(bundle, batch)
+        return None if bundle is None else self._ask(bundle, read_frame(pixels, bundle))
 
-    def _motion(self, pictures: Sequence[Pixels]) -> Future[Scored] | None:
+    def _motion(
+        self, pictures: Sequence[Pixels], *, faces: Sequence[Face] = ()
+    ) -> Future[Scored] | None:
         bundle = self._bundle("video")
-        if bundle is None or len(pictures) < FRAMES_PER_BURST // 2:
+        if bundle is None:
             return None
-        preprocess = bundle.preprocess
-        assert isinstance(preprocess, ClipPreprocess)
-        batch = preprocess([preprocess.square(pixels) for pixels in pictures])
-        return self._engine.submit(bundle, batch)
+        return self._ask(bundle, read_motion(pictures, bundle, faces=faces))
+
+    def _ask(self, bundle: Bundle, batch: Pixels | Code) -> Future[Scored] | None:
+        return None if isinstance(batch, Code) else self._engine.submit(bundle, batch)
 
     def _look_at_faces(self, burst: Sequence[BurstFrame]) -> None:
-        seen: dict[int, list[tuple[BurstFrame, Face]]] = {}
-        searched = burst[::FACE_EVERY]
-        found = self._finder.find_all([frame.pixels for frame in searched])
-        for frame, faces in zip(searched, found, strict=True):
-            tracks = self._tracker.add(frame.seconds, faces, frame.pixels)
-            self.footage.crowded |= len(faces) > len(tracks)
-            for track, face in zip(tracks, faces, strict=False):
-                seen.setdefault(track.number, []).append((frame, face))
-        for number, sightings in seen.items():
-            whole = len(sightings) == len(searched)
+        for number, sightings in self._crowd.look(burst).items():
+            whole = len(sightings) == len(burst[::FACE_EVERY])
             self._faces.setdefault(number, []).append(
                 self._judge(sightings, burst if whole else ())
             )
 
-    def _judge(
-        self, sightings: Sequence[tuple[BurstFrame, Face]], burst: Sequence[BurstFrame]
-    ) -> _WaitingFace:
+    def _judge(self, sightings: Sequence[Sighting], burst: Sequence[BurstFrame]) -> _WaitingFace:
         """Ask about one person in one burst, whose frames are given if the person is in all."""
         second, face = sightings[0][0].seconds, sightings[0][1]
         bundle = self._bundle("face")
         if bundle is None:
             return _WaitingFace(second, face, None, None, Code.NO_BUNDLE)
-        align = bundle.preprocess
-        assert isinstance(align, FacePreprocess)
-        crops = [(align.crop(frame.pixels, one.points), one) for frame, one in sightings]
-        least = bundle.limits.min_side_pixels
-        reasons = [why_not_face(one, crop, least_pixels=least) for crop, one in crops]
-        good = [crop for (crop, _), reason in zip(crops, reasons, strict=True) if reason is None]
+        seen = [read_face(frame.pixels, one, bundle) for frame, one in sightings]
+        good = [one.crop for one in seen if one.reason is None]
         if not good:
-            return _WaitingFace(second, face, None, None, reasons[0])
-        still = self._engine.submit(bundle, np.stack(good))
-        motion, clip = None, self._bundle("video")
-        unbroken = len(good) == len(sightings) and len(burst) >= FRAMES_PER_BURST // 2
-        if clip is not None and unbroken:
-            preprocess = clip.preprocess
-            assert isinstance(preprocess, ClipPreprocess)
-            points = np.stack([one.points for _, one in sightings])
-            squares = preprocess.faces([frame.pixels for frame in burst], points)
-            motion = self._engine.submit(clip, preprocess(squares))
+            return _WaitingFace(second, face, None, None, seen[0].reason)
+        still, motion = self._engine.submit(bundle, np.stack(good)), None
+        if burst and len(good) == len(sightings):
+            faces = [one for _, one in sightings]
+            motion = self._motion([frame.pixels for frame in burst], faces=faces)
         return _WaitingFace(second, face, still, motion, None)
 
     def _bundle(self, slot: str) -> Bundle | None:
@@ -206,10 +219,9 @@ class Viewer:
 
 def view(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -> Footage:
     """Both passes over ``media``; raises as :meth:`deepfake.media.opening.Media.bursts`."""
-    seconds = media.info.seconds or 0.0
-    most = max(LEAST_BURSTS, math.ceil(options.max_frames_per_minute * seconds / 60 / 8))
+    seconds, most = media.info.seconds or 0.0, most_bursts(media, options)
     viewer = Viewer(engine, finder)
-    for burst in _bursts(media, most=most):
+    for burst in read_bursts(media, most=most):
         media.watch.step("pictures", min(0.75, 0.75 * burst[-1].seconds / max(seconds, 1e-3)))
         viewer.look(burst)
     footage = viewer.finish()
@@ -219,7 +231,7 @@ def view(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -
         if limited:
             most = len(footage.bursts)
         first, last = spans[0][0], spans[-1][1]
-        for burst in _bursts(media, most=max(1, int(most * SECOND_PASS_SHARE)), spans=spans):
+        for burst in read_bursts(media, most=max(1, int(most * SECOND_PASS_SHARE)), spans=spans):
             done = (burst[-1].seconds - first) / max(last - first, 1e-3)
             media.watch.step("unclear moments", 0.75 + 0.25 * min(1.0, max(0.0, done)))
             viewer.look(burst)
@@ -228,6 +240,12 @@ def view(media: Media, engine: Engine, options: DetectOptions, finder: Finder) -
             more = footage.frames - before
             media.warnings.append(f"So were {more:,} more frames, at moments that were unclear.")
     return footage
+
+
+def most_bursts(media: Media, options: DetectOptions) -> int:
+    """How many bursts the first pass looks at."""
+    frames = options.max_frames_per_minute * (media.info.seconds or 0.0) / 60
+    return max(LEAST_BURSTS, math.ceil(frames / FRAMES_PER_BURST))
 
 
 def unclear_spans(footage: Footage, engine: Engine) -> list[tuple[float, float]]:
@@ -263,9 +281,12 @@ def _concern(scored: Scored | None, engine: Engine, slot: str) -> int:
     return int(scored.score >= points.authentic) + int(scored.score >= points.synthetic)
 
 
-def _bursts(
+def read_bursts(
     media: Media, *, most: int, spans: Sequence[tuple[float, float]] = ()
 ) -> Iterator[list[BurstFrame]]:
+    """At most so many bursts of eight frames, spread over the video or over parts of it; raises as
+    :meth:`deepfake.media.opening.Media.bursts`.
+    """
     frames = media.bursts(
         most=most, frames=FRAMES_PER_BURST, step_seconds=STEP_SECONDS, spans=spans
     )

@@ -37,7 +37,7 @@ USED = ("openness", "contrast", "relief")
 INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = 0.089, -0.233, 4.555, -1.699
 """P(out of sync) at even odds is the logistic function of INTERCEPT + OF_PROMINENCE · prominence +
 OF_LENGTH · ln(seconds) + OF_BOTH · prominence · ln(seconds). ``USED`` and these are what
-``python -m deepfake_training sync`` prints.
+``deepfake recipe lips`` prints.
 """
 LONGEST_SECONDS = 16.0
 """Most seconds of speech that the fit knows; longer ones are read as these."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,15 @@ import numpy.typing as npt
 
 from ..analyzers.face import highest
 from ..bundle import Bundle, Logits
-from ..content.faces import MOST_FACES, open_finder, why_not_face
-from ..content.footage import FRAMES_PER_BURST, STEP_SECONDS
+from ..content.faces import MOST_FACES, open_finder
+from ..content.footage import read_bursts
+from ..content.inputs import (
+    FRAMES_PER_BURST,
+    read_face,
+    read_motion,
+    read_sound,
+    read_still,
+)
 from ..engine.engine import Engine
 from ..engine.scores import Scored
 from ..errors import MediaError, SettingsError
@@ -121,8 +127,8 @@ class SampleReader:
         match self._bundle.preprocess:
             case AudioPreprocess() as sound:
                 return self._sound(media, sound) if media.info.has_audio else Code.NO_SOUND
-            case ClipPreprocess() as clip:
-                return _bursts(media, clip) if kind is Kind.VIDEO else Code.NOT_A_VIDEO
+            case ClipPreprocess():
+                return self._bursts(media) if kind is Kind.VIDEO else Code.NOT_A_VIDEO
             case _ if kind is not Kind.IMAGE:
                 return Code.NOT_A_PICTURE
             case _:
@@ -130,21 +136,36 @@ class SampleReader:
 
     def look(self, pixels: Pixels) -> tuple[Pixels, Batch] | Code:
         """The array and the batch of RGB ``pixels`` (height, width, 3), or why there is none."""
-        match self._bundle.preprocess:
-            case FacePreprocess() as align:
-                return self._faces(pixels, align)
-            case ImagePreprocess() as crops:
-                return self._crops(pixels, crops)
+        bundle = self._bundle
+        match bundle.preprocess:
+            case FacePreprocess():
+                return self._faces(pixels)
             case FinderPreprocess() as finder:
                 return self._canvas(pixels, finder)
+            case ImagePreprocess():
+                batch = read_still(pixels, bundle)
+                return batch if isinstance(batch, Code) else (batch, batch)
             case _:
                 return Code.NOT_A_PICTURE
 
     def _sound(self, media: Media, sound: AudioPreprocess) -> tuple[Samples, Batch] | Code:
+        """The whole sound: an export judges all windows, as it does not know who speaks."""
         samples = media.audio(sample_rate=sound.sample_rate, max_seconds=MOST_SECONDS)
-        first, last = sound.active(samples)
-        reason = self._bundle.why_not(seconds=(last - first) / sound.sample_rate)
+        reason = read_sound(samples, self._bundle).why_not(self._bundle)
         return reason or self._windows(samples, sound)
+
+    def _bursts(self, media: Media) -> tuple[Pixels, Batch] | Code:
+        """The whole pictures of a clip, burst by burst; those cut short by its end are left out."""
+        read = [
+            read_motion([frame.pixels for frame in burst], self._bundle)
+            for burst in read_bursts(media, most=MOST_BURSTS)
+            if len(burst) == FRAMES_PER_BURST
+        ]
+        bursts = [burst for burst in read if not isinstance(burst, Code)]
+        if not bursts:
+            return Code.TOO_FEW_FRAMES
+        batch = np.concatenate(bursts)
+        return batch, batch
 
     def _windows(self, samples: Samples, sound: AudioPreprocess) -> tuple[Samples, Batch]:
         batch = sound(samples, max_windows=EVERY_WINDOW).batch
@@ -156,25 +177,12 @@ class SampleReader:
         canvas = finder(pixels).batch
         return canvas, canvas
 
-    def _crops(self, pixels: Pixels, crops: ImagePreprocess) -> tuple[Pixels, Batch] | Code:
-        reason = self._bundle.why_not(width=pixels.shape[1], height=pixels.shape[0])
-        if reason:
-            return reason
-        batch = crops(pixels).batch
-        return batch, batch
-
-    def _faces(self, pixels: Pixels, align: FacePreprocess) -> tuple[Pixels, Batch] | Code:
-        reason, crops = Code.NO_FACE, []
-        for face in open_finder(self._engine).find(pixels)[:MOST_FACES]:
-            crop = align.crop(pixels, face.points)
-            least = self._bundle.limits.min_side_pixels
-            why_not = why_not_face(face, crop, least_pixels=least)
-            if why_not:
-                reason = why_not
-            else:
-                crops.append(crop)
+    def _faces(self, pixels: Pixels) -> tuple[Pixels, Batch] | Code:
+        found = open_finder(self._engine).find(pixels)[:MOST_FACES]
+        faces = [read_face(pixels, face, self._bundle) for face in found]
+        crops = [face.crop for face in faces if face.reason is None]
         if not crops:
-            return reason
+            return next((face.reason for face in faces if face.reason), Code.NO_FACE)
         batch = np.stack(crops)
         return batch, batch
 
@@ -199,20 +207,6 @@ def cut_sound(samples: Samples, preprocess: AudioPreprocess) -> Samples:
             for start in preprocess.starts(first, last)
         ]
     )
-
-
-def _bursts(media: Media, clip: ClipPreprocess) -> tuple[Pixels, Batch] | Code:
-    """The whole pictures of a clip, burst by burst; those cut short by its end are left out."""
-    frames = media.bursts(most=MOST_BURSTS, frames=FRAMES_PER_BURST, step_seconds=STEP_SECONDS)
-    bursts = []
-    for _, group in groupby(frames, key=lambda frame: frame.burst):
-        squares = [clip.square(frame.pixels) for frame in group]
-        if len(squares) == clip.frames:
-            bursts.append(squares)
-    if not bursts:
-        return Code.TOO_FEW_FRAMES
-    batch = np.stack(bursts)
-    return batch, batch
 
 
 def list_files(folder: Path) -> list[Labelled]:

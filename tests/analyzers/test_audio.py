@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from deepfake_training.perturb import add_noise, code_audio, mix, resample_and_back
 
-from deepfake.analyzers.audio import WINDOWS_AT_ONCE
 from deepfake.commands.cli import main
+from deepfake.content.inputs import WINDOWS_AT_ONCE
 from deepfake.detector import Detector
 from deepfake.engine.engine import Engine
 from deepfake.media.opening import open_media

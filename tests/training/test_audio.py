@@ -24,6 +24,7 @@ from scipy.io import wavfile
 
 from deepfake.errors import ModelError, SettingsError
 from deepfake.networks import create
+from tests.training.recipes import recipe
 
 RATE = 16000
 FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
@@ -59,10 +60,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def settings() -> dict[str, Any]:
-    return {
-        "name": "audio-9",
-        "slot": "audio",
+def settings(**changed: Any) -> audio.AudioRecipe:
+    values = {
         "seed": 3,
         "workers": 1,
         "network": {"name": "spectrogram_mobilenet", "options": {"stages": 1, "dense": 8}},
@@ -76,6 +75,7 @@ def settings() -> dict[str, Any]:
             {"name": "b", "folders": ["corpus-b", "system-b"]},
         ],
     }
+    return recipe(audio.AudioRecipe, values | changed)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_reserved_clips_are_scored_by_models_that_heard_their_corpus_but_not_the
 ) -> None:
     trained, output = run
     config = settings()
-    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
+    clips = audio_data.read_clips([material / "audio"], folds=config.folds)
     reserved = {clip.item.path.name for clip in clips if clip.reserved}
     assert reserved
     assert not any(clip.item.label for clip in clips if clip.reserved)
@@ -156,7 +156,7 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
 ) -> None:
     trained, output = run
     config = settings()
-    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
+    clips = audio_data.read_clips([material / "audio"], folds=config.folds)
     preprocess = trained.preprocess
     pool = audio.prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
     whole = audio.train_fold(
@@ -188,8 +188,8 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
 def test_other_settings_do_not_mix_with_what_is_there(run: tuple[Any, Path]) -> None:
     _, output = run
     with pytest.raises(SettingsError, match="holds the work of other settings; remove it"):
-        audio.check_settings({**settings(), "seed": 4}, output=output)
-    audio.check_settings({**settings(), "workers": 2}, output=output)
+        audio.check_settings(settings(seed=4), output=output)
+    audio.check_settings(settings(workers=2), output=output)
 
 
 def test_batches_hold_pairs_and_nothing_that_is_held_out(
@@ -197,7 +197,7 @@ def test_batches_hold_pairs_and_nothing_that_is_held_out(
 ) -> None:
     trained, output = run
     config = settings()
-    clips = audio_data.read_clips([material / "audio"], folds=config["folds"])
+    clips = audio_data.read_clips([material / "audio"], folds=config.folds)
     pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
     folds = np.array([clip.fold for clip in clips])[pool.clips]
     fit = SpeechFitSettings(steps=1, genuine=3, paired=2, fakes=2)
@@ -216,7 +216,7 @@ def test_a_folder_without_a_fold_is_an_error(material: Path) -> None:
     with pytest.raises(SettingsError, match="folder system-b: in no fold"):
         audio_data.read_clips(
             [material / "audio"],
-            folds=[{"name": "a", "folders": ["corpus-a", "corpus-b", "system-a"]}],
+            folds=[audio_data.SpeechFold(name="a", folders=("corpus-a", "corpus-b", "system-a"))],
         )
 
 
@@ -247,7 +247,7 @@ def test_an_interrupted_resynthesiser_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sounds = [voice(1, seconds=1.0).astype(np.float32)]
-    monkeypatch.setattr(audio_vocoder, "STEPS_PER_CHECKPOINT", 2)
+    monkeypatch.setattr(audio_vocoder, "STEPS_PER_ROUND", 2)
     real, calls = audio_vocoder.resynthesis_loss, []
 
     def stop_at_fourth_step(*values: Any, **options: Any) -> torch.Tensor:

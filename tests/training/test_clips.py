@@ -31,14 +31,14 @@ from deepfake_training.video.fakes import (
     splice,
     wobble,
 )
-from deepfake_training.video.fit import ClipFitSettings, fit, new_network
+from deepfake_training.video.fit import ClipFitSettings, ClipOptions, fit, new_network
 from deepfake_training.video.footage import (
     TAKE_FRAMES,
     TAKE_SIDE,
     Clip,
-    cut_bursts,
     cut_takes,
     follow_face,
+    read_clip,
     read_moments,
     starts,
 )
@@ -55,8 +55,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from deepfake.content.faces import Face
+from deepfake.detector import Detector
 from deepfake.preprocess import ClipPreprocess, Pixels
 from tests.media_files import gif_bytes, scene, video_bytes
+from tests.training.recipes import recipe
 
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]
 SIDE = 64
@@ -77,6 +79,9 @@ class SquareFinder:
         marks = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
         points = tuple((left + x * size, top + y * size) for x, y in marks)
         return [Face((left, top, left + size, top + size), points, 0.9)]
+
+    def find_all(self, pictures: Sequence[Pixels]) -> list[list[Face]]:
+        return [self.find(pixels) for pixels in pictures]
 
 
 def panned(count: int, *, size: tuple[int, int] = (96, 72), seed: int = 0) -> list[Pixels]:
@@ -132,19 +137,36 @@ def test_bursts_start_every_second_and_the_last_ends_with_the_clip() -> None:
     assert len(starts(800, 8, 8)) == 12
 
 
-def test_no_burst_spans_a_cut_and_a_face_has_one_of_its_own() -> None:
+def test_no_take_spans_a_cut_and_a_face_has_one_of_its_own() -> None:
     preprocess = ClipPreprocess(side_pixels=SIDE)
-    calm = with_face(panned(16), step=1)
-    bursts = cut_bursts(calm, SquareFinder(), preprocess=preprocess)
-    assert bursts.kinds.tolist() == [0, 1, 0, 1]
-    assert bursts.seconds.tolist() == [0, 0, 1, 1]
-    assert bursts.frames.shape == (4, 8, SIDE, SIDE, 3)
-    black = np.zeros_like(calm[0])
-    broken = [*calm[:4], *[black] * 4, *calm[8:]]
-    assert cut_bursts(broken, SquareFinder(), preprocess=preprocess).seconds.tolist() == [1, 1]
+    calm = with_face(panned(48))
     takes = cut_takes(calm, SquareFinder(), preprocess=preprocess)
-    assert takes.frames.shape == (2, TAKE_FRAMES, TAKE_SIDE, TAKE_SIDE, 3)
-    assert len(cut_bursts([], SquareFinder(), preprocess=preprocess).frames) == 0
+    assert takes.kinds.tolist() == [0, 1, 0, 1]
+    assert takes.frames.shape == (4, TAKE_FRAMES, TAKE_SIDE, TAKE_SIDE, 3)
+    black = np.zeros_like(calm[0])
+    broken = [*calm[:12], *[black] * 15, *calm[27:]]
+    assert not len(cut_takes(broken, SquareFinder(), preprocess=preprocess).frames)
+    assert not len(cut_takes([], SquareFinder(), preprocess=preprocess).frames)
+
+
+def test_bursts_are_those_that_the_detector_judges(
+    known_detector: Detector, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(video_bytes(with_face(panned(20), step=1), rate=8))
+    judge = known_detector.engine.bundle("video")
+    bursts = read_clip(path.read_bytes(), SquareFinder(), judge)
+    report = known_detector.detect(path)
+    video = next(one for one in report.evidence if one.source == "video")
+    motion = next(line for line in video.timelines if line.name.startswith("motion"))
+    side = judge.preprocess.side_pixels
+    whole = bursts.kinds == 0
+    assert bursts.seconds[whole].tolist() == pytest.approx(list(motion.seconds))
+    assert bursts.frames.shape == (2 * len(motion.seconds), 8, side, side, 3)
+    scores = [
+        known_detector.engine.score(judge, frames[None]).score for frames in bursts.frames[whole]
+    ]
+    assert scores == pytest.approx(list(motion.scores), abs=1e-4)
 
 
 def test_face_that_is_lost_is_not_judged() -> None:
@@ -332,15 +354,22 @@ def test_pseudo_fakes_are_ranked_against_their_own_clips() -> None:
     assert pseudo_auc(clips_logits) == {"frozen": 1.0, "wobble": 0.5}
 
 
-def test_fit_finds_a_flicker_and_leaves_the_trunk(weights: Path) -> None:
-    network = new_network({"look": False, "residual": False, "width": 8}, weights=weights)
+def test_fit_finds_a_flicker_and_leaves_the_trunk(weights: Path, tmp_path: Path) -> None:
+    network = new_network(ClipOptions(look=False, residual=False, width=8), weights=weights)
     rng = np.random.default_rng(0)
     described = rng.normal(0, 1, (64, 2, 8, 800)).astype(np.float32)
     described[:, 1, :, 300:340] += 2
     bank = Bank(np.zeros((64, 2, 8, 1, 1, 3), np.uint8), np.zeros((64, 2), int), ("x",) * 64)
     before = {key: value.clone() for key, value in network.low.state_dict().items()}
     settings = ClipFitSettings(epochs=8, couples_in_batch=8, rate=5e-3, average=0.8)
-    fitted = fit(network, bank, described, couples=np.arange(48), settings=settings)
+    fitted = fit(
+        network,
+        bank,
+        described,
+        couples=np.arange(48),
+        settings=settings,
+        checkpoint=tmp_path / "fit.checkpoint",
+    )
     for key, value in fitted.low.state_dict().items():
         torch.testing.assert_close(value, before[key])
     numbers = torch.from_numpy(described[48:]).flatten(0, 1)
@@ -401,7 +430,13 @@ def test_recipe_scores_every_clip_by_a_network_that_never_saw_its_source(
         "network": {"width": 8, "residual": True},
         "fit": {"epochs": 1, "couples_in_batch": 2},
     }
-    run = partial(clips.train, config, data=material, weights=weights, output=tmp_path)
+    run = partial(
+        clips.train,
+        recipe(clips.VideoRecipe, config),
+        data=material,
+        weights=weights,
+        output=tmp_path,
+    )
     trained = run()
     keys = [(record.path, record.view) for record in trained.records]
     assert len(keys) == len(set(keys)) == 4 * len(CLIP_VIEWS)

@@ -12,6 +12,7 @@ from torch import nn
 
 from deepfake import networks
 from deepfake.bundle import Applicability, Bundle
+from deepfake.errors import ModelError
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess, Preprocess
 from tests.training.test_metrics import make_records
 
@@ -98,7 +99,7 @@ def test_a_backend_that_differs_is_not_shipped(
         folder=tmp_path / "image-1",
     )
     monkeypatch.setattr(networks, "create", lambda name, **options: Shifted(**options))
-    with pytest.raises(RuntimeError, match="torch differs"):
+    with pytest.raises(ModelError, match="torch differs"):
         check_parity(bundle)
 
 

@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from deepfake.content.faces import Face
 from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess, Pixels
+from tests.training.recipes import recipe
 
 LANDMARKS = ((70.0, 80.0), (110.0, 80.0), (90.0, 102.0), (74.0, 126.0), (106.0, 126.0))
 FACE = Face((50.0, 40.0, 130.0, 160.0), LANDMARKS, 0.9)
@@ -249,7 +250,7 @@ def test_network_points_where_it_was_taught_and_exports_only_its_logit() -> None
         losses = []
         for value in (0, 255):
             masks[:] = value
-            objective = face.CoupleLoss(bank, ranking=0.5, pointing=2.0)
+            objective = face.CoupleLoss(bank, face.LossShares(ranking=0.5, pointing=2.0))
             losses.append(float(objective(network, crops, hidden, np.zeros(1, int), targets)))
     judge = torch.nn.functional.binary_cross_entropy_with_logits
     above = torch.nn.functional.softplus(logits[0] - logits[1])
@@ -323,14 +324,15 @@ def test_recipe_scores_every_face_by_a_model_that_never_saw_its_source(
             "bank": {"couples": 4, "seed": 2, "methods": {"self_blend": 1.0}},
             "fit": {"epochs": 1, "couples_in_batch": 2},
         },
-        "network": {"stages": 2},
+        "network": {"stages": 2, "residual": True},
         "fit": {"epochs": 1, "couples_in_batch": 2},
         "limits": {"min_side_pixels": 48},
     }
     output = tmp_path / "face-1"
     output.mkdir()
     finder = DrawnFinder()
-    trained = face.train(config, data=material, weights=weights, output=output, finder=finder)
+    made = recipe(face.FaceRecipe, config)
+    trained = face.train(made, data=material, weights=weights, output=output, finder=finder)
     keys = [(record.path, record.view) for record in trained.records]
     assert len(keys) == len(set(keys))
     for record in trained.records:
@@ -351,6 +353,6 @@ def test_recipe_scores_every_face_by_a_model_that_never_saw_its_source(
     assert any(record.source == "poisson_parts" for record in trained.records)
     assert not trained.network.training
     asked = finder.asked
-    again = face.train(config, data=material, weights=weights, output=output, finder=finder)
+    again = face.train(made, data=material, weights=weights, output=output, finder=finder)
     assert list(again.records) == list(trained.records)
     assert finder.asked == asked

@@ -22,7 +22,7 @@ from deepfake_training.finder.evaluate import (
     read_detections,
     write_detections,
 )
-from deepfake_training.finder.fit import FinderFit, FinderFitSettings
+from deepfake_training.finder.fit import FinderFitSettings, fit_finder
 from deepfake_training.finder.labels import (
     Labels,
     Scene,
@@ -37,12 +37,14 @@ from deepfake_training.finder.targets import MapLoss, make_targets
 from deepfake.bundle import Applicability
 from deepfake.content.faces import keep_best, overlaps
 from deepfake.engine.maps import map_places, read_map
+from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import FinderPreprocess
+from tests.training.recipes import recipe
 
 SMALL = {"stem": 8, "channels": [8, 16, 16, 16], "width": 16}
 UPRIGHT = np.array([[-0.22, -0.12], [0.22, -0.12], [0.0, 0.08], [-0.17, 0.25], [0.17, 0.25]])
 CALM = SceneSettings(
-    weights={}, mosaic=0, pasted=0, covered=0, dark=0, blurred=0, noisy=0, compressed=0, grey=0
+    mosaic=0, pasted=0, covered=0, dark=0, blurred=0, noisy=0, compressed=0, grey=0
 )
 
 
@@ -148,7 +150,7 @@ def test_a_face_cut_by_the_border_is_asked_for_only_when_half_is_seen() -> None:
 
 def test_scenes_show_their_faces_where_their_labels_say() -> None:
     scenes = [drawn_scene(seed) for seed in range(4)] + [drawn_scene(9, face=False)]
-    drawer, seen = SceneDrawer(scenes, CALM), 0
+    drawer, seen = SceneDrawer(scenes, CALM, weights={}), 0
     for seed in range(30):
         pixels, labels = drawer.draw(np.random.default_rng(seed), height=160, width=192)
         assert pixels.shape == (160, 192, 3)
@@ -171,7 +173,6 @@ def test_scenes_show_their_faces_where_their_labels_say() -> None:
 def test_harm_and_mosaics_keep_the_form_of_a_scene() -> None:
     scenes = [drawn_scene(seed) for seed in range(3)] + [drawn_scene(9, face=False)]
     everything = SceneSettings(
-        weights={"drawn": 2.0},
         mosaic=1,
         pasted=1,
         covered=1,
@@ -181,7 +182,7 @@ def test_harm_and_mosaics_keep_the_form_of_a_scene() -> None:
         compressed=1,
         grey=0.5,
     )
-    drawer = SceneDrawer(scenes, everything)
+    drawer = SceneDrawer(scenes, everything, weights={"drawn": 2.0})
     for seed in range(12):
         pixels, labels = drawer.draw(np.random.default_rng(seed), height=96, width=160)
         assert pixels.shape == (96, 160, 3)
@@ -238,10 +239,12 @@ def test_stored_scenes_are_read_without_the_teacher(tmp_path: Path) -> None:
 
 def test_split_keeps_sources_apart() -> None:
     scenes = [drawn_scene(n, source=name) for n, name in enumerate("aabbcd")]
-    parts = finder.split(scenes, {"test": ["a"], "validation": ["b"], "unused": ["d"]})
+    settings = {"threads": 1, "limits": {}, "rounds": [], "validation": ["b"], "unused": ["d"]}
+    settings |= {"network": {"stem": 8, "channels": [8], "width": 8}, "test": ["a"]}
+    parts = finder.split(scenes, recipe(finder.FinderRecipe, settings))
     assert [len(parts[name]) for name in ("train", "validation", "test")] == [1, 2, 2]
     with pytest.raises(ValueError, match="not in the material"):
-        finder.split(scenes, {"test": ["z"]})
+        finder.split(scenes, recipe(finder.FinderRecipe, settings | {"test": ["z"]}))
 
 
 def detection(found: list[list[float]], labels: Labels, *, view: str = "clean") -> Detections:
@@ -280,9 +283,13 @@ def test_a_few_steps_find_drawn_faces_and_a_bundle_ships_them(tmp_path: Path) ->
         steps=200, canvases=((128, 128, 8),), rate=8e-3, average=0.9, seed=1, landmarks=2.0
     )
     calm = SceneSettings(**{**vars(CALM), "smallest": 40.0})
-    drawer = SceneDrawer(scenes, calm)
-    network = FinderFit(SMALL, drawer, settings).run(tmp_path / "checkpoint")
-    again = FinderFit(SMALL, drawer, settings).run(tmp_path / "checkpoint")  # nothing left to do
+    drawer = SceneDrawer(scenes, calm, weights={})
+    networks = []
+    for _ in range(2):  # the second time nothing is left to do
+        torch.manual_seed(1)
+        fresh = FaceFinder(**SMALL)
+        networks.append(fit_finder(fresh, drawer, settings, checkpoint=tmp_path / "checkpoint"))
+    network, again = networks
     torch.set_num_threads(threads)
     for one, other in zip(network.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)

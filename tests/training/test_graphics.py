@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from deepfake_training.image import drawings as graphics
-from deepfake_training.image.drawings import Row, fit
-from deepfake_training.image.drawn import GRAPHICS, draw_screenshot
+from deepfake_training.studies import graphics
+from deepfake_training.studies.drawn import GRAPHICS, draw_screenshot
+from deepfake_training.studies.graphics import Row, fit
 
 from deepfake.content.drawings import Measures
 from tests.media_files import image_bytes, scene

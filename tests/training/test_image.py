@@ -16,7 +16,14 @@ from deepfake_training.image import data as image_data
 from deepfake_training.image import fakes as image_fakes
 from deepfake_training.image import recipe as image
 from deepfake_training.image.autoencoder import Autoencoder, load_autoencoder
-from deepfake_training.image.fit import CropFitSettings, fit, low_features, new_network, separate
+from deepfake_training.image.fit import (
+    CropFitSettings,
+    PictureOptions,
+    fit,
+    low_features,
+    new_network,
+    separate,
+)
 from deepfake_training.image.heads import HeadSettings, fit_heads
 from deepfake_training.imagenet import FILE
 from deepfake_training.manifests import Item
@@ -27,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from deepfake.errors import ModelError
 from deepfake.networks.pictures import PictureNet, StatisticsNet
 from deepfake.preprocess import ImagePreprocess
+from tests.training.recipes import recipe
 
 SOURCES = {"camera-a": 0, "camera-b": 0, "maker-a": 1, "maker-b": 1}
 FOLDS = [["camera-a", "maker-a"], ["camera-b", "maker-b"]]
@@ -88,7 +96,9 @@ def config() -> dict[str, Any]:
 def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_it(
     material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    trained = image.train(config, data=material, weights=weights, output=tmp_path)
+    trained = image.train(
+        recipe(image.ImageRecipe, config), data=material, weights=weights, output=tmp_path
+    )
     unseen = [record for record in trained.records if not record.heard]
     keys = [(record.path, record.view) for record in unseen]
     assert len(keys) == len(set(keys)) == 12 * 4
@@ -101,8 +111,8 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
             assert record.source not in FOLDS[record.fold]
             assert not record.label
     parts = trained.network_options["parts"]
-    assert parts["residual"] == config["network"]["residual"]
-    assert parts["trunk"] == {**config["network"]["trunk"], "folded": True}
+    assert parts["residual"] == {**config["network"]["residual"], "dropped": 0.2}
+    assert parts["trunk"] == {**config["network"]["trunk"], "dropped": 0.2, "folded": True}
     assert not trained.network.training
     assert trained.facts["couples"] == 24
     assert trained.facts["aligned_couples"] > 0
@@ -111,7 +121,9 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
         for path in tmp_path.rglob("*")
         if path.is_file() and path.name != "seconds.json"
     }
-    again = image.train(config, data=material, weights=weights, output=tmp_path)
+    again = image.train(
+        recipe(image.ImageRecipe, config), data=material, weights=weights, output=tmp_path
+    )
     assert list(again.records) == list(trained.records)
     for path, stamp in stamps.items():
         assert path.stat().st_mtime_ns == stamp, f"{path.name} was made again"
@@ -120,19 +132,22 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
 def test_the_recipe_for_frames_trains_a_whole_network_and_goes_on(
     material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
 ) -> None:
+    for name in ("workers", "heads"):
+        config.pop(name)
     config |= {
         "network": {"stages": 0, "residual": True},
         "fit": {"epochs": 1, "couples_in_batch": 2},
         "bank": {"couples": 40, "seed": 1, "aligned": 0.0},
     }
-    trained = frame.train(config, data=material, weights=weights, output=tmp_path)
+    made = recipe(frame.FrameRecipe, config)
+    trained = frame.train(made, data=material, weights=weights, output=tmp_path)
     unseen = [record for record in trained.records if not record.heard]
     assert len({(record.path, record.view) for record in unseen}) == len(unseen) == 12 * 4
     assert all(record.source in FOLDS[record.fold] for record in unseen)
     assert isinstance(trained.network, PictureNet)
     stored = {path: path.stat().st_mtime_ns for path in tmp_path.glob("network-*.safetensors")}
     assert len(stored) == 3
-    again = frame.train(config, data=material, weights=weights, output=tmp_path)
+    again = frame.train(made, data=material, weights=weights, output=tmp_path)
     assert list(again.records) == list(trained.records)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stored.items())
 
@@ -193,7 +208,7 @@ def test_bank_never_shows_a_fold_its_own_pictures(
     material: Path, weights: Path, tmp_path: Path
 ) -> None:
     pictures = image_data.read_pictures(material / "image", folds=FOLDS)
-    settings = {"seed": 1, "decoder_steps": 1, "adversarial_steps": 4}
+    settings = image.CopySettings(seed=1, decoder_steps=1, adversarial_steps=4)
     pairs = image.make_pairs(pictures, settings, weights=weights, output=tmp_path)
     assert {pair.maker for pair in pairs} == {"taef2", "adversarial", *image.UPSAMPLERS}
     drawer = image_bank.Drawer(
@@ -283,7 +298,7 @@ def test_caption_changes_part_of_a_photo() -> None:
 
 
 def test_imagenet_weights_reach_the_network(weights: Path, tmp_path: Path) -> None:
-    network = new_network({"stages": 2, "residual": False}, weights=weights)
+    network = new_network(PictureOptions(stages=2, residual=False), weights=weights)
     trunk = timm.create_model("mobilenetv2_100", pad_type="same")
     path = weights / "mobilenetv2_100_imagenet1k.safetensors"
     trunk.load_state_dict(load_file(path))
@@ -291,7 +306,7 @@ def test_imagenet_weights_reach_the_network(weights: Path, tmp_path: Path) -> No
     with torch.inference_mode():
         hidden = trunk.eval().blocks[:5](trunk.bn1(trunk.conv_stem(batch)))
         torch.testing.assert_close(network.eval().high(network.low(batch)), hidden)
-    options = {"stages": 2, "residual": False}
+    options = PictureOptions(stages=2, residual=False)
     with pytest.raises(ModelError, match="cannot be read"):
         new_network(options, weights=tmp_path)
     save_file({"conv_stem.weight": torch.zeros(32, 3, 3, 3)}, tmp_path / FILE)
@@ -323,7 +338,7 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
         settings=image_bank.BankSettings(couples=9, seed=2),
     )
     bank = image_bank.build_bank(drawer, folder=tmp_path / "bank")
-    first = new_network({"stages": 1, "residual": True}, weights=weights)
+    first = new_network(PictureOptions(stages=1, residual=True), weights=weights)
     before = {key: value.clone() for key, value in first.state_dict().items()}
     features = low_features(first, bank, preprocess=preprocess)
     assert features is not None
@@ -345,13 +360,7 @@ def test_fit_tunes_the_late_stages_only_and_goes_on_from_its_checkpoint(
     for key, value in before.items():
         same = torch.equal(tuned[key], value)
         assert same == key.startswith("low."), key
-    fresh = new_network({"stages": 1, "residual": True}, weights=weights, seed=9)
+    fresh = new_network(PictureOptions(stages=1, residual=True), weights=weights, seed=9)
     resumed = tune(fresh, tmp_path / "fit.checkpoint").state_dict()
     for key, value in tuned.items():
         assert torch.equal(resumed[key], value), key
-
-
-def test_fit_settings_are_read_from_the_configuration() -> None:
-    assert CropFitSettings(epochs=2).couples_in_batch == 16
-    with pytest.raises(TypeError):
-        CropFitSettings(epochs=2, unknown=1)  # type: ignore[call-arg]

@@ -6,11 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from deepfake_training import __main__ as command
-from deepfake_training.image import composites
-from deepfake_training.image import localisation as localise
 from deepfake_training.manifests import Item
+from deepfake_training.studies import composites
+from deepfake_training.studies import localisation as localise
 
+from deepfake.commands.cli import main
 from deepfake.preprocess import ImagePreprocess
 from deepfake.types import Heatmap
 from tests.bundles import make_bundle, residual_graph
@@ -96,9 +96,9 @@ def test_the_command_tells_a_detector_from_maps_that_know_nothing(
         gain=0.4,
         graph=residual_graph,
     )
-    arguments = ["localise", str(tmp_path / "models" / "image-1"), "--composites", "6"]
+    arguments = ["recipe", "localise", str(tmp_path / "models" / "image-1"), "--composites", "6"]
     folders = ["--data", str(items[0].path.parents[1]), "--runs", str(tmp_path / "runs")]
-    assert command.main([*arguments, *folders]) == 0
+    assert main([*arguments, *folders]) == 0
     assert "photo phone" in capsys.readouterr().out
     result = json.loads((tmp_path / "runs/localise/localise.json").read_text(encoding="utf-8"))
     clean = {

@@ -8,10 +8,12 @@ import onnx
 import onnxruntime
 import pytest
 from deepfake_training import quantise
+from deepfake_training.manifests import list_labelled
 from onnx import numpy_helper
 
 from deepfake.bundle import Bundle
 from deepfake.engine.backends import INT8_GRAPH, has_int8, open_backend
+from deepfake.errors import ModelError
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
 from tests.bundles import make_bundle, residual_graph
@@ -59,7 +61,7 @@ def test_joined_groups_give_the_same_numbers(bundle: Bundle) -> None:
 
 @NEEDS_INT8
 def test_a_bundle_gets_an_int8_graph_that_openvino_runs(bundle: Bundle, data: Path) -> None:
-    rows = quantise.quantise_bundle(bundle.folder, data=data)
+    rows = quantise.quantise_bundle(bundle.folder, list_labelled(data / "image"))
     assert [row.view for row in rows] == list(quantise.VIEWS)
     assert all(row.samples == 30 and row.before > 0.9 for row in rows[:1])
     again = Bundle.read(bundle.folder)
@@ -94,7 +96,7 @@ def test_a_graph_that_loses_accuracy_is_not_kept(
     content = turned.SerializeToString()
     monkeypatch.setattr(quantise, "quantise_graph", lambda *values: content)
     before = json.loads((bundle.folder / "bundle.json").read_text())
-    with pytest.raises(RuntimeError, match="costs too much"):
-        quantise.quantise_bundle(bundle.folder, data=data)
+    with pytest.raises(ModelError, match="costs too much"):
+        quantise.quantise_bundle(bundle.folder, list_labelled(data / "image"))
     assert not (bundle.folder / INT8_GRAPH).exists()
     assert json.loads((bundle.folder / "bundle.json").read_text()) == before

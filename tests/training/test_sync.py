@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from deepfake_training.video import sync
-from deepfake_training.video.sync import Clip, SyncProbability, Trial
+from deepfake_training.studies import lips as sync
+from deepfake_training.studies.lips import Clip, SyncProbability, Trial
 
 from deepfake.content import lips as lipsync
 from deepfake.content.faces import Face
@@ -76,7 +76,7 @@ def test_run_prints_what_own_and_wrong_sounds_give(
     (folder / "cut.mp4").write_bytes((folder / "0.mp4").read_bytes()[:300])
     rows.append(f"cut.mp4\t{8:x}{0:063}\treal\ttwo")
     (folder / "manifest.tsv").write_text("\n".join(rows) + "\n")
-    monkeypatch.setattr(sync, "VIEWS", ("clean", "crf_40_360p"))
+    monkeypatch.setattr(sync, "CLIP_VIEWS", ("clean", "crf_40_360p"))
     monkeypatch.setattr(sync, "every_set", lambda: (("openness",), ("motion",)))
     output = tmp_path / "out"
     sync.run(tmp_path / "data", output, finder=FixedFinder())

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepfake_training.__main__ import main
 from deepfake_training.records import FileLogits, write_records
-from deepfake_training.video.verdicts import join_clips, tabulate_clips
+from deepfake_training.studies.clips import join_clips, tabulate_clips
 
 from deepfake.bundle import Bundle
+from deepfake.commands.cli import main
 from deepfake.types import Verdict
 
 SYSTEMS = ("one", "two", "three")
@@ -99,7 +99,7 @@ def test_command_prints_the_tables_and_keeps_them(
         path = tmp_path / f"{places[slot]}.jsonl"
         path.parent.mkdir(exist_ok=True)
         write_records(path, inside)
-    command = ["video", "--runs", str(tmp_path), "--bundles", "face-1", "video-1"]
+    command = ["recipe", "clips", "--runs", str(tmp_path), "--bundles", "face-1", "video-1"]
     command += ["--models", str(models)]
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -117,4 +117,4 @@ def test_command_prints_the_tables_and_keeps_them(
     assert (models / "video-1" / "README.md").read_text(encoding="utf-8") == card
     assert "| clean | one | 20 |" in card
     (tmp_path / "face-1" / "out_of_fold.jsonl").unlink()
-    assert main(command) == 1
+    assert main(command) == 2

@@ -81,7 +81,7 @@ def write_card(
 ) -> None:
     """Write ``README.md`` into the bundle's folder.
 
-    ``text`` holds the hand-written parts of the configuration: ``intended``, ``data``, ``recipe``
+    ``text`` holds the hand-written parts of the recipe: ``intended``, ``data``, ``recipe``
     and ``failures``.
     """
     middle = f"""## Calibration
@@ -104,9 +104,12 @@ Every number is about sources that neither the model nor its calibration had see
 
 
 def fill_card(bundle: Bundle, *, text: Mapping[str, str], middle: str) -> None:
-    """Write the card of any bundle: ``text`` from its configuration and facts about it, with the
-    part in the ``middle`` between its recipe and its known failures.
+    """Write the card of any bundle: ``text`` from its recipe (``intended``, ``data``, ``recipe``,
+    ``failures`` and, where it has one, ``speed``) and facts about it, with the part in the
+    ``middle`` between its recipe and its known failures.
     """
+    if speed := text.get("speed", "").strip():
+        middle += f"## Speed\n\n{speed}\n\n"
     facts = "\n".join(f"- {key}: {_inline(value)}" for key, value in bundle.provenance.items())
     files = "\n".join(
         f"- `{name}` ({facts['precision']}), sha256 `{facts['sha256']}`"
@@ -177,18 +180,6 @@ on long files is set by the other folds. "Located" is about the highest span of 
 
 {insert_table(inserts)}
 """
-
-
-def add_frames(bundle: Bundle, *, sources: Sequence[SourceRow], views: Sequence[ViewRow]) -> None:
-    """Add (or replace) the part about video frames in the bundle's card."""
-    text = """\
-How the scores of a clip's frames are read is calibrated apart, on clips that the network never saw;
-every source below is judged by a fit without it (`python -m deepfake_training frames --data DATA`
-prints this). There are few clips and few sources, so read the numbers with care."""
-    tables = (
-        f"{view_table(views)}\n{source_table(sources, label=1)}\n{source_table(sources, label=0)}"
-    )
-    add_part(bundle, title="Video frames", text=text, tables=tables)
 
 
 def add_part(bundle: Bundle, *, title: str, text: str, tables: str) -> None:

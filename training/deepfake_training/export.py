@@ -18,6 +18,7 @@ from torch import nn
 
 from deepfake.bundle import Applicability, Bundle, Calibration, golden_batch, scale_batch
 from deepfake.engine.backends import import_openvino, open_backend
+from deepfake.errors import ModelError
 from deepfake.preprocess import AudioPreprocess, FinderPreprocess, Preprocess
 from deepfake.settings import Settings
 
@@ -59,7 +60,7 @@ def write_bundle(
     default what ``name`` begins with.
 
     Weights are rounded to fp16 in the safetensors file and the graph holds the same rounded
-    values, so that all backends agree. Raises ``RuntimeError`` when a backend differs from torch by
+    values, so that all backends agree. Raises ``ModelError`` when a backend differs from torch by
     more than 1e-3 in score or the files are over 12 MB.
     """
     partial = folder.with_name(folder.name + ".partial")
@@ -104,7 +105,7 @@ def write_bundle(
     check_parity(bundle)
     size = sum(path.stat().st_size for path in partial.iterdir())
     if size > MAX_BUNDLE_BYTES:
-        raise RuntimeError(f"bundle {name}: {size / 1e6:.1f} MB; the limit is 12 MB")
+        raise ModelError(f"bundle {name}: {size / 1e6:.1f} MB; the limit is 12 MB")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return replace(bundle, folder=folder)
@@ -136,7 +137,7 @@ def export_onnx(
         verbose=False,
     )
     if program is None:
-        raise RuntimeError("the exporter returned no graph")
+        raise ModelError("exporter of torch: returned no graph")
     model = program.model_proto
     for node in model.graph.node:  # stack traces name files of the machine that exported
         node.ClearField("metadata_props")
@@ -204,14 +205,14 @@ def golden_inputs(preprocess: Preprocess) -> np.ndarray[Any, Any]:
 
 
 def check_parity(bundle: Bundle) -> None:
-    """Every installed backend gives the golden scores; raises ``RuntimeError`` otherwise."""
+    """Every installed backend gives the golden scores; raises ``ModelError`` otherwise."""
     batch, logits = bundle.golden()
     for name in ("torch", "onnxruntime", "openvino"):
         backend = open_backend(bundle, settings=Settings(backend=name, device="cpu"))
         worst = bundle.calibration.largest_gap(backend.run(batch), logits)
         backend.close()
         if worst > PARITY:
-            raise RuntimeError(f"bundle {bundle.name}: {name} differs from torch by {worst:.5f}")
+            raise ModelError(f"bundle {bundle.name}: {name} differs from torch by {worst:.5f}")
 
 
 def metrics_to_dict(**tables: Sequence[Any]) -> dict[str, Any]:
@@ -243,7 +244,7 @@ def _round_weights(network: nn.Module) -> nn.Module:
     }
     for key, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise RuntimeError(f"weights {key}: too large for fp16")
+            raise ModelError(f"weights {key}: too large for fp16")
     network.load_state_dict(state)
     return network
 

@@ -1,8 +1,11 @@
-"""Files of a run, which are whole or not there: arrays, networks' states and lines of JSON."""
+"""Files of a run, which are whole or not there: arrays, networks' states, lines of JSON, and the
+wall time of its steps.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,3 +47,23 @@ def read_lines(path: Path) -> list[Any]:
     """What :func:`write_lines` wrote; raises ``OSError`` where there is nothing."""
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def timed(name: str, output: Path) -> Iterator[None]:
+    """Add the wall time of a step to those of ``seconds.json`` in ``output``."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        times = read_times(output)
+        times[name] = times.get(name, 0.0) + time.monotonic() - started
+        with replaced(output / "seconds.json") as partial:
+            partial.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
+
+
+def read_times(output: Path) -> dict[str, float]:
+    """Seconds by step, as :func:`timed` wrote them."""
+    path = output / "seconds.json"
+    times: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return times

@@ -1,10 +1,13 @@
-"""What every fit shares: the process, weights that are fitted once and then read, checkpoints, the
-running average and the batches of couples.
+"""What every fit shares: the process, weights that are fitted once and then read, and the one loop
+with its checkpoints, its running average, its early end and its progress.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +18,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from .files import replaced
 
 Net = TypeVar("Net", bound=nn.Module)
 Numbers = npt.NDArray[np.int64]
+Losses = Mapping[str, torch.Tensor]
+"""What is made smaller, under ``loss``, and other numbers that are told beside it."""
 
 
 def prepare_process(threads: int) -> None:
@@ -43,15 +49,124 @@ def fit_once(network: Net, path: Path, fit: Callable[[Net], Net]) -> Net:
     return network.eval()
 
 
+def fold_file(output: Path, fold: int | None) -> Path:
+    """Where a run keeps the network that never saw ``fold`` (None: that saw all data)."""
+    return output / f"network-{'all' if fold is None else fold}.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """How a fit runs: ``steps`` steps, in rounds of ``round_steps``.
+
+    After every round all states are kept, among them those of the parts ``beside`` the network, so
+    that a fit that was stopped goes on as if it had not been. ``average`` is the decay of the
+    running average of the weights, which is what is kept (0: the last weights); with ``warm_up`` it
+    forgets faster in the first steps. With ``judge`` the averaged network is judged after every
+    round: the best one is kept, and ``patience`` rounds without a better one end the fit.
+    """
+
+    steps: int
+    round_steps: int
+    average: float = 0.0
+    warm_up: bool = False
+    most_gradient: float = 5.0
+    judge: Callable[[nn.Module], float] | None = None
+    patience: int = 3
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fit_steps(
+    network: Net,
+    losses_at: Callable[[int], Losses],
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    loop: Loop,
+    *,
+    checkpoint: Path,
+    name: str,
+) -> Net:
+    """The averaged network in evaluation mode; goes on from ``checkpoint`` if there is one.
+
+    ``losses_at`` gives the losses of a step by its number alone, whichever steps came before in
+    this process. Parts of the network that are fixed altogether stay in evaluation mode.
+    """
+    average, state = average_weights(network, decay=loop.average, warm_up=loop.warm_up), _State()
+    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+    parts |= {"state": state, **loop.beside}
+    done = read_checkpoint(checkpoint, parts)
+    for first in range(done, loop.steps, loop.round_steps):
+        if state.idle >= loop.patience:
+            break
+        _train(network)
+        started, told = time.monotonic(), []
+        last = min(loop.steps, first + loop.round_steps)
+        for step in (bar := tqdm(range(first, last), desc=name, mininterval=5)):
+            losses = losses_at(step)
+            optimiser.zero_grad(set_to_none=True)
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), loop.most_gradient)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+            told.append([float(value.detach()) for value in losses.values()])
+            bar.set_postfix(loss=f"{np.mean([row[0] for row in told[-50:]]):.3f}", refresh=False)
+        if loop.judge is not None:
+            state.note(loop.judge(average.module.eval()), average.module)
+        state.seconds += time.monotonic() - started
+        save_checkpoint(checkpoint, parts, done=last)
+        means = zip(losses, np.mean(told, axis=0), strict=True)
+        text = ", ".join(f"{part} {mean:.4f}" for part, mean in means)
+        tqdm.write(f"{name}, step {last} of {loop.steps}: {text}, {state.seconds:.0f} s")
+    if state.best:
+        average.module.load_state_dict(state.best)
+    result = average.module.eval()
+    assert isinstance(result, type(network))
+    return result
+
+
+@dataclass
+class _State:
+    """What a fit that goes on must know beside its parts; ``idle`` counts rounds without a better
+    score, ``best`` are the weights of the best one.
+    """
+
+    seconds: float = 0.0
+    score: float = float("-inf")
+    idle: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def note(self, score: float, network: nn.Module) -> None:
+        self.idle += 1
+        if score > self.score:
+            self.score, self.idle = score, 0
+            self.best = {key: value.clone() for key, value in network.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "random": torch.get_rng_state()}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        torch.set_rng_state(values.pop("random"))
+        for key, value in values.items():
+            setattr(self, key, value)
+
+
+def _train(network: nn.Module) -> None:
+    network.train()
+    for part in network.modules():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            part.eval()
+
+
 def save_checkpoint(path: Path, parts: Mapping[str, Any], *, done: int) -> None:
-    """The states of all parts (networks, optimisers, schedules) after ``done`` steps or epochs."""
+    """The states of all parts (networks, optimisers, schedules) after ``done`` steps."""
     states = {name: part.state_dict() for name, part in parts.items()}
     with replaced(path) as partial:
         torch.save({"done": done, **states}, partial)
 
 
 def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> int:
-    """Give all parts their stored states; how many steps or epochs are done, 0 for none."""
+    """Give all parts their stored states; how many steps are done, 0 for none."""
     if not path.exists():
         return 0
     states = torch.load(path, weights_only=True)
@@ -60,10 +175,28 @@ def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> int:
     return int(states["done"])
 
 
-def average_weights(network: nn.Module, *, decay: float) -> AveragedModel:
-    """A running average of weights and buffers, which starts at the first update."""
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+def average_weights(network: nn.Module, *, decay: float, warm_up: bool = False) -> AveragedModel:
+    """A running average of weights and buffers, which starts at the first update; with ``warm_up``
+    its decay grows from a tenth.
+    """
+
+    def average(kept: Any, new: Any, count: torch.Tensor | int) -> None:
+        most = (1 + int(count)) / (10 + int(count)) if warm_up else 1.0
+        update = get_ema_multi_avg_fn(min(decay, most))  # type: ignore[no-untyped-call]
+        update(kept, new, count)
+
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def couples_at(couples: Numbers, *, size: int, seed: int) -> Callable[[int], Numbers]:
+    """From the number of a step to the couples of its batch, epoch after epoch."""
+
+    @lru_cache(maxsize=1)
+    def batches(epoch: int) -> list[Numbers]:
+        return list(draw_batches(couples, size=size, seed=seed, epoch=epoch))
+
+    per_epoch = max(1, len(couples) // size)
+    return lambda step: batches(step // per_epoch)[step % per_epoch]
 
 
 def draw_batches(couples: Numbers, *, size: int, seed: int, epoch: int) -> Iterator[Numbers]:

@@ -11,6 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepfake.errors import SettingsError
+from deepfake.export.samples import list_files
+
+TOGETHER = {"EDTalk": "camera (EDTalk test_data, drives the EDTalk fakes)"}
+"""Fakes that are driven by footage of a genuine source, and that source."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -23,6 +29,11 @@ class Item:
     label: int
     source: str
     facts: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def group(self) -> str:
+        """The source, or the one with which it must be held out."""
+        return TOGETHER.get(self.source, self.source)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,30 @@ def read_manifest(folder: Path, *, source_column: str = "") -> list[Item]:
         source = facts[source_column] if source_column else Path(facts["path"]).parent.name
         items.append(Item(folder / facts["path"], int(facts["label"] == "fake"), source, facts))
     return sorted(items, key=lambda item: item.path)
+
+
+def list_labelled(folder: Path) -> list[Item]:
+    """Labelled files: those of ``folder/manifest.tsv`` where there is one (the source is its column
+    ``system`` or ``source``), else ``genuine/SOURCE/…`` and ``synthetic/SYSTEM/…``, files that lie
+    in neither left out. Raises ``SettingsError`` when there are none.
+    """
+    manifest = folder / "manifest.tsv"
+    if manifest.exists():
+        header = manifest.read_text(encoding="utf-8").partition("\n")[0].split("\t")
+        column = next((name for name in ("system", "source") if name in header), "")
+        return read_manifest(folder, source_column=column)
+    items = []
+    for file in list_files(folder):
+        path = file.path.relative_to(folder)
+        if file.label is not None:
+            source = path.parts[1] if len(path.parts) > 2 else path.parts[0]
+            items.append(Item(file.path, file.label, source, {"path": path.as_posix()}))
+    if not items:
+        raise SettingsError(
+            f"folder {folder}: has no labelled files",
+            hint="put them into genuine/SOURCE and synthetic/SYSTEM",
+        )
+    return items
 
 
 def balance(places: Sequence[tuple[str, str]], *, power: float) -> npt.NDArray[np.float64]:

@@ -21,10 +21,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
+from deepfake.analyzers.face import highest
 from deepfake.bundle import Bundle, scale_batch
 from deepfake.engine.backends import INT8_GRAPH, Backend, open_backend
 from deepfake.engine.engine import Engine
-from deepfake.errors import MediaError
+from deepfake.engine.scores import Scored
+from deepfake.errors import MediaError, ModelError, SettingsError
 from deepfake.export.bundles import Agreement
 from deepfake.export.graph import widen_weights
 from deepfake.export.quantise import quantise_network, statistics_nodes
@@ -36,7 +38,7 @@ from deepfake.trust.registry import newest_bundles
 
 from .card import add_part, markdown
 from .image.data import FACE_SOURCES as MANIPULATED_FACES
-from .manifests import Item, read_manifest
+from .manifests import Item
 from .perturb import PICTURE_VIEWS
 
 MOST_AUC_LOSS = 0.002
@@ -72,17 +74,18 @@ class Int8Row:
     crossed: float
 
 
-def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[Int8Row]:
+def quantise_bundle(folder: Path, items: Sequence[Item], *, most_files: int = 0) -> list[Int8Row]:
     """Add ``model.int8.onnx`` to the bundle in ``folder`` and say in its card what that costs.
 
-    ``most_files`` bounds the files that measure (0 for all). Raises ``RuntimeError`` with the
-    numbers when the loss is too large; then nothing is changed.
+    Some of the ``items`` calibrate, at most ``most_files`` of the others (0 for all) measure.
+    Raises ``ModelError`` when the loss is too large, after it has printed the numbers; then nothing
+    is changed.
     """
     bundle = Bundle.read(folder)
     bundle.verify()
-    calibration, check = draw_files(bundle, data, most_files=most_files)
     if bundle.slot not in SLOTS:
-        raise RuntimeError(f"bundle {bundle.name}: only {', '.join(SLOTS)} can be measured here")
+        raise SettingsError(f"bundle {bundle.name}: only {', '.join(SLOTS)} can be measured here")
+    calibration, check = draw_files(bundle, items, most_files=most_files)
     engine = Engine(Settings(device="cpu"), active=newest_bundles(folder.parent))
     batches = [
         sample.batch[:: max(1, len(sample.batch) // CALIBRATION_WINDOWS)]
@@ -100,22 +103,23 @@ def quantise_bundle(folder: Path, *, data: Path, most_files: int = 0) -> list[In
     engine.close()
     print("\n\n".join(word_part(bundle, rows, most_files=most_files)))
     if any(row.before - row.after > MOST_AUC_LOSS for row in rows):
-        raise RuntimeError(f"bundle {bundle.name}: int8 costs too much; nothing was changed")
+        raise ModelError(f"bundle {bundle.name}: int8 costs too much; nothing was changed")
     (folder / INT8_GRAPH).write_bytes(graph)
     _record(bundle, folder, rows, most_files=most_files)
     return rows
 
 
-def draw_files(bundle: Bundle, data: Path, *, most_files: int) -> tuple[list[Item], list[Item]]:
-    """Files that calibrate and those that measure, in a seeded order."""
-    if bundle.slot == "video":
-        items = read_manifest(data / "video", source_column="system")
-    else:
-        items = read_manifest(data / "image", source_column="source")
-    if bundle.slot == "face":
-        items = [item for item in items if item.source in FACE_SOURCES]
+def draw_files(
+    bundle: Bundle, items: Sequence[Item], *, most_files: int
+) -> tuple[list[Item], list[Item]]:
+    """Files that calibrate and those that measure, in a seeded order. Of sources of the training
+    material those that the slot is not for are left out.
+    """
     if bundle.slot in ("image", "frame"):
         items = [item for item in items if item.source not in MANIPULATED_FACES]
+    elif bundle.slot == "face":
+        items = [item for item in items if item.source in FACE_SOURCES] or items
+    items = list(items)
     random.Random(SEED).shuffle(items)
     count = min(CALIBRATION_FILES, len(items) // 4)
     check = items[count:]
@@ -192,7 +196,7 @@ def compare(before: Bundle, after: Bundle, samples: Iterable[Sample]) -> list[In
     plain = open_backend(before, settings=settings)
     int8 = open_backend(after, settings=replace(settings, precision="auto"))
     if int8.precision != "int8":
-        raise RuntimeError("processor: has no instructions for int8; nothing can be compared")
+        raise SettingsError("processor: has no instructions for int8; nothing can be compared")
     seen: dict[str, Agreement] = {}
     for sample in tqdm(samples, desc="comparing", mininterval=5):
         view = seen.setdefault(sample.view, Agreement())
@@ -206,10 +210,14 @@ def compare(before: Bundle, after: Bundle, samples: Iterable[Sample]) -> list[In
 
 
 def _score(bundle: Bundle, backend: Backend, batch: Batch) -> float:
-    """The score of a file, of several faces the highest."""
+    """The score of a file, as the detector has it."""
     logits = backend.run(batch).reshape(-1)
-    pooled = float(logits.max()) if bundle.slot == "face" else bundle.calibration.pool(logits)
-    return bundle.calibration.probability(pooled)
+    if bundle.slot != "face":
+        return Scored.read(logits, bundle.calibration).score
+    faces = [
+        Scored.read(logits[index : index + 1], bundle.calibration) for index in range(len(batch))
+    ]
+    return highest([("face", face) for face in faces])[1]
 
 
 def _mean_gap(
@@ -274,7 +282,7 @@ def word_part(bundle: Bundle, rows: Sequence[Int8Row], *, most_files: int) -> tu
     ]
     limit = f" --most-files {most_files}" if most_files else ""
     note = (
-        f"`python -m deepfake_training quantise models/{bundle.name} --data DATA{limit}` made "
+        f"`deepfake quantise models/{bundle.name} --files FILES{limit}` made "
         f"`{INT8_GRAPH}`, "
         "which OpenVINO runs with `--precision auto` on processors with instructions for it. "
         "The files that measure it are those that the bundle was trained on, so the areas only "

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -35,6 +34,15 @@ RESERVED_ONE_IN = 5
 MANY_SPEAKERS = 25
 IN_TIME = frozenset({"wave_codec", "phase_changes", "mel_vocoder", "mel_generator"})
 SPEAKER = re.compile(r"(?:LibriSpeech|VCTK)[^/]*?__(p?\d+)[-_]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechFold:
+    """Folders that are held out together; copies by ``unseen_makers`` of any clip are so too."""
+
+    name: str
+    folders: tuple[str, ...]
+    unseen_makers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,15 +92,15 @@ def read_samples(path: Path) -> Stored:
     return np.asarray(np.concatenate(pieces), dtype=np.int16)
 
 
-def read_clips(folders: Iterable[Path], *, folds: Sequence[dict[str, Any]]) -> list[Clip]:
+def read_clips(folders: Iterable[Path], *, folds: Sequence[SpeechFold]) -> list[Clip]:
     """All clips of the ``manifest.tsv`` of every folder.
 
-    ``folds`` lists tables with ``name`` and ``folders``: what is held out together. The source of a
-    bona fide clip is its corpus, that of a fake its system; systems with fewer than 10 clips of one
-    folder are counted together. Raises ``SettingsError`` for a folder that is in no fold.
+    ``folds`` lists what is held out together. The source of a bona fide clip is its corpus, that of
+    a fake its system; systems with fewer than 10 clips of one folder are counted together. Raises
+    ``SettingsError`` for a folder that is in no fold.
     """
     items = [i for folder in folders for i in read_manifest(folder, source_column="system")]
-    homes = {name: index for index, fold in enumerate(folds) for name in fold["folders"]}
+    homes = {name: index for index, fold in enumerate(folds) for name in fold.folders}
     counts = Counter((item.path.parent.name, item.label, item.source) for item in items)
     systems = Counter((place, label) for place, label, _ in counts)
     speakers = [_speaker(item) for item in items]
@@ -113,7 +121,7 @@ def read_clips(folders: Iterable[Path], *, folds: Sequence[dict[str, Any]]) -> l
         clips.append(
             Clip(
                 item=replace(item, source=source),
-                group=str(folds[homes[place]]["name"]),
+                group=folds[homes[place]].name,
                 fold=homes[place],
                 stored=read_samples(item.path),
                 reserved=not item.label and zlib.crc32(unit.encode()) % RESERVED_ONE_IN == 0,

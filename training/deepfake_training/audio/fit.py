@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from deepfake.networks.speech import SpeechNet
 
-from ..fitting import Numbers, fit_once, read_checkpoint, save_checkpoint
+from ..fitting import Loop, Losses, Numbers, fit_once, fit_steps
 from .data import Clip, Pool
 
 
@@ -111,40 +108,38 @@ def _fit(network: SpeechNet, sampler: Sampler, *, path: Path, seed: int) -> Spee
     network = network.to(memory_format=torch.channels_last)
     trunk = [value for name, value in network.named_parameters() if "trunk." in name]
     rest = [value for name, value in network.named_parameters() if "trunk." not in name]
-    optimiser = torch.optim.AdamW(
-        [{"params": trunk}, {"params": rest}], weight_decay=fit.weight_decay
+    groups = [
+        {"params": parameters, "lr": share * fit.learning_rate}
+        for parameters, share in ((trunk, fit.trunk_rate), (rest, 1.0))
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=fit.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace(step / fit.steps))
+    rng = np.random.default_rng()
+
+    def losses_at(step: int) -> Losses:
+        nonlocal rng
+        epoch, later = divmod(step, fit.steps_per_epoch)
+        if not later:
+            torch.manual_seed(seed * 1000 + epoch)
+            rng = np.random.default_rng((seed, epoch))
+        rows, labels = sampler.draw(rng)
+        batch = sampler.pool.batch(rows)
+        if fit.crop_samples:
+            start = int(rng.integers(batch.shape[1] - fit.crop_samples + 1))
+            batch = np.ascontiguousarray(batch[:, start : start + fit.crop_samples])
+        return {"loss": _loss(network, batch, labels, fit=fit)}
+
+    loop = Loop(
+        steps=fit.steps,
+        round_steps=fit.steps_per_epoch,
+        average=fit.average,
+        warm_up=True,
+        most_gradient=fit.max_gradient,
     )
-    shares = (fit.trunk_rate, 1.0)
-    average = copy.deepcopy(network)
-    parts = {"network": network, "optimiser": optimiser, "average": average}
     checkpoint = path.with_suffix(".checkpoint")
-    epoch = read_checkpoint(checkpoint, parts)
-    network.train()
-    while epoch * fit.steps_per_epoch < fit.steps:
-        torch.manual_seed(seed * 1000 + epoch)
-        rng = np.random.default_rng((seed, epoch))
-        losses = []
-        first = epoch * fit.steps_per_epoch
-        steps = range(first, min(fit.steps, first + fit.steps_per_epoch))
-        for step in (bar := tqdm(steps, desc=f"{path.name} epoch {epoch}", mininterval=5)):
-            for group, share in zip(optimiser.param_groups, shares, strict=True):
-                group["lr"] = share * fit.learning_rate * _pace(step / fit.steps)
-            rows, labels = sampler.draw(rng)
-            batch = sampler.pool.batch(rows)
-            if fit.crop_samples:
-                start = int(rng.integers(batch.shape[1] - fit.crop_samples + 1))
-                batch = np.ascontiguousarray(batch[:, start : start + fit.crop_samples])
-            loss = _loss(network, batch, labels, fit=fit)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), fit.max_gradient)
-            optimiser.step()
-            _update(average, network, decay=min(fit.average, (1 + step) / (10 + step)))
-            losses.append(float(loss.detach()))
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
-        epoch += 1
-        save_checkpoint(checkpoint, parts, done=epoch)
-    return average
+    return fit_steps(
+        network, losses_at, optimiser, schedule, loop, checkpoint=checkpoint, name=path.name
+    )
 
 
 def _loss(
@@ -164,13 +159,3 @@ def _loss(
 def _pace(progress: float) -> float:
     """Warm-up over the first twentieth, then half a cosine down to nothing."""
     return min(1.0, progress / 0.05 + 0.02) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@torch.no_grad()
-def _update(average: nn.Module, network: nn.Module, *, decay: float) -> None:
-    kept = average.state_dict()
-    for key, value in network.state_dict().items():
-        if value.is_floating_point():
-            kept[key].lerp_(value, 1 - decay)
-        else:
-            kept[key].copy_(value)

@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
-from deepfake.bundle import Applicability
+from deepfake.content.inputs import Judge, read_sound
 from deepfake.errors import SettingsError
 from deepfake.networks import create
 from deepfake.networks.speech import SpeechNet
@@ -27,6 +28,7 @@ from ..files import write_arrays
 from ..fitting import prepare_process
 from ..imagenet import load_mobilenet
 from ..manifests import data_sha256
+from ..recipes import Recipe
 from ..records import (
     FileLogits,
     LongLogits,
@@ -36,7 +38,7 @@ from ..records import (
     write_records,
 )
 from .collect import collect_speech
-from .data import Clip, Pool, make_pool, read_clips
+from .data import Clip, Pool, SpeechFold, make_pool, read_clips
 from .fakes import make_copies, prepare_makers, store
 from .fit import SpeechFitSettings, fit_network
 from .minutes import score_long
@@ -60,36 +62,65 @@ CHECKS: Views = {
 """Changes that say nothing about synthesis: the mean score of genuine speech should stay."""
 
 
-def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
-    """Train by ``config``; everything finished is kept in ``output`` and not done again.
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions:
+    """The options of the network."""
+
+    stages: int
+    dense: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    name: str
+    options: SpeechOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioRecipe(Recipe):
+    """``collect``: whether to collect and make speech beside the material; ``workers`` processes
+    train and score folds.
+    """
+
+    seed: int
+    workers: int
+    vocoder_steps: int
+    pool_rounds: int
+    collect: bool = False
+    preprocess: AudioPreprocess
+    network: NetworkChoice
+    fit: SpeechFitSettings
+    folds: tuple[SpeechFold, ...]
+
+
+def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Trained:
+    """Train by the recipe; everything finished is kept in ``output`` and not done again.
 
     ``weights`` holds the ImageNet weights that the network starts from. Raises
     ``OSError`` for missing material, ``ModelError`` for missing weights and ``SettingsError`` for
     folders without a fold or an ``output`` of other settings.
     """
     started = time.monotonic()
-    check_settings(config, output=output)
+    check_settings(recipe, output=output)
     prepare_process(1)
-    preprocess = AudioPreprocess(**config["preprocess"])
-    if config.get("collect"):
-        collect_speech(output / "collected", seed=int(config["seed"]))
-    clips = read_material(config, data=data, output=output)
-    pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    preprocess = recipe.preprocess
+    if recipe.collect:
+        collect_speech(output / "collected", seed=recipe.seed)
+    clips = read_material(recipe, data=data, output=output)
+    pool = prepare_pool(recipe, clips=clips, preprocess=preprocess, output=output)
     for chosen, views in _views(clips):
-        prepare_views(
-            chosen, views, preprocess=preprocess, output=output, workers=int(config["workers"])
-        )
-    numbers = [*range(len(config["folds"])), None]
+        prepare_views(chosen, views, judge=recipe, output=output, workers=recipe.workers)
+    numbers = [*range(len(recipe.folds)), None]
     arguments = {"data": data, "weights": weights, "output": output}
-    done = Parallel(n_jobs=int(config["workers"]))(
-        delayed(run_fold)(config, number=number, **arguments) for number in numbers
+    done = Parallel(n_jobs=recipe.workers)(
+        delayed(run_fold)(recipe, number=number, **arguments) for number in numbers
     )
     records, checked, recordings = (
         [one for fold in done for one in getattr(fold, name)]
         for name in ("records", "checked", "recordings")
     )
     network = train_fold(
-        config, number=None, clips=clips, pool=pool, weights=weights, output=output
+        recipe, number=None, clips=clips, pool=pool, weights=weights, output=output
     )
     shifts = shortcut_shifts(records, checked)
     deviations = shortcut_deviations(records, checked)
@@ -99,32 +130,35 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             f"{deviations[name]:.2f} standard deviations a clip"
         )
     facts = {
-        **{key: config[key] for key in ("seed", "network", "fit")},
+        "seed": recipe.seed,
+        "network": asdict(recipe.network),
+        "fit": asdict(recipe.fit),
         "data_sha256": data_sha256(clip.item for clip in clips),
         "clips": len(clips),
         "pool_windows": len(pool.clips),
-        "folds": {str(fold["name"]): list(fold["folders"]) for fold in config["folds"]},
+        "folds": {fold.name: list(fold.folders) for fold in recipe.folds},
         "shortcut_shifts": shifts,
         "shortcut_deviations": deviations,
         "wall_seconds_of_the_last_run": round(time.monotonic() - started),
-        "machine": f"{platform.machine()}, {config['workers']} processes of one thread",
-        "tried": config.get("tried", []),
+        "machine": f"{platform.machine()}, {recipe.workers} processes of one thread",
+        "tried": recipe.tried,
     }
     return Trained(
         network=network,
-        network_name=config["network"]["name"],
-        network_options=config["network"]["options"],
+        network_name=recipe.network.name,
+        network_options=asdict(recipe.network.options),
         preprocess=preprocess,
         records=records,
-        limits=Applicability(**config["limits"]),
+        limits=recipe.limits,
         facts=facts,
         recordings=recordings,
     )
 
 
-def check_settings(config: dict[str, Any], *, output: Path) -> None:
+def check_settings(recipe: AudioRecipe, *, output: Path) -> None:
     """Note the settings in ``output``; raises ``SettingsError`` when others are there already."""
-    kept = {key: value for key, value in config.items() if key not in ("card", "tried", "workers")}
+    values = asdict(recipe)
+    kept = {key: value for key, value in values.items() if key not in ("card", "tried", "workers")}
     text, path = json.dumps(kept, indent=1, sort_keys=True), output / "settings.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise SettingsError(
@@ -143,7 +177,7 @@ class FoldScores(NamedTuple):
 
 
 def run_fold(
-    config: dict[str, Any], *, number: int | None, data: Path, weights: Path, output: Path
+    recipe: AudioRecipe, *, number: int | None, data: Path, weights: Path, output: Path
 ) -> FoldScores:
     """Train and score one fold, or with None only train the network that hears everything.
 
@@ -151,17 +185,17 @@ def run_fold(
     material is too large to hand over.
     """
     prepare_process(1)
-    preprocess = AudioPreprocess(**config["preprocess"])
-    clips = read_material(config, data=data, output=output)
-    pool = prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
+    preprocess = recipe.preprocess
+    clips = read_material(recipe, data=data, output=output)
+    pool = prepare_pool(recipe, clips=clips, preprocess=preprocess, output=output)
     network = train_fold(
-        config, number=number, clips=clips, pool=pool, weights=weights, output=output
+        recipe, number=number, clips=clips, pool=pool, weights=weights, output=output
     )
     if number is None:
         return FoldScores([], [], [])
     scored = []
     for (chosen, views), name in zip(_views(clips), ("", "_checks"), strict=True):
-        paths = prepare_views(chosen, views, preprocess=preprocess, output=output)
+        paths = prepare_views(chosen, views, judge=recipe, output=output)
         path = output / f"fold_{number}{name}.jsonl"
         scored.append(
             score_clips(network, chosen, paths, fold=number, path=path, reserved=not name)
@@ -172,15 +206,15 @@ def run_fold(
         fold=number,
         preprocess=preprocess,
         path=output / f"fold_{number}_long.jsonl",
-        seed=int(config["seed"]),
+        seed=recipe.seed,
     )
     return FoldScores(scored[0], scored[1], recordings)
 
 
-def read_material(config: dict[str, Any], *, data: Path, output: Path) -> list[Clip]:
+def read_material(recipe: AudioRecipe, *, data: Path, output: Path) -> list[Clip]:
     """The clips of the training material, and after them those that were collected."""
-    folders = [data / "audio", *([output / "collected"] if config.get("collect") else [])]
-    return read_clips(folders, folds=config["folds"])
+    folders = [data / "audio", *([output / "collected"] if recipe.collect else [])]
+    return read_clips(folders, folds=recipe.folds)
 
 
 def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
@@ -192,16 +226,16 @@ def _views(clips: Sequence[Clip]) -> list[tuple[list[Clip], Views]]:
 
 
 def prepare_pool(
-    config: dict[str, Any], *, clips: Sequence[Clip], preprocess: AudioPreprocess, output: Path
+    recipe: AudioRecipe, *, clips: Sequence[Clip], preprocess: AudioPreprocess, output: Path
 ) -> Pool:
     """Fakes from all genuine clips, then the pool of windows."""
     folder = output / "fakes"
     folder.mkdir(parents=True, exist_ok=True)
     genuine = [clip for clip in clips if not clip.label]
     heard = [clip.samples for clip in genuine if "collected" not in clip.item.path.parts]
-    makers = prepare_makers(heard, folder=folder, steps=int(config["vocoder_steps"]))
-    arguments: dict[str, Any] = {key: int(config[key]) for key in ("seed", "workers")}
-    arguments |= {"rounds": int(config["pool_rounds"]), "folder": folder}
+    makers = prepare_makers(heard, folder=folder, steps=recipe.vocoder_steps)
+    arguments: dict[str, Any] = {"seed": recipe.seed, "workers": recipe.workers}
+    arguments |= {"rounds": recipe.pool_rounds, "folder": folder}
     return make_pool(
         clips,
         lambda: make_copies([clip.samples for clip in genuine], makers, **arguments),
@@ -212,7 +246,7 @@ def prepare_pool(
 
 
 def train_fold(
-    config: dict[str, Any],
+    recipe: AudioRecipe,
     *,
     number: int | None,
     clips: Sequence[Clip],
@@ -224,29 +258,29 @@ def train_fold(
     allowed = np.ones(len(pool.clips), dtype=bool)
     if number is not None:
         heard = np.array([clip.fold != number and not clip.reserved for clip in clips])
-        unseen = config["folds"][number].get("unseen_makers", [])
+        unseen = recipe.folds[number].unseen_makers
         allowed = heard[pool.clips] & ~np.isin(pool.makers, unseen)
     rows = np.flatnonzero(allowed)
     name = "final" if number is None else f"fold_{number}"
     return fit_network(
-        _new_network(config, weights=weights),
+        _new_network(recipe, weights=weights),
         pool,
         allowed=rows,
         clips=clips,
-        fit=SpeechFitSettings(**config["fit"]),
+        fit=recipe.fit,
         path=output / name,
-        seed=int(config["seed"]),
+        seed=recipe.seed,
     )
 
 
-def _new_network(config: dict[str, Any], *, weights: Path) -> SpeechNet:
+def _new_network(recipe: AudioRecipe, *, weights: Path) -> SpeechNet:
     """A fresh network that starts from ImageNet weights."""
-    torch.manual_seed(int(config["seed"]))
-    options = config["network"]["options"]
-    network = create(config["network"]["name"], **options)
+    torch.manual_seed(recipe.seed)
+    options = recipe.network.options
+    network = create(recipe.network.name, **asdict(options))
     assert isinstance(network, SpeechNet)
     places = {"conv_stem": "trunk.0", "bn1": "trunk.1"}
-    places |= {f"blocks.{i}": f"trunk.{2 + i}" for i in range(int(options["stages"]))}
+    places |= {f"blocks.{i}": f"trunk.{2 + i}" for i in range(options.stages)}
     load_mobilenet(network, weights, places=places)
     return network
 
@@ -255,19 +289,22 @@ def prepare_views(
     clips: Sequence[Clip],
     views: Views,
     *,
-    preprocess: AudioPreprocess,
+    judge: Judge,
     output: Path,
     workers: int = 1,
 ) -> dict[str, Path]:
-    """Files in ``output/views`` with the windows of every clip in every view as int16."""
+    """Files in ``output/views`` with the windows of every clip in every view as int16, read as in
+    use; those of clips in which nobody is heard to speak too.
+    """
     folder = output / "views"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name.replace(' ', '_')}.npz" for name in views}
 
     def prepare(name: str) -> None:
+        sounds = (read_sound(views[name](clip.samples), judge) for clip in clips)
         windows = [
-            np.stack([store(window) for window in preprocess(views[name](clip.samples)).batch])
-            for clip in clips
+            np.stack([store(window) for batch in sound.batches(judge) for window in batch])
+            for sound in sounds
         ]
         counts = np.array([len(batch) for batch in windows])
         write_arrays(paths[name], windows=np.concatenate(windows), counts=counts)

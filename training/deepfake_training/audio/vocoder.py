@@ -19,15 +19,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from deepfake.preprocess import Samples
 
-from ..fitting import fit_once, read_checkpoint, save_checkpoint
+from ..fitting import Loop, Losses, fit_once, fit_steps
 
 SAMPLE_RATE = 16000
 FFT, HOP, MELS = 1024, 256, 80
-STEPS_PER_CHECKPOINT = 200
+STEPS_PER_ROUND = 200
 
 
 def mel_filters(*, bands: int, fft: int) -> npt.NDArray[np.float32]:
@@ -265,16 +264,8 @@ def train_resynthesiser(
             for part, rate in ((network, 1e-3), (critic, 4e-4))
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps)
-        parts = {
-            "network": network,
-            "critic": critic,
-            "optimiser": optimiser,
-            "opponent": opponent,
-            "schedule": schedule,
-        }
-        checkpoint = path.with_suffix(".checkpoint")
-        first = read_checkpoint(checkpoint, parts)
-        for step in (bar := tqdm(range(first, steps), desc=path.stem, mininterval=5)):
+
+        def losses_at(step: int) -> Losses:
             rng = np.random.default_rng((seed, step))
             target = _draw_crops(sounds, count=sounds_per_step, samples=samples_per_sound, rng=rng)
             made = network(target)
@@ -282,15 +273,18 @@ def train_resynthesiser(
             if step > steps // 3:
                 _train_critic(critic, opponent, made=made.detach(), target=target)
                 loss = loss + 0.5 * sum(((view - 1) ** 2).mean() for view in critic(made))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), 3.0)
-            optimiser.step()
-            schedule.step()
-            bar.set_postfix(loss=f"{float(loss.detach()):.2f}")
-            if (step + 1) % STEPS_PER_CHECKPOINT == 0:
-                save_checkpoint(checkpoint, parts, done=step + 1)
-        return network
+            return {"loss": loss}
+
+        loop = Loop(
+            steps=steps,
+            round_steps=STEPS_PER_ROUND,
+            most_gradient=3.0,
+            beside={"critic": critic, "opponent": opponent},
+        )
+        checkpoint = path.with_suffix(".checkpoint")
+        return fit_steps(
+            network, losses_at, optimiser, schedule, loop, checkpoint=checkpoint, name=path.stem
+        )
 
     return fit_once(network, path, tune)
 

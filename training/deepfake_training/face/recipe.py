@@ -7,8 +7,8 @@ from it one for every fold and one on everything → out-of-fold logits of every
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -19,21 +19,21 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from deepfake.bundle import Applicability
 from deepfake.content.faces import Finder, YunetFinder
 from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess
 
 from ..export import Trained, compile_graph, export_onnx
-from ..fitting import Numbers, fit_once, prepare_process
+from ..files import read_times, timed
+from ..fitting import Numbers, fit_once, fold_file, prepare_process
 from ..image.autoencoder import load_autoencoder
 from ..image.bank import Bank, build_bank
 from ..image.decoders import UPSAMPLERS, train_decoders
-from ..image.fit import CropFitSettings, fit, load_stages, low_features
+from ..image.fit import CropFitSettings, PictureOptions, fit, load_stages, low_features
 from ..manifests import data_sha256
 from ..metrics import separation
+from ..recipes import Folds, Recipe
 from ..records import FileLogits, read_records, round_logits, write_records
-from ..timing import read_times, timed
 from .bank import BankSettings, FaceDrawer
 from .data import Portrait, read_items, read_portraits
 from .fakes import Forger
@@ -44,8 +44,59 @@ NETWORK = "face_net"
 TEACHER = "yunet_s_dynamic.onnx"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForgerSettings:
+    """Where the decoders of our own are, below the folder of runs, or for how many steps they are
+    trained.
+    """
+
+    seed: int
+    decoders: str
+    decoder_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenery:
+    """Pictures without faces that the first fit is on, and its settings."""
+
+    sources: tuple[str, ...]
+    bank: BankSettings
+    fit: CropFitSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossShares:
+    """See :class:`CoupleLoss`."""
+
+    ranking: float
+    pointing: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceRecipe(Recipe):
+    """``left_out`` names the fold that must not see a method, ``outside`` sources that the
+    calibration leaves out, ``cropped`` those that are judged in the view ``cropped`` too;
+    ``most_faces``: see :func:`read_portraits`; ``cycles``: see :class:`FaceTrainer`.
+    """
+
+    threads: int
+    cycles: int = 1
+    folds: Folds
+    outside: tuple[str, ...] = ()
+    cropped: tuple[str, ...] = ()
+    most_faces: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int]
+    preprocess: FacePreprocess
+    fakes: ForgerSettings
+    bank: BankSettings
+    scenery: Scenery
+    network: PictureOptions
+    loss: LossShares
+    fit: CropFitSettings
+
+
 def train(
-    config: dict[str, Any],
+    recipe: FaceRecipe,
     *,
     data: Path,
     weights: Path,
@@ -56,83 +107,79 @@ def train(
 
     ``finder`` finds the faces; by default the teacher among the weights.
     """
-    prepare_process(int(config["threads"]))
-    preprocess = FacePreprocess(**config["preprocess"])
-    folds: list[list[str]] = config["folds"]
+    prepare_process(recipe.threads)
+    preprocess, folds = recipe.preprocess, recipe.folds
     with timed("data", output):
         portraits = read_portraits(
             read_items(data, folds=folds),
             finder or YunetFinder(weights / TEACHER),
             folds=folds,
             preprocess=preprocess,
-            most_faces=config.get("most_faces", {}),
+            most_faces=recipe.most_faces,
             cache=output / "faces.jsonl",
         )
         drawer = FaceDrawer(
             portraits,
-            make_forger(portraits, config["fakes"], weights=weights, runs=output.parent),
-            left_out=config["left_out"],
+            make_forger(portraits, recipe.fakes, weights=weights, runs=output.parent),
+            left_out=recipe.left_out,
             preprocess=preprocess,
-            settings=BankSettings(**config["bank"]),
+            settings=recipe.bank,
         )
         bank = build_bank(drawer, folder=output / "bank")
     with timed("scenery", output):
         scenery = build_bank(
             FaceDrawer(
-                read_scenery(data, sources=config["scenery"]["sources"], fold=len(folds)),
+                read_scenery(data, sources=recipe.scenery.sources, fold=len(folds)),
                 drawer.forger,
                 left_out={},
                 preprocess=preprocess,
-                settings=BankSettings(**config["scenery"]["bank"]),
+                settings=recipe.scenery.bank,
             ),
             folder=output / "scenery",
         )
-    trainer = FaceTrainer(
-        config, bank, scenery, preprocess=preprocess, weights=weights, output=output
-    )
+    trainer = FaceTrainer(recipe, bank, scenery, weights=weights, output=output)
     records: list[FileLogits] = []
     for fold in range(len(folds)):
         network = trainer.network(fold)
         path = output / f"fold-{fold}.jsonl"
         if not path.exists():
             with timed(f"scores {fold}", output):
-                views = view_fold(portraits, drawer, fold=fold, config=config)
+                views = view_fold(portraits, drawer, fold=fold, recipe=recipe)
                 write_records(path, score(network, views, preprocess=preprocess, output=output))
         records += read_records(path)
-    outside: list[str] = config.get("outside", [])
     return Trained(
         network=trainer.network(None).to(memory_format=torch.contiguous_format),
         network_name=NETWORK,
-        network_options=dict(config["network"]),
+        network_options=asdict(recipe.network),
         preprocess=preprocess,
-        records=[r for r in records if r.source not in outside and r.view not in CLIP_VIEWS],
-        limits=Applicability(**config["limits"]),
+        records=[r for r in records if r.source not in recipe.outside and r.view not in CLIP_VIEWS],
+        limits=recipe.limits,
         facts={
-            **run_facts(config, portraits=portraits, trainer=trainer, output=output),
+            **run_facts(recipe, portraits=portraits, trainer=trainer, output=output),
             "methods_left_out": [f"{name}: fold {fold}" for name, fold in drawer.left_out.items()],
-            "outside": compare_outside(records, sources=outside),
-            "tried": config.get("tried", []),
+            "outside": compare_outside(records, sources=recipe.outside),
+            "tried": recipe.tried,
         },
     )
 
 
 def run_facts(
-    config: dict[str, Any], *, portraits: Sequence[Portrait], trainer: FaceTrainer, output: Path
+    recipe: FaceRecipe, *, portraits: Sequence[Portrait], trainer: FaceTrainer, output: Path
 ) -> dict[str, Any]:
     """The facts of a run that a card states."""
     return {
-        "seed": trainer.settings.seed,
+        "seed": recipe.fit.seed,
         "data_sha256": data_sha256({p.item.path: p.item for p in portraits}.values()),
         "files": len({portrait.item.path for portrait in portraits}),
         "genuine_faces": sum(portrait.label == 0 for portrait in portraits),
         "couples": len(trainer.bank.crops),
         "couples_of_scenery": len(trainer.scenery.crops),
-        "epochs": trainer.settings.epochs,
-        "cycles": trainer.cycles,
-        "epochs_of_scenery": trainer.first.epochs,
+        "epochs": recipe.fit.epochs,
+        "cycles": recipe.cycles,
+        "epochs_of_scenery": recipe.scenery.fit.epochs,
         "wall_seconds": round(sum(read_times(output).values())),
-        "machine": f"{platform.machine()} CPU, {config['threads']} thread",
-        "folds": ["+".join(sources) for sources in config["folds"]],
+        "machine": f"{platform.machine()} CPU, {recipe.threads} thread",
+        "folds": ["+".join(sources) for sources in recipe.folds],
     }
 
 
@@ -148,18 +195,18 @@ def compare_outside(records: Sequence[FileLogits], *, sources: Sequence[str]) ->
 
 
 def make_forger(
-    portraits: Sequence[Portrait], settings: dict[str, Any], *, weights: Path, runs: Path
+    portraits: Sequence[Portrait], settings: ForgerSettings, *, weights: Path, runs: Path
 ) -> Forger:
     """Forgers with the published autoencoder and our own small decoders, which are read from
-    ``runs / settings["decoders"]`` or trained there on genuine faces.
+    ``runs / settings.decoders`` or trained there on genuine faces.
     """
-    path = runs / settings["decoders"]
+    path = runs / settings.decoders
     path.parent.mkdir(parents=True, exist_ok=True)
     family = train_decoders(
         [portrait.pixels for portrait in portraits if portrait.label == 0],
         path=path,
-        steps=int(settings["decoder_steps"]),
-        seed=int(settings["seed"]),
+        steps=settings.decoder_steps,
+        seed=settings.seed,
     )
     autoencoder = load_autoencoder(weights / "taef2.safetensors")
     own = {name: partial(family.reconstruct, upsampler=name) for name in UPSAMPLERS}
@@ -174,8 +221,7 @@ class CoupleLoss:
     """
 
     bank: Bank
-    ranking: float
-    pointing: float
+    shares: LossShares
 
     def __call__(
         self,
@@ -194,7 +240,8 @@ class CoupleLoss:
         judge, odds = nn.functional.binary_cross_entropy_with_logits, logits.float()
         above = nn.functional.softplus(odds[::2] - odds[1::2]).mean()
         pointed = judge(places.float(), changed)
-        return judge(odds, targets) + self.ranking * above + self.pointing * pointed
+        shares = self.shares
+        return judge(odds, targets) + shares.ranking * above + shares.pointing * pointed
 
 
 class FaceTrainer:
@@ -204,115 +251,78 @@ class FaceTrainer:
     """
 
     def __init__(
-        self,
-        config: dict[str, Any],
-        bank: Bank,
-        scenery: Bank,
-        *,
-        preprocess: FacePreprocess,
-        weights: Path,
-        output: Path,
+        self, recipe: FaceRecipe, bank: Bank, scenery: Bank, *, weights: Path, output: Path
     ) -> None:
-        self.options: dict[str, Any] = config["network"]
-        self.settings = CropFitSettings(**config["fit"])
-        self.first = CropFitSettings(**config["scenery"]["fit"])
-        self.cycles = int(config.get("cycles", 1))
-        self.shares: dict[str, float] = config["loss"]
-        self.bank, self.scenery, self.preprocess = bank, scenery, preprocess
+        self.recipe, self.bank, self.scenery = recipe, bank, scenery
         self.weights, self.output = weights, output
-        self._features: torch.Tensor | None = None
+        self._features: tuple[Bank, torch.Tensor | None] | None = None
 
     def network(self, fold: int | None) -> FaceNet:
         """The network that never saw ``fold``."""
-        name = "all" if fold is None else str(fold)
+        stored = fold_file(self.output, fold)
 
         def tune(network: FaceNet) -> FaceNet:
             network.load_state_dict(self.beginning().state_dict())
-            for cycle in range(self.cycles):
-                stored = self._place(f"{name}-cycle-{cycle}")
-                settings = replace(self.settings, seed=self.settings.seed + cycle)
-                network = fit_once(
-                    network, stored, partial(self._tune, stored, settings=settings, fold=fold)
-                )
+            for cycle in range(self.recipe.cycles):
+                settings = replace(self.recipe.fit, seed=self.recipe.fit.seed + cycle)
+                place = stored.with_stem(f"{stored.stem}-cycle-{cycle}")
+                network = self._fit(network, self.bank, settings, fold=fold, stored=place)
             return network
-
-        return fit_once(self._new(), self._place(name), tune)
-
-    def beginning(self) -> FaceNet:
-        """The network that all others begin from."""
-        stored = self._place("scenery")
-
-        def tune(network: FaceNet) -> FaceNet:
-            load_stages(network, self.weights)
-            with timed(stored.stem, self.output):
-                features = low_features(network, self.scenery, preprocess=self.preprocess)
-                return self._fit(
-                    network,
-                    self.scenery,
-                    features=features,
-                    settings=self.first,
-                    fold=None,
-                    stored=stored,
-                )
 
         return fit_once(self._new(), stored, tune)
 
-    def _tune(
-        self, stored: Path, network: FaceNet, *, settings: CropFitSettings, fold: int | None
-    ) -> FaceNet:
-        with timed(stored.stem, self.output):
-            if self._features is None:
-                self._features = low_features(network, self.bank, preprocess=self.preprocess)
-            return self._fit(
-                network,
-                self.bank,
-                features=self._features,
-                settings=settings,
-                fold=fold,
-                stored=stored,
-            )
+    def beginning(self) -> FaceNet:
+        """The network that all others begin from."""
+        network, stored = self._new(), self.output / "network-scenery.safetensors"
+        load_stages(network, self.weights)
+        settings = self.recipe.scenery.fit
+        return self._fit(network, self.scenery, settings, fold=None, stored=stored)
 
     def _new(self) -> FaceNet:
-        torch.manual_seed(self.settings.seed)
-        return FaceNet(**self.options)
-
-    def _place(self, name: str) -> Path:
-        return self.output / f"network-{name}.safetensors"
+        torch.manual_seed(self.recipe.fit.seed)
+        return FaceNet(**asdict(self.recipe.network))
 
     def _fit(
         self,
         network: FaceNet,
         bank: Bank,
-        *,
-        features: torch.Tensor | None,
         settings: CropFitSettings,
+        *,
         fold: int | None,
         stored: Path,
     ) -> FaceNet:
-        return fit(
-            network,
-            bank,
-            features,
-            fold=fold,
-            preprocess=self.preprocess,
-            settings=settings,
-            checkpoint=stored.with_suffix(".checkpoint"),
-            objective=CoupleLoss(bank, **self.shares),
-        )
+        preprocess = self.recipe.preprocess
+
+        def tune(network: FaceNet) -> FaceNet:
+            with timed(stored.stem, self.output):
+                if self._features is None or self._features[0] is not bank:
+                    self._features = bank, low_features(network, bank, preprocess=preprocess)
+                return fit(
+                    network,
+                    bank,
+                    self._features[1],
+                    fold=fold,
+                    preprocess=preprocess,
+                    settings=settings,
+                    checkpoint=stored.with_suffix(".checkpoint"),
+                    objective=CoupleLoss(bank, self.recipe.loss),
+                )
+
+        return fit_once(network, stored, tune)
 
 
 def view_fold(
-    portraits: Sequence[Portrait], drawer: FaceDrawer, *, fold: int, config: dict[str, Any]
+    portraits: Sequence[Portrait], drawer: FaceDrawer, *, fold: int, recipe: FaceRecipe
 ) -> Iterable[View]:
     """All that a fold's network is tested on: nothing from the sources of the scenery."""
-    known = config["scenery"]["sources"]
+    known = recipe.scenery.sources
     held_out = [p for p in portraits if p.fold == fold and p.source not in known]
     views = chain(
-        view_portraits(held_out, preprocess=drawer.preprocess, cropped=config.get("cropped", [])),
-        view_clips(held_out, preprocess=drawer.preprocess),
+        view_portraits(held_out, judge=recipe, cropped=recipe.cropped),
+        view_clips(held_out, judge=recipe),
     )
     if fold in drawer.left_out.values():
-        return chain(views, view_swaps(held_out, drawer))
+        return chain(views, view_swaps(held_out, drawer, judge=recipe))
     return views
 
 

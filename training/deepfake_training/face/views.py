@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake.content.faces import Face, why_not_face
-from deepfake.preprocess import FacePreprocess, Pixels
+from deepfake.content.faces import Face
+from deepfake.content.inputs import Judge, read_face
+from deepfake.preprocess import Pixels
 
 from ..perturb import PICTURE_VIEWS
 from ..records import FileLogits
@@ -34,20 +35,20 @@ class View:
 
 
 def view_portraits(
-    portraits: Sequence[Portrait], *, preprocess: FacePreprocess, cropped: Sequence[str] = ()
+    portraits: Sequence[Portrait], *, judge: Judge, cropped: Sequence[str] = ()
 ) -> Iterator[View]:
     """Every portrait as a still in ``PICTURE_VIEWS``; those of the ``cropped`` sources also in the
     view ``cropped``: the middle 400 pixels of the picture, for files of which only one class had
     been cut before. A face that is too small or blurred in a view is not judged in it.
     """
     for portrait in portraits:
-        yield from _view_still(portrait, portrait.pixels, preprocess=preprocess)
+        yield from _view_still(portrait, portrait.pixels, judge=judge)
         if portrait.source in cropped:
             pixels, face = _cut_middle(portrait)
-            yield from _judge(portrait, pixels, face, view="cropped", preprocess=preprocess)
+            yield from _judge(portrait, pixels, face, view="cropped", judge=judge)
 
 
-def view_clips(portraits: Sequence[Portrait], *, preprocess: FacePreprocess) -> Iterator[View]:
+def view_clips(portraits: Sequence[Portrait], *, judge: Judge) -> Iterator[View]:
     """The faces of clips after the whole clip was coded again, in ``CLIP_VIEWS``."""
     clips: dict[str, list[Portrait]] = {}
     for portrait in portraits:
@@ -61,10 +62,12 @@ def view_clips(portraits: Sequence[Portrait], *, preprocess: FacePreprocess) -> 
             for number, pixels in read_clip(coded, frames=numbers):
                 for portrait in (p for p in inside if p.frame == number):
                     face = _follow(portrait, pixels)
-                    yield from _judge(portrait, pixels, face, view=view, preprocess=preprocess)
+                    yield from _judge(portrait, pixels, face, view=view, judge=judge)
 
 
-def view_swaps(portraits: Sequence[Portrait], drawer: FaceDrawer) -> Iterator[View]:
+def view_swaps(
+    portraits: Sequence[Portrait], drawer: FaceDrawer, *, judge: Judge
+) -> Iterator[View]:
     """Poisson swaps of genuine portraits in ``PICTURE_VIEWS``, made in the whole picture: of the
     face (source ``poisson_swap``) and of parts of it (``poisson_parts``); of every third frame of
     a clip.
@@ -81,18 +84,16 @@ def view_swaps(portraits: Sequence[Portrait], drawer: FaceDrawer) -> Iterator[Vi
         region, other = (Region(p.pixels, p.face) for p in (portrait, donor))
         for name, parts in ((POISSON, 0.0), ("poisson_parts", 1.0)):
             couple = drawer.forger.poisson_swap(region, other, region, rng, parts=parts)
-            yield from _view_still(
-                portrait, couple.forged, preprocess=drawer.preprocess, method=name
-            )
+            yield from _view_still(portrait, couple.forged, judge=judge, method=name)
 
 
 def _view_still(
-    portrait: Portrait, pixels: Pixels, *, preprocess: FacePreprocess, method: str = ""
+    portrait: Portrait, pixels: Pixels, *, judge: Judge, method: str = ""
 ) -> Iterator[View]:
     for view, perturb in PICTURE_VIEWS.items():
         seen = perturb(pixels)
         face = _follow(portrait, seen)
-        yield from _judge(portrait, seen, face, view=view, preprocess=preprocess, method=method)
+        yield from _judge(portrait, seen, face, view=view, judge=judge, method=method)
 
 
 def _judge(
@@ -101,11 +102,11 @@ def _judge(
     face: Face,
     *,
     view: str,
-    preprocess: FacePreprocess,
+    judge: Judge,
     method: str = "",
 ) -> Iterator[View]:
-    crop = preprocess.crop(pixels, face.points)
-    if why_not_face(face, crop) is None:
+    _, crop, reason = read_face(pixels, face, judge)
+    if reason is None:
         record = FileLogits(
             path=f"{portrait.name}+{method}" if method else portrait.name,
             label=1 if method else portrait.label,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import Pixels
 
-from ..fitting import average_weights, read_checkpoint, save_checkpoint
+from ..fitting import Loop, Losses, fit_steps
 from .scenes import SceneDrawer
 from .targets import MapLoss, make_targets
 
-STEPS_PER_CHECKPOINT = 200
+STEPS_PER_ROUND = 200
 
 
 @dataclass(frozen=True)
@@ -41,85 +38,48 @@ class FinderFitSettings:
     seed: int = 1
 
 
-class FinderFit:
-    """A run of ``settings.steps`` steps; every step draws from a seed of its own, so that a resumed
-    run is the same run.
+def fit_finder(
+    network: FaceFinder, drawer: SceneDrawer, settings: FinderFitSettings, *, checkpoint: Path
+) -> FaceFinder:
+    """The averaged network in evaluation mode; goes on from ``checkpoint`` if there is one.
+
+    Every step draws from a seed of its own, so that a resumed fit is the same fit.
     """
+    network = network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace_at(step, settings))
+    losses = [MapLoss(rows=height, columns=width) for height, width, _ in settings.canvases]
 
-    def __init__(
-        self,
-        options: dict[str, Any],
-        drawer: SceneDrawer,
-        settings: FinderFitSettings,
-        *,
-        start: FaceFinder | None = None,
-    ) -> None:
-        torch.manual_seed(settings.seed)
-        self.settings, self.drawer = settings, drawer
-        self.network = FaceFinder(**options).to(memory_format=torch.channels_last)
-        if start is not None:
-            self.network.load_state_dict(start.state_dict())
-        self.average = average_weights(self.network, decay=settings.average)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
-        )
-        self.losses = [
-            MapLoss(rows=height, columns=width) for height, width, _ in settings.canvases
-        ]
-
-    def run(self, checkpoint: Path) -> FaceFinder:
-        """The averaged network in evaluation mode; goes on from ``checkpoint`` if there is one."""
-        parts = {
-            "network": self.network,
-            "average": self.average,
-            "optimiser": self.optimiser,
-        }
-        done = read_checkpoint(checkpoint, parts)
-        self.network.train()
-        started, recent = time.monotonic(), []
-        for step in range(done, self.settings.steps):
-            recent.append(self.step(step))
-            if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == self.settings.steps:
-                save_checkpoint(checkpoint, parts, done=step + 1)
-                face, box, landmarks = np.mean(recent, axis=0)
-                print(
-                    f"step {step + 1}: face {face:.4f}, box {box:.4f}, landmarks {landmarks:.4f},"
-                    f" {(time.monotonic() - started) / len(recent):.2f} s a step",
-                    flush=True,
-                )
-                started, recent = time.monotonic(), []
-        result = self.average.module.eval()
-        assert isinstance(result, FaceFinder)
-        return result.to(memory_format=torch.contiguous_format)
-
-    def step(self, number: int) -> tuple[float, float, float]:
-        """One step; the parts of its loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(number, self.settings)
-        rng = np.random.default_rng([self.settings.seed, number])
-        kind = int(rng.integers(len(self.settings.canvases)))
-        height, width, count = self.settings.canvases[kind]
-        drawn = [self.drawer.draw(rng, height=height, width=width) for _ in range(count)]
+    def losses_at(step: int) -> Losses:
+        rng = np.random.default_rng([settings.seed, step])
+        kind = int(rng.integers(len(settings.canvases)))
+        height, width, count = settings.canvases[kind]
+        drawn = [drawer.draw(rng, height=height, width=width) for _ in range(count)]
         batch = to_batch([pixels for pixels, _ in drawn])
         targets = make_targets([labels for _, labels in drawn], rows=height, columns=width)
         with torch.autocast("cpu", torch.bfloat16):
-            maps = self.network(batch)
-        losses = self.losses[kind](maps.float(), targets)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses.total(landmarks=self.settings.landmarks).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        self.average.update_parameters(self.network)
-        return losses.values()
+            maps = network(batch)
+        found = losses[kind](maps.float(), targets)
+        return {"loss": found.total(landmarks=settings.landmarks), **found.parts()}
+
+    loop = Loop(steps=settings.steps, round_steps=STEPS_PER_ROUND, average=settings.average)
+    result = fit_steps(
+        network, losses_at, optimiser, schedule, loop, checkpoint=checkpoint, name="face finder"
+    )
+    return result.to(memory_format=torch.contiguous_format)
 
 
-def rate_at(step: int, settings: FinderFitSettings) -> float:
-    """The learning rate: up along a cosine, held, and down along one to nothing."""
+def pace_at(step: int, settings: FinderFitSettings) -> float:
+    """The share of the highest learning rate: up along a cosine, held, and down along one to
+    nothing.
+    """
     warm, held = settings.warm_up * settings.steps, settings.hold * settings.steps
     if step < warm:
-        return settings.rate * (0.04 + 0.48 * (1 - float(np.cos(np.pi * step / warm))))
+        return 0.04 + 0.48 * (1 - float(np.cos(np.pi * step / warm)))
     left = max(0.0, (step - held) / max(1.0, settings.steps - held))
-    return settings.rate * 0.5 * (1 + float(np.cos(np.pi * left)))
+    return 0.5 * (1 + float(np.cos(np.pi * left)))
 
 
 def to_batch(pictures: Sequence[Pixels]) -> torch.Tensor:

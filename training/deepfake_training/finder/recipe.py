@@ -9,23 +9,24 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from deepfake.bundle import Applicability, Bundle, Calibration
+import torch
+
+from deepfake.bundle import Bundle, Calibration
 from deepfake.networks.finder import FaceFinder
 from deepfake.preprocess import FinderPreprocess
 from deepfake.types import OperatingPoints
 
+from ..card import fill_card
 from ..export import Trained, write_bundle
+from ..files import read_times, timed
 from ..fitting import fit_once, prepare_process
 from ..manifests import data_sha256
-from ..timing import read_times, timed
-from .card import print_tables, write_card
+from ..recipes import Recipe
 from .evaluate import (
     choose_least,
     detect_all,
@@ -34,65 +35,99 @@ from .evaluate import (
     read_detections,
     write_detections,
 )
-from .fit import FinderFit, FinderFitSettings
+from .fit import FinderFitSettings, fit_finder
 from .labels import Scene, read_items, read_scenes
 from .scenes import SceneDrawer, SceneSettings
+from .tables import describe, print_tables
 
 NETWORK = "face_finder"
 TEACHER = "yunet_s_dynamic.onnx"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FinderOptions:
+    """The options of a :class:`FaceFinder`."""
+
+    stem: int
+    channels: tuple[int, ...]
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One fit, from the weights of the one before."""
+
+    scenes: SceneSettings
+    fit: FinderFitSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinderRecipe(Recipe):
+    """Sources of the material by what they are for; all others are trained on. ``weights`` multiply
+    how often a source is drawn.
+    """
+
+    threads: int
+    test: tuple[str, ...]
+    validation: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    network: FinderOptions
+    weights: Mapping[str, float] = field(default_factory=dict)
+    rounds: tuple[Round, ...]
+
+
 def make_bundle(
-    config: dict[str, Any], *, data: Path, weights: Path, models: Path, output: Path
+    recipe: FinderRecipe, *, data: Path, weights: Path, models: Path, output: Path
 ) -> Bundle:
     """Label, train, choose the least score, measure, and write ``models/<name>`` with its card.
 
     An interrupted run goes on where it stopped; everything stays in ``output``.
     """
-    prepare_process(int(config["threads"]))
+    prepare_process(recipe.threads)
     output.mkdir(parents=True, exist_ok=True)
     items = read_items(data)
     with timed("labels", output):
         scenes = read_scenes(
             items, teacher=weights / TEACHER, data=data, folder=output / "material"
         )
-    parts = split(scenes, config)
+    parts = split(scenes, recipe)
     with timed("training", output):
-        network = train(config, parts["train"], output=output).fuse()
+        network = train(recipe, parts["train"], output=output).fuse()
     trained = Trained(
         network=network,
         network_name=NETWORK,
         network_options=network.options,
         preprocess=FinderPreprocess(),
         records=[],
-        limits=Applicability(min_side_pixels=32),
+        limits=recipe.limits,
         facts={
-            "seed": "; ".join(str(chosen["fit"]["seed"]) for chosen in config["rounds"]),
+            "seed": "; ".join(str(chosen.fit.seed) for chosen in recipe.rounds),
             "data_sha256": data_sha256(items),
             "files": len({scene.path for scene in scenes}),
             "pictures_and_frames": {name: len(part) for name, part in parts.items()},
             "teacher": f"YuNet-s ({TEACHER}), scores from 0.3, sure from 0.75 at two scales",
-            "steps": "; ".join(str(chosen["fit"]["steps"]) for chosen in config["rounds"]),
+            "steps": "; ".join(str(chosen.fit.steps) for chosen in recipe.rounds),
             "parameters": sum(value.numel() for value in network.parameters()),
-            "test": "; ".join(config["test"]),
-            "validation": "; ".join(config["validation"]),
+            "test": "; ".join(recipe.test),
+            "validation": "; ".join(recipe.validation),
             "wall_seconds": round(sum(read_times(output).values())),
-            "machine": f"{platform.machine()} CPU, {config['threads']} thread",
-            "tried": config.get("tried", []),
+            "machine": f"{platform.machine()} CPU, {recipe.threads} thread",
+            "tried": recipe.tried,
         },
     )
     bundle = write_bundle(
         trained,
-        name=config["name"],
+        name=recipe.name,
         calibration=calibration_at(0.5),
         metrics={},
-        folder=output / config["name"],
+        folder=output / recipe.name,
     )
     bundle = _measure(bundle, parts, output=output)
-    write_card(bundle, text=config["card"], config=f"training/configs/{config['name']}.toml")
-    shutil.rmtree(models / config["name"], ignore_errors=True)
-    shutil.copytree(bundle.folder, models / config["name"])
-    return replace(bundle, folder=models / config["name"])
+    accuracy = describe(bundle, f"training/configs/{recipe.name}.toml")
+    fill_card(bundle, text=asdict(recipe.card), middle=accuracy)
+    shutil.rmtree(models / recipe.name, ignore_errors=True)
+    shutil.copytree(bundle.folder, models / recipe.name)
+    return replace(bundle, folder=models / recipe.name)
 
 
 def evaluate(output: Path) -> None:
@@ -106,41 +141,34 @@ def evaluate(output: Path) -> None:
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
-def train(config: dict[str, Any], scenes: Sequence[Scene], *, output: Path) -> FaceFinder:
+def train(recipe: FinderRecipe, scenes: Sequence[Scene], *, output: Path) -> FaceFinder:
     """The network fitted to ``scenes`` round by round, each from the weights of the one before;
     rounds that were done are read.
     """
     network: FaceFinder | None = None
-    for number, chosen in enumerate(config["rounds"], start=1):
+    for number, chosen in enumerate(recipe.rounds, start=1):
         stored = output / f"network-{number}.safetensors"
-        fit = partial(
-            _fit_round, config, chosen, scenes, network, stored.with_suffix(".checkpoint")
-        )
-        network = fit_once(FaceFinder(**config["network"]), stored, fit)
+        torch.manual_seed(chosen.fit.seed)
+        fresh = FaceFinder(**asdict(recipe.network))
+        if network is not None:
+            fresh.load_state_dict(network.state_dict())
+
+        def tune(fresh: FaceFinder, chosen: Round = chosen, stored: Path = stored) -> FaceFinder:
+            drawer = SceneDrawer(scenes, chosen.scenes, weights=recipe.weights)
+            checkpoint = stored.with_suffix(".checkpoint")
+            return fit_finder(fresh, drawer, chosen.fit, checkpoint=checkpoint)
+
+        network = fit_once(fresh, stored, tune)
     assert network is not None
     return network
 
 
-def _fit_round(
-    config: dict[str, Any],
-    chosen: dict[str, Any],
-    scenes: Sequence[Scene],
-    start: FaceFinder | None,
-    checkpoint: Path,
-    _: FaceFinder,
-) -> FaceFinder:
-    drawer = SceneDrawer(scenes, SceneSettings(weights=config["weights"], **chosen["scenes"]))
-    settings = FinderFitSettings(**chosen["fit"])
-    return FinderFit(config["network"], drawer, settings, start=start).run(checkpoint)
-
-
-def split(scenes: Sequence[Scene], config: dict[str, Any]) -> dict[str, list[Scene]]:
+def split(scenes: Sequence[Scene], recipe: FinderRecipe) -> dict[str, list[Scene]]:
     """Scenes for ``train``, ``validation`` and ``test`` by their source; those of ``unused``
-    sources are in none. Raises ``ValueError`` for a name in the configuration without scenes.
+    sources are in none. Raises ``ValueError`` for a name in the recipe without scenes.
     """
-    homes = {
-        source: part for part in ("test", "validation", "unused") for source in config.get(part, [])
-    }
+    homes = dict.fromkeys(recipe.test, "test") | dict.fromkeys(recipe.validation, "validation")
+    homes |= dict.fromkeys(recipe.unused, "unused")
     missing = set(homes) - {scene.source for scene in scenes}
     if missing:
         raise ValueError(f"sources {sorted(missing)}: not in the material")

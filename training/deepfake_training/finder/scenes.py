@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,11 +24,9 @@ LEAST_SIDE, MOST_SIDE = 13.0, 600.0
 @dataclass(frozen=True)
 class SceneSettings:
     """Shares of scenes that are mosaics, get pasted faces, meet each kind of harm, and of draws
-    that want a picture with a face, which is then at least ``smallest`` pixels large. ``weights``
-    multiply how often a source is drawn.
+    that want a picture with a face, which is then at least ``smallest`` pixels large.
     """
 
-    weights: dict[str, float]
     smallest: float = LEAST_SIDE
     mosaic: float = 0.45
     pasted: float = 0.3
@@ -45,13 +43,15 @@ class SceneSettings:
 
 class SceneDrawer:
     """Draws labelled scenes at random. Sources count by the square root of how many files they
-    have, the frames of a clip together as one file.
+    have, the frames of a clip together as one file, and by their ``weights``.
     """
 
-    def __init__(self, scenes: Sequence[Scene], settings: SceneSettings) -> None:
+    def __init__(
+        self, scenes: Sequence[Scene], settings: SceneSettings, *, weights: Mapping[str, float]
+    ) -> None:
         self.settings = settings
-        self._with_face = _Pool([s for s in scenes if s.labels.sure.any()], settings.weights)
-        self._without = _Pool([s for s in scenes if not len(s.labels)], settings.weights)
+        self._with_face = _Pool([s for s in scenes if s.labels.sure.any()], weights)
+        self._without = _Pool([s for s in scenes if not len(s.labels)], weights)
 
     def draw(self, rng: np.random.Generator, *, height: int, width: int) -> tuple[Pixels, Labels]:
         """A scene (height, width, 3) and its faces in it; those hardly seen are not sure."""
@@ -159,7 +159,7 @@ class SceneDrawer:
 class _Pool:
     """Scenes drawn by source, then by file, then by frame."""
 
-    def __init__(self, scenes: Sequence[Scene], weights: dict[str, float]) -> None:
+    def __init__(self, scenes: Sequence[Scene], weights: Mapping[str, float]) -> None:
         self._files: dict[str, dict[str, list[Scene]]] = {}
         for scene in scenes:
             self._files.setdefault(scene.source, {}).setdefault(scene.path, []).append(scene)

@@ -92,8 +92,8 @@ class Losses:
         """Their sum, boxes counted twice and landmarks as often as is said."""
         return self.face + 2 * self.box + landmarks * self.landmarks
 
-    def values(self) -> tuple[float, float, float]:
-        return self.face.item(), self.box.item(), self.landmarks.item()
+    def parts(self) -> dict[str, torch.Tensor]:
+        return {"face": self.face, "box": self.box, "landmarks": self.landmarks}
 
 
 class MapLoss:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from deepfake.networks.faces import FaceNet
 from deepfake.networks.pictures import PictureNet
 from deepfake.preprocess import FacePreprocess, ImagePreprocess
 
-from ..fitting import Numbers, average_weights, draw_batches, read_checkpoint, save_checkpoint
+from ..fitting import Loop, Losses, Numbers, couples_at, fit_steps
 from ..imagenet import load_mobilenet
 from .bank import Bank
 
@@ -27,6 +26,14 @@ Cropper = ImagePreprocess | FacePreprocess
 Net = TypeVar("Net", PictureNet, FaceNet)
 Objective = Callable[[Net, torch.Tensor, torch.Tensor | None, Numbers, torch.Tensor], torch.Tensor]
 """From a network, crops, their low features, the numbers of their couples and targets to a loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """The options of a :class:`PictureNet` or a :class:`FaceNet`."""
+
+    stages: int
+    residual: bool
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,10 @@ class CropFitSettings:
     seed: int = 1
 
 
-def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1) -> PictureNet:
+def new_network(options: PictureOptions, *, weights: Path, seed: int = 1) -> PictureNet:
     """A network with ImageNet weights in its MobileNetV2 part, the rest fresh from ``seed``."""
     torch.manual_seed(seed)
-    network = PictureNet(**options)  # type: ignore[arg-type]
+    network = PictureNet(stages=options.stages, residual=options.residual)
     if network.stages:
         load_stages(network, weights)
     return network
@@ -114,43 +121,25 @@ def fit(
     Goes on from ``checkpoint`` (written after every epoch) when there is one.
     """
     torch.manual_seed(settings.seed)
-    couples = bank.without(fold)
-    steps = settings.epochs * (len(couples) // settings.couples_in_batch)
+    couples, size = bank.without(fold), settings.couples_in_batch
+    steps = settings.epochs * (len(couples) // size)
     network = network.to(memory_format=torch.channels_last)
     optimiser, schedule = _optimise(network, settings, steps=steps)
-    average = average_weights(network, decay=settings.average)
-    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
-    done = read_checkpoint(checkpoint, parts)
-    labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
+    labels = torch.tensor([0.0, 1.0]).repeat(size)
     targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
-    for epoch in range(done, settings.epochs):
-        network.train()
-        if network.stages:
-            network.low.eval()
-        started, losses = time.monotonic(), []
-        batches = list(
-            draw_batches(couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch)
-        )
-        progress = tqdm(batches, desc=f"fold {fold} epoch {epoch + 1}", mininterval=5)
-        for chosen in progress:
-            crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
-            hidden = None if features is None else features[torch.from_numpy(chosen)].flatten(0, 1)
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = objective(network, crops, hidden, chosen, targets)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(network)
-            losses.append(float(loss.detach()))
-            progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
-        save_checkpoint(checkpoint, parts, done=epoch + 1)
-        seconds = time.monotonic() - started
-        print(f"fold {fold} epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.0f} s")
-    result = average.module.eval()
-    assert isinstance(result, type(network))
-    return result
+    chosen_at = couples_at(couples, size=size, seed=settings.seed)
+
+    def losses_at(step: int) -> Losses:
+        chosen = chosen_at(step)
+        crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
+        hidden = None if features is None else features[torch.from_numpy(chosen)].flatten(0, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            return {"loss": objective(network, crops, hidden, chosen, targets)}
+
+    loop = Loop(steps=steps, round_steps=max(1, len(couples) // size), average=settings.average)
+    return fit_steps(
+        network, losses_at, optimiser, schedule, loop, checkpoint=checkpoint, name=f"fold {fold}"
+    )
 
 
 def _optimise(

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepfake.bundle import Applicability
 from deepfake.networks.pictures import StatisticsNet, TrunkStatistics
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained
+from ..files import read_times, timed
 from ..fitting import prepare_process
 from ..manifests import data_sha256
 from ..perturb import PICTURE_VIEWS
+from ..recipes import Folds, Recipe
 from ..records import FileLogits, round_logits
-from ..timing import read_times, timed
 from .autoencoder import load_autoencoder
 from .bank import Bank, BankSettings, Drawer, build_bank
 from .data import Picture, read_pictures
@@ -39,15 +39,65 @@ from .statistics import PictureStatistics, Statistics, measure_bank, measure_pic
 NETWORK = "statistics_net"
 
 
-def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
+@dataclass(frozen=True, kw_only=True)
+class CopySettings:
+    """For how many steps the decoders of our own are trained that make copies of photos."""
+
+    seed: int
+    decoder_steps: int
+    adversarial_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoupleRecipe(Recipe):
+    """What the recipes of pictures share: a bank of perturbed couples."""
+
+    threads: int
+    folds: Folds
+    preprocess: ImagePreprocess
+    fakes: CopySettings
+    bank: BankSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkOptions:
+    stages: int
+    hidden: int
+    dropped: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualOptions:
+    hidden: int
+    dropped: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsOptions:
+    """The parts of a :class:`StatisticsNet`, in their order."""
+
+    trunk: TrunkOptions
+    residual: ResidualOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe(CoupleRecipe):
+    """``workers`` processes compute statistics."""
+
+    workers: int
+    network: StatisticsOptions
+    heads: HeadSettings
+
+
+def train(recipe: ImageRecipe, *, data: Path, weights: Path, output: Path) -> Trained:
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
-    prepare_process(int(config["threads"]))
-    preprocess = ImagePreprocess(**config["preprocess"])
-    settings, workers = HeadSettings(**config["heads"]), int(config["workers"])
+    prepare_process(recipe.threads)
+    preprocess, settings, workers = recipe.preprocess, recipe.heads, recipe.workers
     with timed("data", output):
-        pictures = read_pictures(data / "image", folds=config["folds"])
-        bank = make_bank(config, pictures, weights=weights, output=output, folder=output / "bank")
-    network = new_network(config["network"], weights=weights)
+        pictures = read_pictures(data / "image", folds=recipe.folds)
+        bank = make_bank(recipe, pictures, weights=weights, output=output, folder=output / "bank")
+    parts = asdict(recipe.network)
+    network = new_network(parts, weights=weights)
     with timed("statistics", output):
         crops = measure_bank(
             network, bank, preprocess=preprocess, cache=output / "statistics", workers=workers
@@ -56,17 +106,16 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             network,
             pictures,
             views=list(PICTURE_VIEWS),
-            preprocess=preprocess,
+            judge=recipe,
             cache=output / "statistics",
             workers=workers,
         )
     with timed("heads", output):
         records: list[FileLogits] = []
-        for fold in tqdm(range(len(config["folds"])), desc="folds"):
+        for fold in tqdm(range(len(recipe.folds)), desc="folds"):
             fit_heads(network, bank, crops, fold=fold, settings=settings)
             records += to_records(judge(network, files), files, pictures, fold=fold)
         fit_heads(network, bank, crops, fold=None, settings=settings)
-    parts = {name: dict(options) for name, options in config["network"].items()}
     trunk = network.parts["trunk"]
     assert isinstance(trunk, TrunkStatistics)
     trunk.fold()
@@ -77,7 +126,7 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
         network_options={"parts": parts},
         preprocess=preprocess,
         records=records,
-        limits=Applicability(**config["limits"]),
+        limits=recipe.limits,
         facts={
             "seed": settings.seed,
             "data_sha256": data_sha256(picture.item for picture in pictures),
@@ -87,46 +136,44 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
             "epochs": settings.epochs,
             "wall_seconds": round(sum(read_times(output).values())),
             "machine": f"{platform.machine()} CPU, {workers} processes of one thread",
-            "folds": ["+".join(sources) for sources in config["folds"]],
+            "folds": ["+".join(sources) for sources in recipe.folds],
         },
     )
 
 
 def make_bank(
-    config: dict[str, Any],
+    recipe: CoupleRecipe,
     pictures: Sequence[Picture],
     *,
     weights: Path,
     output: Path,
     folder: Path,
 ) -> Bank:
-    """The couples of the configuration in ``folder``; copies of photos, which they need where it
-    asks for aligned ones, in ``output``.
+    """The couples of the recipe in ``folder``; copies of photos, which they need where it asks for
+    aligned ones, in ``output``.
     """
-    settings = BankSettings(**config["bank"])
     pairs: list[Pair] = []
-    if settings.aligned:
-        pairs = make_pairs(pictures, config["fakes"], weights=weights, output=output)
-    preprocess = ImagePreprocess(**config["preprocess"])
-    drawer = Drawer(pictures, pairs, preprocess=preprocess, settings=settings)
+    if recipe.bank.aligned:
+        pairs = make_pairs(pictures, recipe.fakes, weights=weights, output=output)
+    drawer = Drawer(pictures, pairs, preprocess=recipe.preprocess, settings=recipe.bank)
     return build_bank(drawer, folder=folder)
 
 
 def make_pairs(
-    pictures: Sequence[Picture], settings: dict[str, Any], *, weights: Path, output: Path
+    pictures: Sequence[Picture], settings: CopySettings, *, weights: Path, output: Path
 ) -> list[Pair]:
     """Reconstructions of all genuine photos: by the published autoencoder, and each also by half of
     our own decoders.
     """
     photos = [picture for picture in pictures if picture.label == 0]
-    cache, seed = output / "pairs", int(settings["seed"])
+    cache, seed = output / "pairs", settings.seed
     autoencoder = load_autoencoder(weights / "taef2.safetensors")
     pairs = reconstruct(photos, autoencoder.reconstruct, maker="taef2", cache=cache, seed=seed)
     contents = [photo.pixels for photo in photos]
     family = train_decoders(
         contents,
         path=output / "decoders.safetensors",
-        steps=int(settings["decoder_steps"]),
+        steps=settings.decoder_steps,
         seed=seed,
     )
     for index, upsampler in enumerate(UPSAMPLERS):
@@ -140,7 +187,7 @@ def make_pairs(
     adversarial = train_adversarial(
         contents,
         path=output / "adversarial.safetensors",
-        steps=int(settings["adversarial_steps"]),
+        steps=settings.adversarial_steps,
         seed=seed,
     )
     pairs += reconstruct(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from deepfake.content.inputs import Judge, read_still
 from deepfake.networks.pictures import StatisticsNet
 from deepfake.preprocess import ImagePreprocess
+from deepfake.reasons import Code
 
 from ..export import compile_graph, export_onnx
 from ..files import write_array, write_arrays
@@ -83,16 +85,18 @@ def measure_pictures(
     pictures: Sequence[Picture],
     *,
     views: Sequence[str],
-    preprocess: ImagePreprocess,
+    judge: Judge,
     cache: Path,
     workers: int = 1,
 ) -> PictureStatistics:
-    """Statistics of the windows of every picture in every view."""
-    graph = _export(network, preprocess, cache)
-    key = [picture.item.facts["sha256"] for picture in pictures]
-    path = cache / f"files-{graph.stem}-{_digest([key, list(views), preprocess.max_windows])}.npz"
+    """Statistics of the windows of every picture in every view, read as in use."""
+    assert isinstance(judge.preprocess, ImagePreprocess)
+    graph = _export(network, judge.preprocess, cache)
+    hashes = [picture.item.facts["sha256"] for picture in pictures]
+    key = [hashes, list(views), asdict(judge.preprocess), asdict(judge.limits)]
+    path = cache / f"files-{graph.stem}-{_digest(key)}.npz"
     if not path.exists():
-        found = run_pictures(graph, pictures, views=views, preprocess=preprocess, workers=workers)
+        found = run_pictures(graph, pictures, views=views, judge=judge, workers=workers)
         statistics = found.statistics.astype(np.float16)
         write_arrays(path, statistics=statistics, files=found.files, views=found.views)
     with np.load(path, allow_pickle=False) as stored:
@@ -105,13 +109,15 @@ def run_pictures(
     pictures: Sequence[Picture],
     *,
     views: Sequence[str],
-    preprocess: ImagePreprocess,
+    judge: Judge,
     workers: int = 1,
 ) -> PictureStatistics:
-    """What ``graph`` says about the windows of every picture in every view."""
+    """What ``graph`` says about the windows of every picture in every view in which the detector
+    would judge it.
+    """
     blocks = [pictures[start : start + BLOCK] for start in range(0, len(pictures), BLOCK)]
     parts = Parallel(n_jobs=workers)(
-        delayed(_run_block)(graph, block, views, preprocess, BLOCK * number)
+        delayed(_run_block)(graph, block, views, judge, BLOCK * number)
         for number, block in enumerate(tqdm(blocks, desc="files in all views", mininterval=5))
     )
     values, places = (np.concatenate(some) for some in zip(*parts, strict=True))
@@ -134,16 +140,18 @@ def _run_block(
     graph: Path,
     pictures: Sequence[Picture],
     views: Sequence[str],
-    preprocess: ImagePreprocess,
+    judge: Judge,
     first: int,
 ) -> tuple[Statistics, npt.NDArray[np.int64]]:
-    compiled = compile_graph(graph, threads=1)
+    assert isinstance(judge.preprocess, ImagePreprocess)
+    compiled, scale = compile_graph(graph, threads=1), judge.preprocess.scale
     values, places = [], []
     for number, picture in enumerate(pictures):
         for view, name in enumerate(views):
-            batch = preprocess(PICTURE_VIEWS[name](picture.pixels)).batch
-            values.append(np.array(compiled(preprocess.scale(batch))["logits"]))
-            places += [(first + number, view)] * len(batch)
+            batch = read_still(PICTURE_VIEWS[name](picture.pixels), judge)
+            if not isinstance(batch, Code):
+                values.append(np.array(compiled(scale(batch))["logits"]))
+                places += [(first + number, view)] * len(batch)
     return np.concatenate(values), np.array(places)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from deepfake.preprocess import ClipPreprocess
 
 from ..export import compile_graph, export_onnx
 from ..files import write_array
-from ..fitting import average_weights, draw_batches
+from ..fitting import Loop, Losses, couples_at, fit_steps
 from ..imagenet import load_mobilenet
 from .bank import Bank
 
@@ -26,6 +25,16 @@ TRUNK_BATCH = 4
 Stack = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 FindFeatures = Callable[[Stack], Floats]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """The options of a :class:`ClipNet`."""
+
+    look: bool = True
+    motion: bool = True
+    residual: bool = True
+    width: int = 32
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,10 @@ class Trunk(nn.Module):
         return self.network.features(bursts)
 
 
-def new_network(options: dict[str, int | bool], *, weights: Path, seed: int = 1) -> ClipNet:
+def new_network(options: ClipOptions, *, weights: Path, seed: int = 1) -> ClipNet:
     """A network with ImageNet weights in its trunk, the rest fresh from ``seed``."""
     torch.manual_seed(seed)
-    network = ClipNet(**options)  # type: ignore[arg-type]
+    network = ClipNet(**asdict(options))
     places = {"conv_stem": "low.0", "bn1": "low.1", "blocks.5": "high"}
     places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
     places |= {f"blocks.{3 + index}": f"middle.{index}" for index in range(2)}
@@ -115,53 +124,42 @@ def fit(
     *,
     couples: npt.NDArray[np.int64],
     settings: ClipFitSettings,
+    checkpoint: Path,
     name: str = "",
 ) -> ClipNet:
-    """``network`` with all but its trunk fitted to ``couples`` of the bank, in evaluation mode."""
+    """``network`` with all but its trunk fitted to ``couples`` of the bank, in evaluation mode.
+
+    Goes on from ``checkpoint`` if there is one.
+    """
     torch.manual_seed(settings.seed)
-    steps = settings.epochs * (len(couples) // settings.couples_in_batch)
+    size = settings.couples_in_batch
+    steps = settings.epochs * (len(couples) // size)
     free = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(free, lr=settings.rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.rate, total_steps=max(1, steps), pct_start=0.1
     )
-    average = average_weights(network, decay=settings.average)
-    labels = torch.tensor([0.0, 1.0]).repeat(settings.couples_in_batch)
+    labels = torch.tensor([0.0, 1.0]).repeat(size)
     targets = labels * (1 - settings.smoothing) + settings.smoothing / 2
-    for epoch in range(settings.epochs):
-        network.train()
-        for part in (network.low, network.middle, network.high):
-            part.eval()
-        started, losses, right = time.monotonic(), [], []
-        for chosen in draw_batches(
-            couples, size=settings.couples_in_batch, seed=settings.seed, epoch=epoch
-        ):
-            numbers = torch.from_numpy(features[chosen]).flatten(0, 1)
-            bursts = numbers
-            if network.residual is not None:
-                bursts = to_batch(bank.bursts[chosen].reshape(-1, *bank.bursts.shape[2:]))
-            with torch.autocast("cpu", torch.bfloat16, enabled=network.residual is not None):
-                logits = network.judge(bursts, numbers).float()
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
-            gap = logits[1::2] - logits[::2]
-            loss = loss + settings.contrast * nn.functional.softplus(-gap).mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(free, 5.0)
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(network)
-            losses.append(float(loss.detach()))
-            right.append(float((gap > 0).float().mean()))
-        seconds = time.monotonic() - started
-        print(
-            f"{name} epoch {epoch + 1}: loss {np.mean(losses):.4f}, couples in order "
-            f"{np.mean(right):.3f}, {seconds:.0f} s",
-            flush=True,
-        )
-    result = average.module.eval()
-    assert isinstance(result, ClipNet)
-    return result
+    chosen_at = couples_at(couples, size=size, seed=settings.seed)
+
+    def losses_at(step: int) -> Losses:
+        chosen = chosen_at(step)
+        numbers = torch.from_numpy(features[chosen]).flatten(0, 1)
+        bursts = numbers
+        if network.residual is not None:
+            bursts = to_batch(bank.bursts[chosen].reshape(-1, *bank.bursts.shape[2:]))
+        with torch.autocast("cpu", torch.bfloat16, enabled=network.residual is not None):
+            logits = network.judge(bursts, numbers).float()
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        gap = logits[1::2] - logits[::2]
+        loss = loss + settings.contrast * nn.functional.softplus(-gap).mean()
+        return {"loss": loss, "couples in order": (gap > 0).float().mean()}
+
+    loop = Loop(steps=steps, round_steps=max(1, len(couples) // size), average=settings.average)
+    return fit_steps(
+        network, losses_at, optimiser, schedule, loop, checkpoint=checkpoint, name=name
+    )
 
 
 @torch.inference_mode()

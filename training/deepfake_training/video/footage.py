@@ -2,7 +2,7 @@
 
 A *take* is a second of frames, 24 a second, a little wider than what the network sees, so that a
 training burst can be drawn from it with other moments, another crop and another place. The bursts
-to judge are cut exactly as in use.
+to judge are those that the detector looks at.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from deepfake.content.faces import MIN_SIDE_PIXELS, Finder, overlaps
+from deepfake.content.footage import FACE_EVERY, Crowd, most_bursts, read_bursts
+from deepfake.content.inputs import Judge, read_motion
+from deepfake.media.opening import open_media
 from deepfake.media.video import to_pixels
 from deepfake.preprocess import ClipPreprocess, Pixels
+from deepfake.reasons import Code
+from deepfake.settings import DetectOptions
 
 from ..files import write_arrays
 from ..manifests import OfItem, read_manifest
@@ -38,6 +43,7 @@ MOST_BURSTS = 12
 CUT_LEVELS = 30.0
 
 Stack = npt.NDArray[np.uint8]
+Read = tuple[float, Stack | Code]
 
 
 @dataclass(frozen=True)
@@ -133,25 +139,40 @@ def has_cut(burst: Stack) -> bool:
     return bool(np.abs(np.diff(small, axis=0)).mean(axis=(1, 2)).max() > CUT_LEVELS)
 
 
-def cut_bursts(frames: Sequence[Pixels], finder: Finder, *, preprocess: ClipPreprocess) -> Bursts:
-    """The bursts of ``frames`` (which are a step apart) as in use: one of the whole picture at each
-    second and one of a face that can be followed through it; none across a cut.
+def read_clip(content: bytes, finder: Finder, judge: Judge) -> Bursts:
+    """The bursts of a clip that the detector looks at first: of the whole picture, and of the most
+    prominent person wherever that face is seen throughout. Raises ``MediaError`` for a clip that
+    cannot be read.
     """
-    length, hop = preprocess.frames, round(HOP_SECONDS / preprocess.step_seconds)
-    stacks, seconds, kinds = [], [], []
-    for start in starts(len(frames), length, hop) if frames else []:
-        burst = frames[start : start + length]
-        burst = [*burst, *[burst[-1]] * (length - len(burst))]
-        square = np.stack([preprocess.square(pixels) for pixels in burst])
-        if has_cut(square):
-            continue
-        landmarks = follow_face(finder, burst)
-        faces = [] if landmarks is None else [np.stack(preprocess.faces(burst, landmarks))]
-        for kind, stack in enumerate([square, *faces]):
-            stacks.append(stack)
-            seconds.append(start * preprocess.step_seconds)
-            kinds.append(kind)
-    return _gather(stacks, seconds, kinds, shape=(length, preprocess.side_pixels))
+    whole: list[Read] = []
+    people: dict[int, list[Read]] = {}
+    crowd = Crowd(finder)
+    with open_media(content) as media:
+        for burst in read_bursts(media, most=most_bursts(media, DetectOptions())):
+            second, pictures = burst[0].seconds, [frame.pixels for frame in burst]
+            whole.append((second, read_motion(pictures, judge)))
+            for number, sightings in crowd.look(burst).items():
+                faces = [one.face for one in sightings if one.face.width >= MIN_SIDE_PIXELS]
+                if len(faces) == len(burst[::FACE_EVERY]):
+                    read = read_motion(pictures, judge, faces=faces)
+                    people.setdefault(number, []).append((second, read))
+    seen_often = [people[track.number] for track in crowd.tracks if track.number in people]
+    person = seen_often[0] if seen_often else []
+    seen = [
+        (second, kind, read)
+        for kind, part in enumerate((whole, person))
+        for second, read in part
+        if not isinstance(read, Code)
+    ]
+    seen.sort(key=lambda one: one[:2])
+    preprocess = judge.preprocess
+    assert isinstance(preprocess, ClipPreprocess)
+    return _gather(
+        [read[0] for _, _, read in seen],
+        [second for second, _, _ in seen],
+        [kind for _, kind, _ in seen],
+        shape=(preprocess.frames, preprocess.side_pixels),
+    )
 
 
 def cut_takes(frames: Sequence[Pixels], finder: Finder, *, preprocess: ClipPreprocess) -> Bursts:
@@ -197,8 +218,8 @@ def _gather(
 class Footage:
     """Bursts and takes of clips, made on first use and kept in ``cache``."""
 
-    def __init__(self, finder: Finder, *, preprocess: ClipPreprocess, cache: Path) -> None:
-        self.finder, self.preprocess, self.cache = finder, preprocess, cache
+    def __init__(self, finder: Finder, judge: Judge, *, cache: Path) -> None:
+        self.finder, self.judge, self.cache = finder, judge, cache
         cache.mkdir(parents=True, exist_ok=True)
 
     def bursts(self, clip: Clip, *, view: str) -> Bursts:
@@ -229,10 +250,11 @@ class Footage:
     def _make(self, clip: Clip, name: str) -> None:
         content = clip.item.path.read_bytes()
         if name == "takes":
-            step, cut = 1 / TAKE_RATE, cut_takes
+            preprocess = self.judge.preprocess
+            assert isinstance(preprocess, ClipPreprocess)
+            step = 1 / TAKE_RATE
+            frames = read_moments(content, step_seconds=step, most_seconds=MOST_SECONDS)
+            bursts = cut_takes(frames, self.finder, preprocess=preprocess)
         else:
-            step, cut = self.preprocess.step_seconds, cut_bursts
-            content = view_clip(content, view=name)
-        frames = read_moments(content, step_seconds=step, most_seconds=MOST_SECONDS)
-        bursts = cut(frames, self.finder, preprocess=self.preprocess)
+            bursts = read_clip(view_clip(content, view=name), self.finder, self.judge)
         write_arrays(self._path(clip, name), **bursts._asdict())

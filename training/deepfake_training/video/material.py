@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.content.faces import YunetFinder
+from deepfake.content.inputs import Judge
 from deepfake.preprocess import ClipPreprocess, Pixels
 
 from ..image.autoencoder import load_autoencoder
 from ..image.data import decode
 from ..image.decoders import train_decoders
 from ..manifests import read_manifest
+from ..recipes import Folds
 from .bank import BankSettings, Drawer, Still, Take
 from .fakes import Maker, Stack, make_makers
 from .footage import KINDS, Clip, Footage, read_clips
@@ -25,16 +27,26 @@ NOT_GENERATED = ("ciplab_faces_photoshop", "lfw_faceswap", "taef2_recon")
 class Material:
     """Clips, their footage, stills and makers; everything made on the way stays in ``output``."""
 
-    def __init__(self, config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> None:
-        self.preprocess = ClipPreprocess(**config["preprocess"])
-        self.clips = read_clips(data / "video", folds=config["folds"])
+    def __init__(
+        self,
+        data: Path,
+        judge: Judge,
+        *,
+        folds: Folds,
+        decoder_steps: int,
+        weights: Path,
+        output: Path,
+    ) -> None:
+        assert isinstance(judge.preprocess, ClipPreprocess)
+        self.preprocess = judge.preprocess
+        self.clips = read_clips(data / "video", folds=folds)
         finder = YunetFinder(weights / FINDER)
-        self.footage = Footage(finder, preprocess=self.preprocess, cache=output / "footage")
+        self.footage = Footage(finder, judge, cache=output / "footage")
         items = [i for i in read_manifest(data / "image") if i.source not in NOT_GENERATED]
         self.stills: tuple[list[Still], list[Still]] = ([], [])
         for item in items:
             self.stills[item.label].append(Still(item.source, partial(_read_still, item.path)))
-        self._weights, self._output, self._fakes = weights, output, config["fakes"]
+        self._weights, self._output, self._steps = weights, output, decoder_steps
         self._makers: dict[str, Maker] = {}
 
     @property
@@ -43,9 +55,7 @@ class Material:
         if not self._makers:
             path = self._output / "decoders.safetensors"
             photos = [] if path.exists() else [still.pixels() for still in self.stills[0]]
-            family = train_decoders(
-                photos, path=path, steps=int(self._fakes["decoder_steps"]), seed=1
-            )
+            family = train_decoders(photos, path=path, steps=self._steps, seed=1)
             autoencoder = load_autoencoder(self._weights / "taef2.safetensors")
             self._makers = make_makers(family, autoencoder)
         return self._makers

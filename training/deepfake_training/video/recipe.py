@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from deepfake.bundle import Applicability
 from deepfake.networks.clips import ClipNet
 from deepfake.preprocess import ClipPreprocess
 
 from ..export import Trained
-from ..fitting import fit_once, prepare_process
+from ..files import read_times, timed
+from ..fitting import fit_once, fold_file, prepare_process
 from ..manifests import data_sha256
+from ..recipes import Folds, Recipe
 from ..records import LongLogits
-from ..timing import read_times, timed
 from .bank import Bank, BankSettings, build_bank
-from .fit import ClipFitSettings, fit, new_network, open_trunk, read_features
+from .fit import (
+    ClipFitSettings,
+    ClipOptions,
+    Floats,
+    fit,
+    new_network,
+    open_trunk,
+    read_features,
+)
 from .held_out import ClipLogits, Judge, join_minutes, pseudo_auc, to_record
 from .material import Material
 from .views import CLIP_VIEWS
@@ -30,24 +38,52 @@ from .views import CLIP_VIEWS
 NETWORK = "clip_net"
 
 
-def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) -> Trained:
+@dataclass(frozen=True, kw_only=True)
+class MakerSettings:
+    """For how many steps the decoders of our own are trained."""
+
+    decoder_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecipe(Recipe):
+    threads: int
+    folds: Folds
+    preprocess: ClipPreprocess
+    fakes: MakerSettings
+    bank: BankSettings
+    network: ClipOptions
+    fit: ClipFitSettings
+
+
+def train(recipe: VideoRecipe, *, data: Path, weights: Path, output: Path) -> Trained:
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
-    prepare_process(int(config["threads"]))
+    prepare_process(recipe.threads)
     with timed("data", output):
-        material = Material(config, data=data, weights=weights, output=output)
+        material = Material(
+            data,
+            recipe,
+            folds=recipe.folds,
+            decoder_steps=recipe.fakes.decoder_steps,
+            weights=weights,
+            output=output,
+        )
         material.footage.prepare(material.clips, views=list(CLIP_VIEWS))
         bank = build_bank(
             material.drawer,
-            settings=BankSettings(**config["bank"]),
+            settings=recipe.bank,
             preprocess=material.preprocess,
             folder=output / "bank",
         )
     with timed("networks", output):
-        trainer = Trainer(
-            config, bank, preprocess=material.preprocess, weights=weights, output=output
+        find_features = open_trunk(
+            new_network(recipe.network, weights=weights),
+            preprocess=recipe.preprocess,
+            path=output / "trunk.onnx",
         )
-        networks = [trainer.network(fold) for fold in (*range(len(config["folds"])), None)]
-    judge = Judge(material, trainer.find_features, folder=output / "tests")
+        features = read_features(bank, find_features, path=output / "features.npy")
+        networks = train_folds(recipe, bank, features, weights=weights, output=output)
+    judge = Judge(material, find_features, folder=output / "tests")
     judged: list[ClipLogits] = []
     recordings: list[LongLogits] = []
     pseudo: list[dict[str, list[float]]] = []
@@ -62,59 +98,47 @@ def train(config: dict[str, Any], *, data: Path, weights: Path, output: Path) ->
     return Trained(
         network=networks[-1],
         network_name=NETWORK,
-        network_options=dict(config["network"]),
+        network_options=asdict(recipe.network),
         preprocess=material.preprocess,
         records=[to_record(one) for one in judged if len(one.logits)],
         recordings=recordings,
-        limits=Applicability(**config["limits"]),
+        limits=recipe.limits,
         facts={
-            "seed": trainer.settings.seed,
+            "seed": recipe.fit.seed,
             "data_sha256": data_sha256(clip.item for clip in material.clips),
             "clips": len(material.clips),
             "couples": dict(sorted(Counter(bank.methods).items())),
-            "epochs": trainer.settings.epochs,
+            "epochs": recipe.fit.epochs,
             "wall_seconds": round(sum(read_times(output).values())),
-            "machine": f"{platform.machine()} CPU, {config['threads']} thread",
-            "folds": ["+".join(sources) for sources in config["folds"]],
-            "share of couples with generated clips": trainer.settings.generated,
+            "machine": f"{platform.machine()} CPU, {recipe.threads} thread",
+            "folds": ["+".join(sources) for sources in recipe.folds],
+            "share of couples with generated clips": recipe.fit.generated,
             "AUC on pseudo-fakes of left-out clips": pseudo_auc(pseudo),
-            "tried": config.get("tried", []),
+            "tried": recipe.tried,
         },
     )
 
 
-class Trainer:
-    """Networks by the fold that they never saw (None: all data), fitted once and then read."""
+def train_folds(
+    recipe: VideoRecipe, bank: Bank, features: Floats, *, weights: Path, output: Path
+) -> list[ClipNet]:
+    """The networks that never saw a fold, and the one that saw all data; fitted once, then read."""
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        bank: Bank,
-        *,
-        preprocess: ClipPreprocess,
-        weights: Path,
-        output: Path,
-    ) -> None:
-        self.options: dict[str, int | bool] = config["network"]
-        self.settings = ClipFitSettings(**config["fit"])
-        self.bank, self.weights, self.output = bank, weights, output
-        blank = new_network(self.options, weights=weights)
-        self.find_features = open_trunk(blank, preprocess=preprocess, path=output / "trunk.onnx")
-        self.features = read_features(bank, self.find_features, path=output / "features.npy")
-
-    def network(self, fold: int | None) -> ClipNet:
-        name = "all" if fold is None else str(fold)
+    def train_fold(fold: int | None) -> ClipNet:
+        stored = fold_file(output, fold)
 
         def tune(network: ClipNet) -> ClipNet:
-            couples = self.bank.without(fold, generated=self.settings.generated)
             return fit(
                 network,
-                self.bank,
-                self.features,
-                couples=couples,
-                settings=self.settings,
-                name=f"fold {name}",
+                bank,
+                features,
+                couples=bank.without(fold, generated=recipe.fit.generated),
+                settings=recipe.fit,
+                checkpoint=stored.with_suffix(".checkpoint"),
+                name=stored.stem,
             )
 
-        network = new_network(self.options, weights=self.weights, seed=self.settings.seed)
-        return fit_once(network, self.output / f"network-{name}.safetensors", tune)
+        network = new_network(recipe.network, weights=weights, seed=recipe.fit.seed)
+        return fit_once(network, stored, tune)
+
+    return [train_fold(fold) for fold in (*range(len(recipe.folds)), None)]

@@ -28,10 +28,10 @@ from deepfake.trust.registry import newest_bundles
 from deepfake.types import Heatmap
 
 from ..card import markdown
+from ..image.data import FACE_SOURCES
 from ..manifests import Item, read_manifest
 from ..metrics import Array, auc
 from .composites import Composite, draw_pairs, make_composite
-from .data import FACE_SOURCES
 
 VIEWS = ("clean", "web")
 MAP, BEFORE, MIDDLE, ALL = "heat map", "before pasting", "middle", "everything"

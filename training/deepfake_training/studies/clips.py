@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import logit
 
+from deepfake.analyzers.face import share_prior
 from deepfake.bundle import Calibration
 from deepfake.fusion import Policy, decide
 from deepfake.types import Evidence, Kind, Status, Verdict
@@ -108,7 +109,8 @@ def join_clips(
         "frames": _by_clip("frames", cross_calibrate(frames, top_fraction=1.0)),
         "motion": _by_clip("motion", cross_calibrate(motion, top_fraction=1.0)),
         "face": _by_clip(
-            "face", cross_calibrate(faces, top_fraction=top_fraction, known=known_faces)
+            "face",
+            cross_calibrate(join_people(faces), top_fraction=top_fraction, known=known_faces),
         ),
     }
     both = [
@@ -141,29 +143,39 @@ def join_clips(
     return rows, fit_calibration(both)
 
 
+def join_people(faces: Sequence[FileLogits]) -> list[FileLogits]:
+    """One record for each person of a clip in a view, with the logits of all frames."""
+    people: dict[tuple[str, str, str], list[FileLogits]] = {}
+    for record in faces:
+        clip, _, place = record.path.partition("#")
+        people.setdefault((clip, place.partition(".")[2], record.view), []).append(record)
+    return [
+        replace(frames[0], logits=tuple(logit for frame in frames for logit in frame.logits))
+        for frames in people.values()
+    ]
+
+
 def _by_clip(part: str, scored: Sequence[ScoredRecord]) -> dict[tuple[str, str], Evidence]:
-    """Evidence by clip and view, several faces of one as their mean."""
+    """Evidence by clip and view; of several people the most suspicious, as the detector has it."""
     places: dict[tuple[str, str], list[ScoredRecord]] = {}
     for one in scored:
         places.setdefault(_place(one.record), []).append(one)
-    return {place: _pool(part, inside) for place, inside in places.items()}
+    made = {}
+    for place, inside in places.items():
+        worst = max(inside, key=lambda one: one.score)
+        made[place] = Evidence(
+            source=part,
+            status=Status.OK,
+            claim="",
+            score=share_prior(worst.score, among=len(inside)),
+            points=worst.points,
+        )
+    return made
 
 
 def _place(record: FileLogits) -> tuple[str, str]:
     """The clip and the view; a face's record adds the frame to the path."""
     return record.path.partition("#")[0], record.view
-
-
-def _pool(part: str, scored: Sequence[ScoredRecord]) -> Evidence:
-    scores = np.array([one.score for one in scored])
-    odds = float(logit(scores).mean())
-    return Evidence(
-        source=part,
-        status=Status.OK,
-        claim="",
-        score=float(expit(odds)),
-        points=scored[0].points,
-    )
 
 
 def _odds(evidence: Evidence) -> float:

@@ -1,4 +1,4 @@
-"""The tables and the model card of the face finder."""
+"""The tables of the face finder, and what its card says of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from deepfake.bundle import Bundle
 
-from ..card import fill_card, markdown
+from ..card import markdown
 
 Rows = Sequence[Mapping[str, Any]]
 HEADS = {
@@ -37,15 +37,13 @@ def print_tables(metrics: Mapping[str, Rows], *, least: float) -> None:
     print(table(metrics["sources"]))
 
 
-def write_card(bundle: Bundle, *, text: Mapping[str, str], config: str) -> None:
-    """Write ``README.md`` into the bundle's folder.
-
-    ``text`` holds the hand-written parts of the configuration: ``intended``, ``data``, ``recipe``,
-    ``speed`` and ``failures``.
+def describe(bundle: Bundle, recipe: str) -> str:
+    """The card's part about how the bundle was made and how accurate it is; ``recipe`` names the
+    file.
     """
     metrics: Mapping[str, Rows] = bundle.metrics
-    middle = f"""\
-Made by `python -m deepfake_training bundle {config} --data DATA --weights WEIGHTS`.
+    return f"""\
+Made by `deepfake recipe make {recipe} --data DATA --weights WEIGHTS`.
 
 ## Least score
 
@@ -56,7 +54,7 @@ The score is the network's own estimate of how well its box fits, not a calibrat
 ## Accuracy
 
 Against the teacher, on sources that neither the training nor the choice of the least score had
-seen, by the weights that ship (`python -m deepfake_training evaluate {config}` prints the tables).
+seen, by the weights that ship (`deepfake recipe evaluate {recipe}` prints the tables).
 Recall is the share of the teacher's sure faces of at least 48 pixels (root of the area) that a
 found box overlaps by half. A false positive overlaps no face that the teacher sees at any scale,
 sure or not, by 0.3 of the union. Landmark errors are parts of the distance of the eyes, mean over
@@ -70,9 +68,4 @@ noise.
 ### By source
 
 {table(metrics["sources"])}
-## Speed
-
-{text["speed"].strip()}
-
 """
-    fill_card(bundle, text=text, middle=middle)

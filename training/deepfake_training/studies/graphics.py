@@ -18,9 +18,9 @@ from deepfake.content.drawings import Measures, find_photo, measure
 from deepfake.preprocess import Box, Pixels
 
 from ..card import markdown
+from ..image.data import FACE_SOURCES, decode
 from ..manifests import Item, read_manifest
 from ..perturb import PICTURE_VIEWS, jpeg, noise, rescale
-from .data import FACE_SOURCES, decode
 from .drawn import GRAPHICS, draw_screenshot
 
 VIEWS = {view: PICTURE_VIEWS[view] for view in ("clean", "web", "thumbnail")}

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepfake.errors import SettingsError
 from deepfake.preprocess import Pixels
 
+from ..image.data import decode
 from ..manifests import Item
 from ..perturb import PICTURE_VIEWS, PictureStep, jpeg
-from .data import decode
 
 SHARES = (0.1, 0.4)
 FEATHER_PIXELS = (2.0, 4.0)
@@ -52,7 +53,7 @@ def draw_pairs(
     items: Sequence[Item], *, count: int, seed: int, label: int = 1
 ) -> list[tuple[Item, Item]]:
     """``count`` couples of a bona fide file and one of ``label`` and another source; sources take
-    turns, so that no large one dominates. Raises ``RuntimeError`` where there are none.
+    turns, so that no large one dominates. Raises ``SettingsError`` where there are none.
     """
     rng = np.random.default_rng([seed, label])
     photos, others = (
@@ -66,7 +67,7 @@ def draw_pairs(
         other = next((item for item in turns if item.source != photo.source), None)
         pairs += [(photo, other)] if other else []
     if len(pairs) < count:
-        raise RuntimeError("composites need bona fide and generated pictures of several sources")
+        raise SettingsError("composites: need genuine and generated pictures of several sources")
     return pairs
 
 
@@ -75,7 +76,7 @@ def make_composite(photo: Item, pasted: Item, *, rng: np.random.Generator) -> Co
     coding units lie on one grid in the result, so that compression does not give the region away.
 
     A photo of more than twice the sides of the other picture is cut to that. Raises
-    ``RuntimeError`` when no region fits.
+    ``SettingsError`` when no region fits.
     """
     quality = int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
     other = jpeg(decode(pasted.path.read_bytes())[0], quality=quality)
@@ -95,7 +96,7 @@ def make_composite(photo: Item, pasted: Item, *, rng: np.random.Generator) -> Co
         if SHARES[0] <= region.mean() <= SHARES[1] and min(room) >= 0:
             break
     else:
-        raise RuntimeError(f"{photo.path.name}, {pasted.path.name}: no region fits")
+        raise SettingsError(f"{photo.path.name}, {pasted.path.name}: no region fits")
     place = tuple(slice(*span) for span in spans)
     starts = [
         start % UNIT + UNIT * int(rng.integers(spare // UNIT + 1))

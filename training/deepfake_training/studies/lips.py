@@ -29,8 +29,8 @@ from deepfake.preprocess import FacePreprocess
 from ..card import markdown
 from ..manifests import Item, read_manifest
 from ..metrics import auc
-from .frame_calibration import VIEWS
-from .views import view_clip
+from ..recalibrate import CLIP_VIEWS
+from ..video.views import view_clip
 
 WINDOW_SECONDS = (1.4, 3.0, 5.0, 8.0, 16.0)
 CHOICE_SECONDS = (1.4, 3.0, 5.0)
@@ -87,7 +87,7 @@ def run(data: Path, output: Path, *, finder: Finder | None = None) -> None:
     """
     finder = finder or YunetFinder(data.parent / "weights" / "yunet_s_dynamic.onnx")
     output.mkdir(parents=True, exist_ok=True)
-    print(_tables({view: read_clips(data, output, finder, view=view) for view in VIEWS}))
+    print(_tables({view: read_clips(data, output, finder, view=view) for view in CLIP_VIEWS}))
 
 
 def read_clips(data: Path, output: Path, finder: Finder, *, view: str) -> list[Clip]:
@@ -271,7 +271,7 @@ def _tables(clips: dict[str, list[Clip]]) -> str:
         view: [w for seconds in WINDOW_SECONDS for w in cut_windows(found, seconds=seconds)]
         for view, found in genuine.items()
     }
-    clean = windows[VIEWS[0]]
+    clean = windows[CLIP_VIEWS[0]]
     sources = sorted({window.source for window in clean})
     chosen = {
         source: choose_features([w for w in clean if w.source != source]) for source in sources
@@ -286,14 +286,14 @@ def _tables(clips: dict[str, list[Clip]]) -> str:
         for view, found in windows.items()
     }
     fits = {
-        source: fit_probability([t for t in trials[VIEWS[0]] if t.source != source])
+        source: fit_probability([t for t in trials[CLIP_VIEWS[0]] if t.source != source])
         for source in sources
     }
     final = fit_probability(make_trials(clean, used))
     parts = [
         _power_table(trials, fits),
-        _source_table(trials[VIEWS[0]], chosen, fits),
-        _clip_table(clips[VIEWS[0]], used, final),
+        _source_table(trials[CLIP_VIEWS[0]], chosen, fits),
+        _clip_table(clips[CLIP_VIEWS[0]], used, final),
         f"USED = {used}",
         f"INTERCEPT, OF_PROMINENCE, OF_LENGTH, OF_BOTH = {final.intercept:.3f}, "
         f"{final.of_prominence:.3f}, {final.of_length:.3f}, {final.of_both:.3f}",

@@ -1,0 +1,295 @@
+"""``deepfake calibrate``, ``quantise`` and ``recipe``: the training package, which is reached by
+name, and only when one of them runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingDependency, SettingsError
+
+FILES = """\
+FILES is a folder with the files of each genuine source in genuine/SOURCE and those of each
+generating system in synthetic/SYSTEM, or one with a manifest.tsv (columns path, sha256, label,
+which is real or fake, and source or system).
+"""
+
+CALIBRATE = """\
+Every file is read as `deepfake detect` reads it, as it is and degraded as it might circulate. What
+the logits mean is fitted on all of them, genuine and synthetic sources counting equally, and the
+limits of the words hold their false-positive rates on these genuine files. Printed are the numbers
+of each source by a fit without it. The bundle's folder is changed (bundle.json and the card): work
+on a copy.
+
+Of a frame bundle this fits how the frames of a clip are read, and of a video bundle how frames and
+motion are read together; both need clips.
+
+examples:
+  cp -r models/image-2 my-models/image-100
+  deepfake calibrate my-models/image-100 --files newsroom/
+  deepfake models activate image-100 --models my-models
+  deepfake calibrate models/frame-1 --files DATA/video --records runs/frames/frames.jsonl
+
+"""
+
+QUANTISE = """\
+Adds model.int8.onnx, which OpenVINO runs with --precision auto on processors that have instructions
+for it: a quarter of the size and up to three times as quick. 150 files (at most a quarter of all)
+give the ranges of the activations, all others measure what is lost; the graph is kept only when no
+AUC falls by more than 0.002 in any view. What it costs is printed and stands in the card.
+
+examples:
+  deepfake quantise models/image-2 --files DATA/image --most-files 700
+  deepfake quantise models/video-1 --files DATA/video
+
+"""
+
+RECIPE = """\
+A recipe is a file of training/configs: all that a shipped bundle is trained by. Runs are kept in
+--runs; one that was stopped goes on where it was, and what is done is not done again.
+
+make      train, calibrate, export and describe a bundle
+evaluate  print the accuracy of a run on every left-out source in every view, from its out-of-fold
+          logits, and write metrics.json, roc.png and reliability.png beside them
+clips     fit how the motion and the frames of a clip are read together, and print what a user is
+          told about clips whose system and genuine source no model saw, from the runs of the face
+          and the video recipe and what `deepfake calibrate` read of the frames
+lips      print how well lip motion tells sound that belongs to a talking face from shifted sound,
+          and the constants for the code
+graphics  print what tells drawings and screenshots from photographs, how many of each source are
+          caught by a fit that did not see it, and the weights for the code
+localise  paste generated regions into real photos and print how well the heat map shows them
+ship      record a new or changed bundle of models/ as the one of its slot that the next release
+          ships, and make it the active one
+
+examples:
+  deepfake recipe make training/configs/image-2.toml --data DATA --weights WEIGHTS
+  deepfake recipe evaluate training/configs/image-2.toml
+  deepfake recipe localise models/image-2 --data DATA
+  deepfake recipe ship image-2
+"""
+
+LOCALISE = """\
+Regions of generated pictures are pasted into real photos after one JPEG round of both on one grid,
+and the heat map of the image slot is compared with where they are. A bundle knows the files that it
+was trained on, so expect less on other pictures.
+
+columns: IoU of the marked region with the true one, AUC of the heat map's pixels, share of maxima
+inside the region (pointing), share of pictures with a marked region; each beside the same photo
+before pasting (before), a spot in the middle of the picture (middle) and the whole picture marked
+(everything). Regions of other genuine photos are the control: there an AUC of 0.5 is right. In the
+sheet: composite, true region, heat map with the marked region outlined in green.
+"""
+
+
+def add_calibrate(commands: Any) -> None:
+    """Add the command."""
+    calibrate = _add(commands, "calibrate", "fit what the scores of a bundle mean on your files")
+    calibrate.epilog = CALIBRATE + FILES
+    calibrate.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    _files(calibrate)
+    calibrate.add_argument(
+        "--each-source",
+        action="store_true",
+        help="hold the false-positive rates on every genuine source by itself, not on their mean",
+    )
+    calibrate.add_argument(
+        "--records",
+        type=Path,
+        metavar="JSONL",
+        help="keep what the bundle said of every file; `recipe clips` reads that of a frame bundle",
+    )
+    calibrate.set_defaults(run=run_calibrate)
+
+
+def add_quantise(commands: Any) -> None:
+    """Add the command."""
+    quantise = _add(commands, "quantise", "add an int8 graph to a bundle, if it costs nothing")
+    quantise.epilog = QUANTISE + FILES
+    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    _files(quantise)
+    quantise.add_argument(
+        "--most-files", type=int, default=0, help="files that measure the loss (all)"
+    )
+    quantise.set_defaults(run=run_quantise)
+
+
+def add_recipe(commands: Any) -> None:
+    """Add the command and its actions."""
+    recipe = _add(commands, "recipe", "train the shipped bundles again, and what belongs to that")
+    recipe.epilog = RECIPE
+    actions = recipe.add_subparsers(dest="action", required=True, metavar="ACTION")
+    make = _add(actions, "make", "train and write one bundle")
+    evaluate = _add(actions, "evaluate", "print the accuracy of a run on left-out sources")
+    clips = _add(actions, "clips", "fit and print what a user is told about left-out clips")
+    lips = _add(actions, "lips", "print the power of lip motion against speech")
+    graphics = _add(actions, "graphics", "fit what tells graphics from photographs")
+    localise = _add(actions, "localise", "print how well heat maps show a pasted region")
+    ship = _add(actions, "ship", "record a bundle as one that the release ships")
+    for action in (make, evaluate):
+        action.add_argument("recipe", type=Path, help="a file of training/configs")
+    make.add_argument("--weights", type=Path, required=True, help="folder with initial weights")
+    for action in (make, lips, graphics, localise):
+        action.add_argument("--data", type=Path, required=True, help="folder with the material")
+    evaluate.add_argument(
+        "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
+    )
+    clips.add_argument(
+        "--bundles", nargs=2, default=["face-1", "video-1"], help="face and video (%(default)s)"
+    )
+    graphics.add_argument("--most-files", type=int, default=30, help="of every source (30)")
+    graphics.add_argument("--drawn", type=int, default=14, help="pictures of every kind (14)")
+    localise.epilog = LOCALISE
+    localise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    localise.add_argument(
+        "--composites",
+        type=int,
+        default=182,
+        help="how many with generated regions, and half as many with genuine ones (182)",
+    )
+    localise.add_argument("--seed", type=int, default=1, help="which ones (1)")
+    ship.add_argument("name", help="a bundle of the models folder, such as image-2")
+    for action in (make, clips, ship):
+        action.add_argument(
+            "--models", type=Path, default=Path("models"), help="folder of bundles (models)"
+        )
+    for action in (make, evaluate, clips, lips, localise):
+        action.add_argument(
+            "--runs", type=Path, default=Path("runs"), help="checkpoints and logits (runs)"
+        )
+    recipe.set_defaults(run=run_recipe)
+
+
+def run_calibrate(options: argparse.Namespace) -> int:
+    """``deepfake calibrate``."""
+    card, items = _training("card"), _training("manifests").list_labelled(options.files)
+    tables = _training("recalibrate").recalibrate(
+        options.bundle, items, each_source=options.each_source, kept=options.records
+    )
+    if tables is None:
+        print("calibrated; give two sources of either class to have numbers of a fit without one")
+    else:
+        sources, views = tables
+        print(card.view_table(views))
+        print(card.source_table(sources, label=1))
+        print(card.source_table(sources, label=0))
+    _tell_next(options.bundle)
+    return 0
+
+
+def run_quantise(options: argparse.Namespace) -> int:
+    """``deepfake quantise``."""
+    items = _training("manifests").list_labelled(options.files)
+    _training("quantise").quantise_bundle(options.bundle, items, most_files=options.most_files)
+    _tell_next(options.bundle)
+    return 0
+
+
+def run_recipe(options: argparse.Namespace) -> int:
+    """``deepfake recipe``; a stopped run can be taken up by the same command."""
+    try:
+        _ACTIONS[options.action](options)
+    except OSError as error:
+        raise SettingsError(f"recipe {options.action}: {error}") from error
+    except KeyboardInterrupt:
+        print("deepfake: stopped; the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _make(options: argparse.Namespace) -> None:
+    recipe = _training("recipes").read_recipe(options.recipe)
+    bundle = _training("runs").make_bundle(
+        recipe,
+        data=options.data,
+        weights=options.weights,
+        models=options.models,
+        runs=options.runs,
+    )
+    print(f"wrote {bundle.folder}")
+    _tell_next(bundle.folder)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    recipe = _training("recipes").read_recipe(options.recipe)
+    _training("runs").evaluate_run(recipe, runs=options.runs, data=options.data)
+
+
+def _clips(options: argparse.Namespace) -> None:
+    face, video = options.bundles
+    bundle = _training("runs").join_slots(
+        models=options.models, runs=options.runs, face=face, video=video
+    )
+    _tell_next(bundle.folder)
+
+
+def _lips(options: argparse.Namespace) -> None:
+    _training("studies.lips").run(options.data, options.runs / "lips")
+
+
+def _graphics(options: argparse.Namespace) -> None:
+    _training("studies.graphics").run(
+        options.data, most_files=options.most_files, drawn=options.drawn
+    )
+
+
+def _localise(options: argparse.Namespace) -> None:
+    _training("studies.localisation").localise(
+        options.bundle,
+        data=options.data,
+        output=options.runs / "localise",
+        composites=options.composites,
+        seed=options.seed,
+    )
+
+
+def _ship(options: argparse.Namespace) -> None:
+    from ..trust.registry import ship
+
+    ship(options.models, options.name)
+    print(f"recorded {options.name} in shipped.json and in {options.models}/active.json")
+
+
+_ACTIONS = {
+    "make": _make,
+    "evaluate": _evaluate,
+    "clips": _clips,
+    "lips": _lips,
+    "graphics": _graphics,
+    "localise": _localise,
+    "ship": _ship,
+}
+
+
+def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return command
+
+
+def _files(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--files", type=Path, required=True, help="labelled files, see below")
+
+
+def _training(module: str) -> Any:
+    """A module of the training package; raises ``MissingDependency`` naming the extra."""
+    try:
+        return importlib.import_module(f"deepfake_training.{module}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing.startswith("deepfake") and missing != "deepfake_training":
+            raise
+        raise MissingDependency(missing, extra="train") from error
+
+
+def _tell_next(folder: Path) -> None:
+    """A bundle that was written is not active before somebody says so."""
+    print(f"to use it: deepfake models activate {folder.name} --models {folder.parent}")

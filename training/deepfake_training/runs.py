@@ -1,0 +1,133 @@
+"""A run of a recipe: trained, calibrated, exported and described, or its numbers told again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepfake.bundle import Bundle
+
+from .assess import assess
+from .card import add_part, insert_table, plot_evaluation, source_table, view_table, write_card
+from .export import metrics_to_dict, write_bundle
+from .finder import recipe as finder
+from .recipes import Recipe
+from .records import read_long, read_records, unheard, write_records
+from .studies.clips import fused_tables, read_clips, tabulate_clips
+from .studies.failures import choose_failures, draw_failures, drawing_table, judge_drawings
+
+if TYPE_CHECKING:
+    from .export import Trained
+
+
+def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs: Path) -> Bundle:
+    """Train by the recipe, then calibrate, export and describe; an interrupted run goes on."""
+    output = runs / recipe.name
+    output.mkdir(parents=True, exist_ok=True)
+    if isinstance(recipe, finder.FinderRecipe):
+        bundle = finder.make_bundle(
+            recipe, data=data, weights=weights, models=models, output=output
+        )
+        finder.evaluate(output)
+        return bundle
+    trained: Trained = importlib.import_module(type(recipe).__module__).train(
+        recipe, data=data, weights=weights, output=output
+    )
+    write_records(output / "out_of_fold.jsonl", trained.records)
+    write_records(output / "long.jsonl", trained.recordings)
+    each_source = recipe.calibration.each_source
+    calibration, sources, views, inserts = assess(
+        trained.records, trained.recordings, each_source=each_source
+    )
+    bundle = write_bundle(
+        trained,
+        name=recipe.name,
+        calibration=calibration,
+        metrics=metrics_to_dict(sources=sources, views=views, inserts=inserts),
+        folder=models / recipe.name,
+    )
+    write_card(
+        bundle,
+        sources=sources,
+        views=views,
+        inserts=inserts,
+        text=asdict(recipe.card),
+        command=f"deepfake recipe evaluate training/configs/{recipe.name}.toml",
+        each_source=each_source,
+    )
+    evaluate_run(recipe, runs=runs, data=data)
+    if recipe.slot == "image":
+        illustrate(bundle, output=output)
+    return bundle
+
+
+def evaluate_run(recipe: Recipe, *, runs: Path, data: Path | None = None) -> None:
+    """Print and store the accuracy of a run; with ``data`` draw what is judged worst."""
+    output = runs / recipe.name
+    if isinstance(recipe, finder.FinderRecipe):
+        finder.evaluate(output)
+        return
+    records = read_records(output / "out_of_fold.jsonl")
+    long, each_source = output / "long.jsonl", recipe.calibration.each_source
+    recordings = read_long(long) if long.exists() else []
+    calibration, sources, views, inserts = assess(records, recordings, each_source=each_source)
+    print(view_table(views))
+    print(source_table(sources, label=1))
+    print(source_table(sources, label=0))
+    if inserts:
+        print(insert_table(inserts))
+    text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
+    (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
+    if recipe.slot == "image" and data:
+        failures = choose_failures(
+            records, top_fraction=calibration.top_fraction, each_source=each_source
+        )
+        draw_failures(failures, folder=data / "image", path=output / "failures.png")
+
+
+def illustrate(bundle: Bundle, *, output: Path) -> None:
+    """Add the figures of the run in ``output``, and drawings, to an image card."""
+    for name in ("roc.png", "reliability.png"):
+        shutil.copyfile(output / name, bundle.folder / name)
+    drawings = judge_drawings(bundle, path=bundle.folder / "drawings.jpg")
+    add_part(
+        bundle,
+        title="Figures",
+        text="ROC curves and reliability of the out-of-fold scores, all left-out files together:",
+        tables="![ROC curves](roc.png) ![Reliability](reliability.png)\n",
+    )
+    add_part(
+        bundle,
+        title="Drawings",
+        text="What no camera made and no generative model either: seeded drawings of our own, with "
+        "the scores that they get. The last of every kind:\n\n![Drawings](drawings.jpg)",
+        tables=drawing_table(drawings),
+    )
+
+
+def join_slots(*, models: Path, runs: Path, face: str, video: str) -> Bundle:
+    """Fit how motion and frames are read together, store it in the video bundle, and print and
+    store what a user is told about clips of left-out sources.
+    """
+    least = Bundle.read(models / face).limits.min_side_pixels
+    rows, calibration = read_clips(runs, face=face, video=video, least_pixels=least)
+    sources, fused = tabulate_clips(rows)
+    bundle = Bundle.read(models / video)
+    tables = fused_tables(sources, fused)
+    metrics = {**bundle.metrics, **metrics_to_dict(clips=sources, clip_views=fused)}
+    replace(bundle, frames_calibration=calibration, metrics=metrics).write(bundle.folder)
+    add_part(
+        bundle,
+        title="Motion, frames and faces together",
+        text="What a user is told, from models and calibrations that saw neither the clip's system "
+        f"nor its genuine source (`deepfake recipe clips` prints this, with {face} for the faces). "
+        "There are few clips and few sources, so read the numbers with care.",
+        tables=tables,
+    )
+    print(tables)
+    return bundle

@@ -1,1 +1,0 @@
-"""What may be believed: bundles, and the signers of manifests."""
