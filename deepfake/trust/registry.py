@@ -5,6 +5,11 @@ used because it merely lies there, and nothing that was changed since. ``shipped
 package holds the sha256 of the bundles that a release ships, under their names. Neither is signed:
 they tell accidents and careless edits, not somebody who can write to both places.
 
+A slot may have two tiers, ``image-3`` in slot ``image`` and ``image-3-large`` in slot
+``image-large``; they answer together, so they have one number. A listed bundle that is not in the
+models folder is looked for in that of the user, where ``deepfake models install`` puts it, and a
+full tier may be missing from both: the quick one then answers alone.
+
 ::
 
     {
@@ -25,14 +30,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bundle import DESCRIPTION, SLOTS, Bundle
+from ..bundle import DESCRIPTION, FULL_TIERS, QUICK_TIERS, SLOTS, Bundle, parse_name
 from ..errors import ModelError
-from ..settings import shipped_models_folder
+from ..settings import shipped_models_folder, user_models_folder
 
 SCHEMA = "deepfake-active/1"
 LIST = "active.json"
 SHIPPED = Path(__file__).with_name("shipped.json")
-_NAME = re.compile(rf"({'|'.join(SLOTS)})-([0-9]{{1,9}})")
+_NAMED = "<slot>-<integer> or <slot>-<integer>-large"
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -46,7 +51,8 @@ class Recorded(NamedTuple):
 @dataclass(frozen=True)
 class Finding:
     """One bundle of a folder. ``faults`` are clauses for a person, none where all is well;
-    ``bundle`` is there where its description could be read.
+    ``bundle`` is there where its description could be read, ``folder`` where it lies. A full tier
+    without a folder is not installed, which is no fault.
     """
 
     name: str
@@ -54,15 +60,17 @@ class Finding:
     active: bool
     shipped: bool
     faults: tuple[str, ...]
+    folder: Path | None = None
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:
     """The active bundle of every slot, as ``active.json`` in ``folder`` says; without that list the
     newest of each (see :func:`newest_bundles`).
 
-    Raises ``ModelError`` when the list names one that is not there or differs from its sha256,
-    when the shipped folder has no list or lacks a shipped slot, and when there is no bundle at all.
-    Weights are not looked at: see :meth:`deepfake.bundle.Bundle.verify`.
+    Raises ``ModelError`` when the list names one that is not there, a full tier apart, or differs
+    from its sha256, when two tiers do not belong together, when the shipped folder has no list or
+    lacks a shipped slot, and when there is no bundle at all. Weights are not looked at: see
+    :meth:`deepfake.bundle.Bundle.verify`.
     """
     recorded = read_list(folder)
     if recorded is None:
@@ -72,22 +80,41 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
     for slot, record in recorded.items():
         fault = _missing(folder, record.name)
         if fault is None:
-            found[slot] = Bundle.read(folder / record.name)
+            found[slot] = Bundle.read(locate(folder, record.name))
             fault = _mismatch(folder, found[slot], record)
+        elif slot in QUICK_TIERS:
+            continue
         if fault:
             raise ModelError(f"bundle {record.name}: {fault}", hint=_remedy(folder, record.name))
+    _check_tiers(folder, found)
     return found
 
 
+def missing_tiers(folder: Path) -> dict[str, str]:
+    """The slots of full tiers that the list names and that are not installed, with their names."""
+    recorded = read_list(folder) or {}
+    return {
+        slot: record.name
+        for slot, record in recorded.items()
+        if slot in QUICK_TIERS and _missing(folder, record.name)
+    }
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Where a bundle of a models folder lies: there, or in the models folder of the user."""
+    there, own = folder / name, user_models_folder() / name
+    is_own = not (there / DESCRIPTION).is_file() and (own / DESCRIPTION).is_file()
+    return own if is_own else there
+
+
 def newest_bundles(folder: Path) -> dict[str, Bundle]:
-    """Of every slot the bundle with the highest number, whatever a list says.
+    """Of every slot the bundle with the highest number, whatever a list says; a full tier only
+    beside the quick one of its number.
 
     Raises ``ModelError`` when one cannot be read or the folder holds none.
     """
-    if odd := [name for name in _names(folder) if not _NAME.fullmatch(name)]:
-        raise ModelError(
-            f"bundle {odd[0]}: not named <slot>-<integer>", hint=f"slots are {', '.join(SLOTS)}"
-        )
+    if odd := [name for name in _names(folder) if not parse_name(name)]:
+        raise ModelError(f"bundle {odd[0]}: not named {_NAMED}", hint=f"slots: {', '.join(SLOTS)}")
     found = {slot: Bundle.read(folder / name) for slot, name in _newest(folder).items()}
     for name, bundle in zip(_newest(folder).values(), found.values(), strict=True):
         if fault := _misplaced(bundle):
@@ -97,6 +124,7 @@ def newest_bundles(folder: Path) -> dict[str, Bundle]:
             f"models folder {folder}: holds no bundle",
             hint="set Settings.models_folder (or --models) to a folder with image-2, audio-1, …",
         )
+    _check_tiers(folder, found)
     return found
 
 
@@ -125,15 +153,17 @@ def read_list(folder: Path) -> dict[str, Recorded] | None:
 
 
 def activate(folder: Path, name: str) -> dict[str, Bundle]:
-    """Make a bundle of ``folder`` the active one of its slot and record its present sha256; without
-    a list, the newest ones of the other slots are recorded with it. Gives the active bundles.
+    """Make a bundle of ``folder``, or of the user's own, the active one of its slot and record its
+    present sha256; without a list, the newest ones of the other slots are recorded with it. A quick
+    tier takes the place of both tiers of another number. Gives the active bundles.
 
-    Raises ``ModelError`` when a file of it differs from ``bundle.json``, and for a bundle of the
-    shipped folder that has the name of a shipped one and another content.
+    Raises ``ModelError`` when a file of it differs from ``bundle.json``, for a bundle of the
+    shipped folder that has the name of a shipped one and another content, and for a full tier
+    without its quick one.
     """
-    if not _NAME.fullmatch(name):
-        raise ModelError(f"bundle {name!r}: not named <slot>-<integer>", hint="as image-100")
-    bundle = Bundle.read(folder / name)
+    if not parse_name(name):
+        raise ModelError(f"bundle {name!r}: not named {_NAMED}", hint="as image-100")
+    bundle = Bundle.read(locate(folder, name))
     bundle.verify()
     if fault := _misplaced(bundle) or _false_name(folder, bundle):
         raise ModelError(
@@ -145,6 +175,14 @@ def activate(folder: Path, name: str) -> dict[str, Bundle]:
         others = newest_bundles(folder)
         recorded = {slot: Recorded(one.name, one.sha256) for slot, one in others.items()}
     recorded[bundle.slot] = Recorded(name, bundle.sha256)
+    other = recorded.get(FULL_TIERS.get(bundle.slot, ""))
+    if other and _number(other.name) != _number(name):
+        del recorded[_slot(other.name)]
+    tiers = {bundle.slot: bundle}
+    for slot in (FULL_TIERS.get(bundle.slot), QUICK_TIERS.get(bundle.slot)):
+        if slot in recorded and not _missing(folder, recorded[slot].name):
+            tiers[slot] = Bundle.read(locate(folder, recorded[slot].name))
+    _check_tiers(folder, tiers)
     write_list(folder / LIST, recorded)
     return read_bundles(folder)
 
@@ -162,7 +200,12 @@ def ship(folder: Path, name: str) -> None:
     """
     bundle = Bundle.read(folder / name)
     bundle.verify()
-    kept = {one: sha256 for one, sha256 in shipped_bundles().items() if _slot(one) != bundle.slot}
+    full = FULL_TIERS.get(bundle.slot)
+    kept = {
+        one: sha256
+        for one, sha256 in shipped_bundles().items()
+        if _slot(one) != bundle.slot and (_slot(one) != full or _number(one) == _number(name))
+    }
     _write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
     shipped_bundles.cache_clear()
     activate(folder, name)
@@ -182,7 +225,8 @@ def is_shipped(bundle: Bundle) -> bool:
 
 def warn_of(folder: Path, bundles: Mapping[str, Bundle]) -> list[str]:
     """Sentences about active bundles that are not shipped or hold stray files, about others that
-    lie beside them, and about a missing list.
+    lie beside them, and about a missing list. A full tier that is not installed is told in the
+    reports that would have asked it.
     """
     recorded, found = read_list(folder), []
     foreign = sorted(bundle.name for bundle in bundles.values() if not is_shipped(bundle))
@@ -195,7 +239,7 @@ def warn_of(folder: Path, bundles: Mapping[str, Bundle]) -> list[str]:
         found.append(f"The models folder has no {LIST}; the newest bundle of each slot is used.")
     else:
         listed = {record.name for record in recorded.values()}
-        others = [name for name in _names(folder) if name not in listed and _NAME.fullmatch(name)]
+        others = [name for name in _names(folder) if name not in listed and parse_name(name)]
         if others:
             found.append(f"In the models folder, but not active: {', '.join(others)}.")
     for bundle in bundles.values():
@@ -214,8 +258,9 @@ def digest_bundles(bundles: Mapping[str, Bundle]) -> str:
 
 
 def inspect_folder(folder: Path) -> list[Finding]:
-    """Every bundle that lies in ``folder`` or that its list names, with all that is wrong with it,
-    every file compared. Raises ``ModelError`` for a damaged list and for a folder without bundles.
+    """Every bundle that lies in ``folder`` or in the user's, or that the list names, with all that
+    is wrong with it, every file compared. Raises ``ModelError`` for a damaged list and for a folder
+    without bundles.
     """
     recorded = read_list(folder)
     if recorded is None:
@@ -226,18 +271,22 @@ def inspect_folder(folder: Path) -> list[Finding]:
     names = sorted({*_names(folder), *chosen}, key=_sort_key)
     if not names:
         newest_bundles(folder)  # says so
+    own = [name for name in _names(user_models_folder()) if name not in names]
+    names = sorted([*names, *own], key=_sort_key)
     return [_inspect(folder, name, recorded, active=name in chosen) for name in names]
 
 
 def _inspect(
     folder: Path, name: str, recorded: Mapping[str, Recorded] | None, *, active: bool
 ) -> Finding:
+    there = locate(folder, name)
     if fault := _missing(folder, name):
-        return Finding(name, None, active, False, (fault,))
+        faults = [] if _slot(name) in QUICK_TIERS else [fault]
+        return Finding(name, None, active, name in shipped_bundles(), tuple(faults))
     try:
-        bundle = Bundle.read(folder / name)
+        bundle = Bundle.read(there)
     except ModelError as error:
-        return Finding(name, None, active, False, (str(error),))
+        return Finding(name, None, active, False, (str(error),), there)
     records = {} if recorded is None else {one.name: one for one in recorded.values()}
     whole = _mismatch(folder, bundle, records.get(name))
     faults = [whole] if whole else []
@@ -249,8 +298,10 @@ def _inspect(
         except ModelError as error:
             faults.append(str(error).removeprefix(f"bundle {bundle.name}: ").split("; ")[0])
     faults += [f"file {file} is not part of it" for file in bundle.extra_files()]
+    if active and _slot(name) in QUICK_TIERS and not faults:
+        faults += _find_strangers(bundle, _read_quick(folder, name, records))
     shipped = is_shipped(bundle) and not _misplaced(bundle)
-    return Finding(name, bundle, active, shipped, tuple(faults))
+    return Finding(name, bundle, active, shipped, tuple(faults), there)
 
 
 def _check_slots(folder: Path, recorded: Mapping[str, Recorded]) -> None:
@@ -258,7 +309,7 @@ def _check_slots(folder: Path, recorded: Mapping[str, Recorded]) -> None:
     empty one.
     """
     needed = {_slot(name) for name in shipped_bundles()} if _is_shipped_folder(folder) else set()
-    lacking = sorted(needed - set(recorded))
+    lacking = sorted(needed - set(recorded) - set(QUICK_TIERS))
     if lacking or not recorded:
         slots = ", ".join(lacking) or "any slot"
         raise ModelError(
@@ -278,8 +329,8 @@ def _mismatch(folder: Path, bundle: Bundle, record: Recorded | None) -> str | No
 
 def _misplaced(bundle: Bundle) -> str | None:
     name = bundle.folder.name
-    if not _NAME.fullmatch(name):
-        return "not named <slot>-<integer>"
+    if not parse_name(name):
+        return f"not named {_NAMED}"
     if bundle.name == name and _slot(name) == bundle.slot:
         return None
     return f"the folder holds {bundle.name[:40]!r} of slot {bundle.slot[:40]!r}"
@@ -294,11 +345,41 @@ def _false_name(folder: Path, bundle: Bundle) -> str | None:
 
 
 def _missing(folder: Path, name: str) -> str | None:
-    there = (folder / name / DESCRIPTION).is_file()
+    there = (locate(folder, name) / DESCRIPTION).is_file()
     return None if there else f"missing from {folder}, though {LIST} names it"
 
 
+def _check_tiers(folder: Path, bundles: Mapping[str, Bundle]) -> None:
+    """Raise ``ModelError`` for a full tier that is not that of the quick one beside it."""
+    for slot, full in bundles.items():
+        quick = bundles.get(QUICK_TIERS.get(slot, ""))
+        faults = _find_strangers(full, quick) if slot in QUICK_TIERS else []
+        if faults:
+            raise ModelError(f"bundle {full.name}: {faults[0]}", hint=_remedy(folder, full.name))
+
+
+def _read_quick(folder: Path, name: str, records: Mapping[str, Recorded]) -> Bundle | None:
+    """The quick tier that is listed beside a full one, or lies there where nothing is listed."""
+    quick = name.removesuffix("-large")
+    if (records and quick not in records) or _missing(folder, quick):
+        return None
+    return Bundle.read(locate(folder, quick))
+
+
+def _find_strangers(full: Bundle, quick: Bundle | None) -> list[str]:
+    """Why a full tier cannot answer beside a quick one."""
+    name = full.name.removesuffix("-large")
+    if quick is None or quick.name != name:
+        return [f"is the full tier of {name}, which is not active"]
+    share = full.calibration.quick
+    if share is not None and share.sha256 != quick.logit_sha256:
+        return [f"was fused with another {name} (network, crops or pooling differ)"]
+    return []
+
+
 def _remedy(folder: Path, name: str) -> str:
+    if locate(folder, name).parent == user_models_folder():
+        return "install it again with deepfake models install, or remove its folder"
     if _is_shipped_folder(folder):
         return "install the package again, or restore the folder from its release"
     restore = "restore it from where it came"
@@ -317,23 +398,33 @@ def _names(folder: Path) -> list[str]:
 
 
 def _sort_key(name: str) -> tuple[str, int, str]:
-    known = _NAME.fullmatch(name)
-    return (known[1], int(known[2]), name) if known else (name, 0, name)
+    known = parse_name(name)
+    return (known.slot, known.number, name) if known else (name, 0, name)
 
 
 def _newest(folder: Path) -> dict[str, str]:
-    """The name with the highest number of each slot."""
-    return {_slot(name): name for name in _names(folder) if _NAME.fullmatch(name)}
+    """The name with the highest number of each slot, of a full tier that of its quick one."""
+    names = [name for name in _names(folder) if parse_name(name)]
+    newest = {_slot(name): name for name in names if _slot(name) not in QUICK_TIERS}
+    quick = set(newest.values())
+    full = {_slot(name): name for name in names if name.removesuffix("-large") in quick - {name}}
+    return newest | full
 
 
 def _slot(name: str) -> str:
-    return name.rpartition("-")[0]
+    known = parse_name(name)
+    return known.slot if known else name.rpartition("-")[0]
+
+
+def _number(name: str) -> int | None:
+    known = parse_name(name)
+    return known.number if known else None
 
 
 def _read_record(slot: str, values: Mapping[str, str]) -> Recorded:
     record = Recorded(values["name"], values["sha256"])
-    known = _NAME.fullmatch(record.name)
-    if known is None or known[1] != slot or not _SHA256.fullmatch(record.sha256):
+    known = parse_name(record.name)
+    if known is None or known.slot != slot or not _SHA256.fullmatch(record.sha256):
         raise ValueError(f"slot {slot[:40]!r}")
     return record
 
