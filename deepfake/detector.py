@@ -16,7 +16,7 @@ from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
 from .analyzers.claims import MISSING
 from .bundle import Bundle
-from .engine.engine import Engine, word_install
+from .engine.engine import Engine
 from .errors import Cancelled, DeepfakeError, FailedSource, ModelError, SettingsError
 from .faults import contain_faults
 from .media.opening import Media, Source, open_media, source_name
@@ -25,6 +25,7 @@ from .media.sniff import promises_picture
 from .progress import Progress, Watch, deadline_after
 from .reasons import Code
 from .settings import DetectOptions, Settings
+from .trust.registry import word_install
 from .types import Evidence, Kind, Report, Status
 from .version import VERSION
 

@@ -17,7 +17,7 @@ from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
 from ..reasons import Code
 from ..settings import Settings
-from ..trust.registry import missing_tiers, read_bundles, warn_of
+from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
 from .maps import FacePlaces, read_map
@@ -237,11 +237,6 @@ class Engine:
         with self._lock:
             if text not in self.warnings:
                 self.warnings.append(text)
-
-
-def word_install(name: str) -> str:
-    """The command that installs a full tier."""
-    return f"deepfake models install FILE_OR_URL_OF_{name}"
 
 
 def check_bundles(settings: Settings, *, effort: str = "auto") -> dict[str, Bundle]:

@@ -100,6 +100,11 @@ def missing_tiers(folder: Path) -> dict[str, str]:
     }
 
 
+def word_install(name: str) -> str:
+    """The command that installs a full tier."""
+    return f"deepfake models install FILE_OR_URL_OF_{name}"
+
+
 def locate(folder: Path, name: str) -> Path:
     """Where a bundle of a models folder lies: there, or in the models folder of the user."""
     there, own = folder / name, user_models_folder() / name

@@ -1,4 +1,4 @@
-"""Weights of a large network in int8 that are stored once, for torch and for the graph alike.
+"""A full tier as a bundle: weights in int8 that are stored once, for torch and the graph alike.
 
 Every linear layer that is named is stored as int8 with one scale for each output (symmetric), all
 else in float32, in ``model.safetensors``. ``model.onnx`` is a few hundred kilobytes: its weights
@@ -9,24 +9,40 @@ its product. Activations are never quantised.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from torch import nn
 
-from deepfake.bundle import GRAPH, WEIGHTS
+from deepfake.bundle import (
+    GRAPH,
+    QUICK_TIERS,
+    WEIGHTS,
+    Bundle,
+    Calibration,
+    golden_batch,
+    parse_name,
+    scale_batch,
+)
+from deepfake.engine.backends import open_backend
 from deepfake.networks import INT8, SCALE
 from deepfake.preprocess import Floats
+from deepfake.settings import Settings
 
-from .export import export_onnx
+from .export import PARITY, Trained, export_onnx, golden_inputs
 
+MOST_BYTES = 95_000_000
 MOST_INSIDE_BYTES = 2_000_000
 """What a graph may hold itself: its nodes, shapes and folded constants."""
 
@@ -42,6 +58,85 @@ class _Turned(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         product = torch.matmul(hidden, self.weight)
         return product if self.bias is None else product + self.bias
+
+
+def write_full_bundle(
+    trained: Trained,
+    *,
+    name: str,
+    calibration: Calibration,
+    metrics: dict[str, Any],
+    quantised: Sequence[str],
+    folder: Path,
+) -> Bundle:
+    """Write the bundle of a full tier, as ``image-3-large``, whose ``quantised`` weights are int8.
+
+    The calibration must read logits of the rounded network (see :func:`round_network`). Raises
+    ``RuntimeError`` when a backend's logits differ from torch's by more than 1e-3 or the files are
+    over 95 MB; ``folder`` is replaced only once all is well.
+    """
+    known = parse_name(name)
+    if known is None or known.slot not in QUICK_TIERS:
+        raise ValueError(f"bundle {name!r}: is not named as a full tier; as image-3-large")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    golden = golden_inputs(trained.preprocess)
+    batch = scale_batch(golden_batch(trained.preprocess, golden), trained.preprocess)
+    if len(batch) < 2:  # one window alone would be taken for the only number of windows
+        batch = np.concatenate([batch, batch])
+    rounded = write_network(trained.network, partial, quantised=quantised, batch=batch)
+    windows = scale_batch(golden_batch(trained.preprocess, golden), trained.preprocess)
+    with torch.inference_mode():
+        logits = rounded(torch.from_numpy(windows)).numpy()
+    np.savez_compressed(partial / "golden.npz", input=golden, logits=logits)
+    precisions = {
+        GRAPH: {"precision": "fp32 from weights in int8", "weights": WEIGHTS},
+        WEIGHTS: {"precision": "int8 and fp32"},
+        "golden.npz": {"precision": "fp32"},
+    }
+    bundle = Bundle(
+        name=name,
+        slot=known.slot,
+        network=trained.network_name,
+        network_options=trained.network_options,
+        preprocess=trained.preprocess,
+        calibration=calibration,
+        limits=trained.limits,
+        files={
+            file: {"sha256": hashlib.sha256((partial / file).read_bytes()).hexdigest(), **facts}
+            for file, facts in precisions.items()
+        },
+        metrics=metrics,
+        provenance=trained.facts,
+        licence="Apache-2.0",
+        folder=partial,
+    )
+    bundle.write(partial)
+    check_logits(bundle)
+    if bundle.size_bytes > MOST_BYTES:
+        size, most = bundle.size_bytes / 1e6, MOST_BYTES / 1e6
+        raise RuntimeError(f"bundle {name}: {size:.1f} MB; the limit is {most:g} MB")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return replace(bundle, folder=folder)
+
+
+def check_logits(bundle: Bundle) -> dict[str, float]:
+    """How far the golden logits of each backend are from torch's; raises ``RuntimeError`` for more
+    than 1e-3.
+    """
+    batch, logits = bundle.golden()
+    gaps = {}
+    for name in ("torch", "onnxruntime", "openvino"):
+        backend = open_backend(bundle, settings=Settings(backend=name, device="cpu"))
+        gaps[name] = float(np.abs(backend.run(batch) - logits).max())
+        backend.close()
+        if gaps[name] > PARITY:
+            raise RuntimeError(
+                f"bundle {bundle.name}: logits of {name} differ from torch's by {gaps[name]:.5f}"
+            )
+    return gaps
 
 
 def linear_weights(network: nn.Module, *, least: int = 65_536) -> list[str]:
@@ -64,16 +159,13 @@ def write_network(
     give: make the golden ones and the calibration with it. Raises ``ValueError`` for a name that is
     no linear layer's weight, ``RuntimeError`` where the graph would hold large constants itself.
     """
-    rounded, turned = copy.deepcopy(network).float(), copy.deepcopy(network).float()
+    rounded, turned = round_network(network, quantised), copy.deepcopy(network).float()
     tensors: dict[str, torch.Tensor] = {}
     for name in quantised:
-        path, _, last = name.rpartition(".")
-        layer = rounded.get_submodule(path) if last == "weight" else None
-        if not isinstance(layer, nn.Linear):
-            raise ValueError(f"weight {name!r}: is not that of a linear layer")
+        path = name.removesuffix(".weight")
+        layer = _linear(turned, name)
         values, scale = round_weight(layer.weight.detach())
         tensors[name + INT8], tensors[name + SCALE] = values.T.contiguous(), scale
-        layer.weight = nn.Parameter(values * scale[:, None])
         parent, _, own = path.rpartition(".")
         setattr(turned.get_submodule(parent), own, _Turned(layer))
     rest = {key: value for key, value in rounded.state_dict().items() if key not in quantised}
@@ -82,7 +174,28 @@ def write_network(
     (folder / WEIGHTS).chmod(0o644)
     export_onnx(turned.eval(), batch, folder / GRAPH)
     _point_outside(folder / GRAPH, read_places(folder / WEIGHTS), quantised)
-    return rounded.eval()
+    return rounded
+
+
+def round_network(network: nn.Module, quantised: Sequence[str]) -> nn.Module:
+    """A copy in float32, in evaluation mode, with these weights as int8 and its scales have them.
+
+    Raises ``ValueError`` for a name that is not a linear layer's weight.
+    """
+    rounded = copy.deepcopy(network).float().eval()
+    for name in quantised:
+        layer = _linear(rounded, name)
+        values, scale = round_weight(layer.weight.detach())
+        layer.weight = nn.Parameter(values * scale[:, None])
+    return rounded
+
+
+def _linear(network: nn.Module, name: str) -> nn.Linear:
+    path, _, last = name.rpartition(".")
+    layer = network.get_submodule(path) if last == "weight" else None
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(f"weight {name!r}: is not that of a linear layer")
+    return layer
 
 
 def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
