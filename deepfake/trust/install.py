@@ -50,7 +50,7 @@ class _Member(NamedTuple):
 
     path: str
     size: int
-    open: Callable[[], IO[bytes] | None]
+    open: Callable[[], IO[Any] | None]
 
 
 def install(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
 from tests.bundles import POINTS
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.slow]
 WIDTH = 64
 
 
@@ -48,7 +49,7 @@ class Tiny(nn.Module):
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         hidden = self.patch(crops).flatten(2).transpose(1, 2)
-        hidden = torch.cat([self.token.expand(len(hidden), 1, -1), hidden], dim=1) + self.place
+        hidden = torch.cat([self.token.expand(hidden.shape[0], 1, -1), hidden], dim=1) + self.place
         seen = self.norm(hidden)
         parts = [part(seen)[:, None] for part in (self.query, self.key, self.value)]
         hidden = hidden + nn.functional.scaled_dot_product_attention(*parts)[:, 0]
@@ -155,8 +156,6 @@ def test_weights_lie_in_one_file(bundle: Bundle, names: list[str]) -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
 def test_damaged_weights_are_refused(bundle: Bundle, tmp_path: Path, backend: str) -> None:
-    import shutil
-
     folder = Path(shutil.copytree(bundle.folder, tmp_path / bundle.name))
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-100] ^= 1
