@@ -143,7 +143,8 @@ def _list(findings: Sequence[Finding], folder: Path, console: Console) -> int:
             size = f"{bundle.size_bytes / 1e6:.1f} MB"
             facts = [bundle.slot, bundle.licence, size, bundle.sha256[:_DIGITS]]
         words = [printable(word, most=40) for word in (one.name, *facts)]
-        rows.append([*words, _say(one.active), _say(one.shipped)])
+        active = "missing" if one.folder is None else _say(one.active)
+        rows.append([*words, active, _say(one.shipped)])
     head = ["bundle", "slot", "licence", "size", "sha256", "active", "shipped"]
     print_table(head, rows, console)
     for one in findings:

@@ -73,6 +73,8 @@ def test_a_full_tier_may_be_missing(models: Path, capsys: pytest.CaptureFixture[
     assert main(["models", "list", "--models", str(models)]) == 0
     text = capsys.readouterr().out
     assert "image-1-large is not installed" in text
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("image-1-large  ")]
+    assert row[-2:] == ["missing", "no"]
     assert "deepfake models install" in text
     shutil.rmtree(models / "audio-1")
     with pytest.raises(ModelError, match="audio-1: missing"):
