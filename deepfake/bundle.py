@@ -8,6 +8,10 @@
     ├── model.safetensors   the same weights for torch
     ├── golden.npz          synthetic inputs and the logits that every backend must give for them
     └── README.md           the model card
+
+A slot may have two tiers: the quick one, ``image-3`` say, and beside it the full one,
+``image-3-large``, whose slot is ``image-large``. The quick one says by its ``settled`` limits where
+the full one need not be asked.
 """
 
 from __future__ import annotations
@@ -17,10 +21,10 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,13 +45,64 @@ from .types import Kind, OperatingPoints
 
 SCHEMA = "deepfake-bundle/1"
 SLOTS = ("image", "frame", "face", "audio", "video", "face-finder", "fusion")
+FULL_TIERS = {"image": "image-large"}
+"""The slots that may have a second, full tier, and the slot that this one has."""
+QUICK_TIERS = {full: quick for quick, full in FULL_TIERS.items()}
 LEAST_SPANS = 6
 """A file of fewer spans than this is judged as a whole: a span is no short part of it."""
 Logits = npt.NDArray[np.float32]
 
 DESCRIPTION, CARD = "bundle.json", "README.md"
+GRAPH, WEIGHTS = "model.onnx", "model.safetensors"
 _PICTURES = (".png", ".jpg")
+_POOLING = ("top_fraction", "span_windows", "length_penalty")
 _RESTORE = "restore the folder from the release that it came with"
+
+
+class Named(NamedTuple):
+    """What the name of a bundle says: ``image-3-large`` is of slot ``image-large``, number 3."""
+
+    slot: str
+    number: int
+
+
+def parse_name(name: str) -> Named | None:
+    """The parts of ``<slot>-<integer>`` or ``<slot>-<integer>-large``; None for another text."""
+    known = re.fullmatch(r"([a-z-]+)-([0-9]{1,9})(-large)?", name)
+    if known is None or known[1] not in SLOTS:
+        return None
+    slot = known[1] + (known[3] or "")
+    return Named(slot, int(known[2])) if slot in SLOTS or slot in QUICK_TIERS else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """Where a quick tier settles the matter: calibrated scores up to ``low`` and from ``high`` on.
+
+    Of what lies between, the full tier is asked.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= 1:
+            raise ValueError(f"settled from {self.low} to {self.high}: not in order within 0…1")
+
+    def holds(self, scores: Sequence[float]) -> bool:
+        """Whether all of these, the score of a file and what it is when saved again, settle it."""
+        return max(scores) <= self.low or min(scores) >= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickShare:
+    """How the quick tier counts in the log-odds of a full one: its pooled logit times ``slope``.
+
+    ``sha256`` is the ``logit_sha256`` of that quick tier; the logit of another one means nothing.
+    """
+
+    slope: float
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +117,10 @@ class Calibration:
 
     With ``span_windows`` above 0, a stretch of that many adjacent windows can raise a file of at
     least six such spans alone, so that a short insert is not averaged away: see :meth:`pool`.
+
+    A full tier may count the quick one in by ``quick``: its log-odds are then ``quick.slope`` times
+    the pooled logit of the quick tier, plus ``slope`` times its own, plus ``intercept``; see
+    :meth:`beside`.
     """
 
     slope: float
@@ -72,11 +131,35 @@ class Calibration:
     floor: float = 0.001
     span_windows: int = 0
     length_penalty: float = 0.0
+    quick: QuickShare | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
         """The inverse of ``dataclasses.asdict``."""
-        return cls(**{**values, "points": OperatingPoints(**values["points"])})
+        quick = values.get("quick")
+        return cls(
+            **{
+                **values,
+                "points": OperatingPoints(**values["points"]),
+                "quick": quick and QuickShare(**quick),
+            }
+        )
+
+    def beside(self, quick: Calibration, logits: Logits) -> Calibration:
+        """This one for a file of which the quick tier, calibrated by ``quick``, gave window
+        ``logits``: what they add to the log-odds and to their variance is taken in.
+        """
+        if self.quick is None:
+            return self
+        pooled, used = quick._pool(logits)
+        slope = self.quick.slope
+        between = slope * float(used.std()) / math.sqrt(len(used))
+        return replace(
+            self,
+            intercept=self.intercept + slope * pooled,
+            spread=math.hypot(self.spread, between),
+            quick=None,
+        )
 
     def pool(self, logits: Logits) -> float:
         """One logit for a file from those of its windows (windows,), in the order of time.
@@ -147,7 +230,8 @@ class Applicability:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``.
+    """One model version. ``files`` maps a file name to its ``sha256`` and ``precision``, and that
+    of a graph whose weights lie in another file to the name of that, under ``weights``.
 
     For a ``face-finder`` a score is P(face), and all points are the least score of a face that is
     kept. ``frames_calibration`` reads, of the ``frame`` bundle, the pooled log-odds of a
@@ -162,6 +246,7 @@ class Bundle:
     preprocess: Preprocess
     calibration: Calibration
     frames_calibration: Calibration | None = None
+    settled: Settled | None = None
     limits: Applicability
     files: Mapping[str, Mapping[str, str]]
     metrics: Mapping[str, Any]
@@ -176,6 +261,14 @@ class Bundle:
         if isinstance(self.preprocess, ClipPreprocess):
             return Kind.VIDEO
         return Kind.AUDIO if isinstance(self.preprocess, AudioPreprocess) else Kind.IMAGE
+
+    @property
+    def logit_sha256(self) -> str:
+        """Of what makes its pooled logit: network, crops and pooling, not what the logit means."""
+        pooling = {key: getattr(self.calibration, key) for key in _POOLING}
+        made = {"preprocess": preprocess_to_dict(self.preprocess), "pooling": pooling}
+        values = {"graph": self.files[GRAPH]["sha256"], **made}
+        return _digest(json.loads(json.dumps(values)))
 
     @property
     def sha256(self) -> str:
@@ -200,7 +293,7 @@ class Bundle:
                     f"bundle {folder.name}: schema {values['schema']!r}",
                     hint=f"this version reads {SCHEMA}",
                 )
-            frames = values["frames_calibration"]
+            frames, settled = values["frames_calibration"], values.get("settled")
             if not all(isinstance(facts["sha256"], str) for facts in values["files"].values()):
                 raise TypeError("a file without a sha256")
             bundle = cls(
@@ -211,6 +304,7 @@ class Bundle:
                 preprocess=preprocess_from_dict(values["preprocess"]),
                 calibration=Calibration.from_dict(values["calibration"]),
                 frames_calibration=frames and Calibration.from_dict(frames),
+                settled=settled and Settled(**settled),
                 limits=Applicability(**values["limits"]),
                 files=values["files"],
                 metrics=values["metrics"],
@@ -252,6 +346,10 @@ class Bundle:
             )
         return content
 
+    def weights_of(self, graph: str) -> str | None:
+        """The file that holds the weights of a graph (ONNX external data); None for itself."""
+        return self.files.get(graph, {}).get("weights")
+
     def extra_files(self) -> list[str]:
         """Names in the folder that neither ``bundle.json`` nor a picture of the card accounts for.
 
@@ -279,6 +377,13 @@ class Bundle:
         """What ``bundle.json`` holds."""
         values: dict[str, Any] = {"schema": SCHEMA, **asdict(self)}
         del values["folder"], values["_sha256"]
+        for holder, key in (  # older releases wrote none, and the sha256 covers every key
+            (values, "settled"),
+            (values["calibration"], "quick"),
+            (values["frames_calibration"] or {}, "quick"),
+        ):
+            if holder.get(key, "") is None:
+                del holder[key]
         return values | {"preprocess": preprocess_to_dict(self.preprocess)}
 
 

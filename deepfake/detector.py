@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,15 +14,18 @@ from types import TracebackType
 
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
+from .analyzers.claims import MISSING
 from .bundle import Bundle
-from .engine.engine import SLOTS_OF_KIND, Engine
+from .engine.engine import Engine
 from .errors import Cancelled, DeepfakeError, FailedSource, ModelError, SettingsError
 from .faults import contain_faults
 from .media.opening import Media, Source, open_media, source_name
 from .media.process import POOL
 from .media.sniff import promises_picture
 from .progress import Progress, Watch, deadline_after
+from .reasons import Code
 from .settings import DetectOptions, Settings
+from .trust.registry import word_install
 from .types import Evidence, Kind, Report, Status
 from .version import VERSION
 
@@ -75,11 +78,13 @@ class Detector:
         is done and what comes next. Raises ``MediaError`` when the input cannot be read at all; a
         source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
         ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``,
-        ``ModelError`` when a bundle that this kind of file needs cannot be loaded, and
+        ``ModelError`` when a bundle that this kind of file or the effort needs is missing or cannot
+        be loaded, and
         ``BackendError`` once the detector is closed.
         """
         self.engine.require_open()
         options, examined_at = options or DetectOptions(), utc_now()
+        self.engine.require_effort(options.effort)
         seconds: dict[str, float] = {}
         started = time.perf_counter()
         watch = Watch(progress, cancel, deadline=deadline)
@@ -89,7 +94,7 @@ class Detector:
         with open_media(
             source, limits=self.settings.limits, name=name, sample_rate=sample_rate, watch=watch
         ) as media:
-            self.engine.prepare(media.info.kind)
+            self.engine.prepare(media.info.kind, effort=options.effort)
             if media.info.kind is Kind.IMAGE:
                 media.image()  # a picture that cannot be decoded is one error, not several
             seconds["open"] = time.perf_counter() - started
@@ -100,7 +105,7 @@ class Detector:
                     watch.step(analyzer.name, 0.0)
                     evidence += self._analyze(analyzer, media, options)
                 seconds[analyzer.name] = time.perf_counter() - started
-            self.engine.check(SLOTS_OF_KIND[media.info.kind])
+            self.engine.check_kind(media.info.kind)
             watch.step("done", 1.0)
             policy = self.policy
             if options.trust_claims:
@@ -120,6 +125,7 @@ class Detector:
                     *media.warnings,
                     *self.engine.warnings,
                     *self.engine.warn_of_precision(media.info.kind),
+                    *warn_of_tiers(evidence),
                 ),
                 versions=self.versions,
                 seconds_by_step=seconds,
@@ -172,9 +178,10 @@ class Detector:
         A file that cannot be read, that takes more than ``file_seconds`` (by default those of the
         settings) or that meets a bug (code ``internal``) gives its error in place of a report, with
         its ``source``, and the others go on. Raises ``BackendError`` at once when the detector is
-        closed.
+        closed, and ``ModelError`` when the full tier is wanted and not installed.
         """
         self.engine.require_open()
+        self.engine.require_effort((options or DetectOptions()).effort)
         file_seconds = self.settings.file_seconds if file_seconds is None else file_seconds
         if file_seconds is not None and not file_seconds > 0:
             raise SettingsError(
@@ -265,6 +272,16 @@ class Detector:
             if evidence.bundle == bundle.name:
                 return replace(evidence, runtime=self.engine.runtime_of(bundle))
         return evidence
+
+
+def warn_of_tiers(evidence: Sequence[Evidence]) -> list[str]:
+    """Sentences about full tiers that would have been asked and are not installed."""
+    lacking = {str(one.details[MISSING]) for one in evidence if MISSING in one.details}
+    return [
+        f"{name}, the full tier, would have been asked, but is not installed; to have it, run: "
+        f"{word_install(name)} [{Code.FULL_TIER_MISSING}]"
+        for name in sorted(lacking)
+    ]
 
 
 def utc_now() -> str:

@@ -26,6 +26,8 @@ Batch = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 runs it brings to its range by the preprocess's ``scale``, or samples, float32 (windows, samples).
 """
 
+LEAST_GRID = 4
+"""Fewer crops of a picture lie in a row."""
 LOUDEST = 2.0**31
 """Largest sample that is kept: that of 32-bit integers that nobody scaled. The power of a spectrum
 of such samples still fits float32.
@@ -85,12 +87,12 @@ class ImagePreprocess:
     def boxes(self, width: int, height: int, *, max_windows: int | None = None) -> list[Box]:
         """Crop places: a grid with at most ``max_windows`` cells that spans the picture.
 
-        Crops overlap in small pictures and leave gaps in large ones.
+        Crops overlap in small pictures and leave gaps in large ones. Fewer than four lie in a row
+        along the longer side, through the middle of the picture; a single one is the middle.
         """
         side, most = self.side_pixels, max_windows or self.max_windows
         columns, rows = _grid(width, height, side, most)
-        across = np.linspace(0, max(0, width - side), columns).round().astype(int)
-        down = np.linspace(0, max(0, height - side), rows).round().astype(int)
+        across, down = _spread(width - side, columns), _spread(height - side, rows)
         return [
             Box(int(x), int(y), min(side, width), min(side, height)) for y in down for x in across
         ]
@@ -402,9 +404,20 @@ def _freeze(value: Any) -> Any:
 def _grid(width: int, height: int, side: int, most: int) -> tuple[int, int]:
     """Columns and rows of crops: enough to cover the picture, at most ``most`` in all."""
     columns, rows = -(-width // side), -(-height // side)
+    if most < LEAST_GRID and columns * rows > most:
+        return (min(columns, most), 1) if width >= height else (1, min(rows, most))
     while columns * rows > most and max(columns, rows) > 1:
         if columns >= rows:
             columns -= 1
         else:
             rows -= 1
     return max(1, columns), max(1, rows)
+
+
+def _spread(spare: int, count: int) -> npt.NDArray[np.int64]:
+    """Starts of ``count`` crops from edge to edge where ``spare`` pixels are free, or in the middle
+    for one.
+    """
+    free = max(0, spare)
+    starts = np.linspace(0, free, count) if count > 1 else np.array([free / 2])
+    return starts.round().astype(np.int64)

@@ -235,6 +235,14 @@ class Code(StrEnum):
         "Look for a recording that was not turned up so far.",
     )
 
+    FULL_TIER_MISSING = (
+        "full_tier_missing",
+        Group.CAUTION,
+        "The quick tier judged alone where the full one would have been asked, because that is not "
+        "installed.",
+        "Install it with deepfake models install, which takes a file, a folder or a URL.",
+    )
+
     # Why something was not judged: there is no score, and the file is not at fault.
     IMAGE_TOO_SMALL = (
         "image_too_small",

@@ -7,6 +7,7 @@ Command-line flags, HTTP query parameters and controls of the page are made from
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass, field, fields
 from math import inf
@@ -18,6 +19,7 @@ from .errors import SettingsError
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32")
+EFFORTS = ("auto", "quick", "full")
 _FULL_HD = 1920 * 1080
 _LONGEST_WAIT_SECONDS = 60.0
 _DEVICES = "auto|cpu|cuda(:[0-9]{1,3})?"
@@ -25,6 +27,10 @@ _DEVICES = "auto|cpu|cuda(:[0-9]{1,3})?"
 
 def _option(default: Any, text: str, minimum: float = 0.0, maximum: float = 1.0) -> Any:
     return field(default=default, metadata={"help": text, "minimum": minimum, "maximum": maximum})
+
+
+def _choice(default: str, text: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
 
 
 def megapixels(pixels: int) -> str:
@@ -99,6 +105,12 @@ class DetectOptions:
         "believe what the file says of itself unsigned (parameters, labels, manifests of unknown "
         "signers), which anyone can write",
     )
+    effort: str = _choice(
+        "auto",
+        "which detector of pictures: quick, full (the larger one, several times slower), or auto, "
+        "the quick one and, where its score does not settle the matter, the full one",
+        EFFORTS,
+    )
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -106,6 +118,13 @@ class DetectOptions:
             if isinstance(option.default, bool):
                 if not isinstance(value, bool):
                     raise SettingsError(f"option {option.name} {value!r}: not true or false")
+                continue
+            if choices := option.metadata.get("choices"):
+                if value not in choices:
+                    raise SettingsError(
+                        f"option {option.name} {value!r}: unknown",
+                        hint=f"choose one of {', '.join(choices)}",
+                    )
                 continue
             low, high = option.metadata["minimum"], option.metadata["maximum"]
             whole = isinstance(option.default, int)
@@ -121,6 +140,17 @@ def shipped_models_folder() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "shipped_models"
     return inside if inside.is_dir() else package.parent / "models"
+
+
+def user_models_folder() -> Path:
+    """Where ``deepfake models install`` puts bundles: a folder of the user (XDG base directories).
+
+    A bundle that the list of a models folder names, and that does not lie there, is looked for
+    here.
+    """
+    data = os.environ.get("XDG_DATA_HOME", "")
+    home = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
+    return home / "deepfake" / "models"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,13 +117,18 @@ def cut_crops(pixels: Pixels, side: int, most: int) -> Pixels:
     """
     height, width = pixels.shape[:2]
     columns, rows = -(-width // side), -(-height // side)
+    if most < 4 and columns * rows > most:  # a row along the longer side, through the middle
+        columns, rows = (min(columns, most), 1) if width >= height else (1, min(rows, most))
     while columns * rows > most and max(columns, rows) > 1:
         if columns >= rows:
             columns -= 1
         else:
             rows -= 1
-    across = np.linspace(0, max(0, width - side), columns).round().astype(int)
-    down = np.linspace(0, max(0, height - side), rows).round().astype(int)
+    spare = max(0, width - side), max(0, height - side)
+    across, down = (
+        (np.linspace(0, free, count) if count > 1 else np.array([free / 2])).round().astype(int)
+        for free, count in zip(spare, (columns, rows), strict=True)
+    )
     missing = ((0, max(0, side - height)), (0, max(0, side - width)), (0, 0))
     whole = np.pad(pixels, missing, mode="symmetric")
     return np.stack([whole[y : y + side, x : x + side] for y in down for x in across])

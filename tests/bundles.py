@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deepfake.bundle import Applicability, Bundle, Calibration
+from deepfake.bundle import Applicability, Bundle, Calibration, QuickShare, Settled, parse_name
 from deepfake.preprocess import (
     AudioPreprocess,
     ClipPreprocess,
@@ -53,6 +53,41 @@ def make_models(folder: Path, *, gain: float = 4.0, points: OperatingPoints = PO
         make_bundle(folder / name, preprocess=preprocess, gain=gain, points=points)
     make_bundle(folder / "face-finder-1", preprocess=FinderPreprocess(), graph=_finder_graph)
     return folder
+
+
+def add_full_tier(
+    models: Path,
+    *,
+    settled: tuple[float, float] | None = (0.2, 0.8),
+    slope: float = 1.0,
+    share: float | None = None,
+    min_side_pixels: int = 16,
+) -> Bundle:
+    """``image-1-large`` beside ``image-1``, which gets ``settled`` limits: one crop of 48 pixels
+    from the middle, whose brightness counts twice as much. With ``share`` the logit of the quick
+    tier counts so much beside its own, which counts by ``slope``.
+    """
+    quick = replace(
+        Bundle.read(models / "image-1"),
+        settled=settled and Settled(low=settled[0], high=settled[1]),
+    )
+    quick.write(quick.folder)
+    calibration = Calibration(
+        slope=slope,
+        intercept=0.0,
+        spread=0.2,
+        points=POINTS,
+        quick=None if share is None else QuickShare(slope=share, sha256=quick.logit_sha256),
+    )
+    full = make_bundle(
+        models / "image-1-large",
+        preprocess=ImagePreprocess(side_pixels=48, max_windows=1),
+        gain=8.0,
+        calibration=calibration,
+    )
+    full = replace(full, limits=Applicability(min_side_pixels=min_side_pixels))
+    full.write(full.folder)
+    return Bundle.read(full.folder)
 
 
 def paint_face(pixels: Pixels, *, row: int = 1, column: int = 1) -> Pixels:
@@ -116,7 +151,7 @@ def make_bundle(
     np.savez_compressed(folder / "golden.npz", input=golden, logits=np.zeros(1, np.float32))
     bundle = Bundle(
         name=folder.name,
-        slot=folder.name.rpartition("-")[0],
+        slot=known.slot if (known := parse_name(folder.name)) else "",
         network="mean",
         network_options={},
         preprocess=preprocess,

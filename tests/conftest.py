@@ -34,6 +34,15 @@ def denormal_numbers() -> Iterator[None]:
         sys.modules["torch"].set_flush_denormal(False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder of the user with nothing in it, so that no test depends on one."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def known_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder whose scores can be computed by hand (see ``tests/bundles.py``)."""

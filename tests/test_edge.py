@@ -106,7 +106,8 @@ def test_the_score_of_speech_is_that_of_the_engine(
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "most"), [(640, 480, 12), (90, 70, 12), (4000, 200, 6), (129, 127, 1)]
+    ("width", "height", "most"),
+    [(640, 480, 12), (90, 70, 12), (4000, 200, 6), (129, 400, 1), (500, 900, 3)],
 )
 def test_crops_are_those_of_the_bundle(width: int, height: int, most: int) -> None:
     preprocess = ImagePreprocess(side_pixels=128, max_windows=most)

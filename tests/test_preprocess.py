@@ -45,6 +45,19 @@ def test_crops_reach_every_corner() -> None:
     assert {(0, 0), (436, 0), (0, 236), (436, 236)} <= {(box.left, box.top) for box in boxes}
 
 
+def test_a_single_crop_is_the_middle_and_few_lie_in_a_row() -> None:
+    def corners(width: int, height: int, most: int) -> list[tuple[int, int]]:
+        boxes = IMAGE.boxes(width, height, max_windows=most)
+        return [(box.left, box.top) for box in boxes]
+
+    assert corners(500, 301, 1) == [(218, 118)]
+    assert corners(500, 300, 2) == [(0, 118), (436, 118)]
+    assert corners(500, 300, 3) == [(0, 118), (218, 118), (436, 118)]
+    assert corners(300, 500, 3) == [(118, 0), (118, 218), (118, 436)]
+    assert corners(100, 64, 3) == [(0, 0), (36, 0)]  # which cover it
+    assert corners(50, 40, 1) == corners(50, 40, 3) == [(0, 0)]
+
+
 def test_small_picture_is_mirrored_not_stretched() -> None:
     pixels = np.arange(4, dtype=np.uint8).reshape(1, 4, 1).repeat(3, axis=2).repeat(2, axis=0)
     padded = IMAGE.pad(pixels)

@@ -17,6 +17,8 @@ from deepfake.settings import DetectOptions, Settings, megapixels
         {"max_frames_per_minute": "many"},
         {"heatmap": "yes"},
         {"max_audio_seconds": -1.0},
+        {"effort": "most"},
+        {"effort": None},
     ],
 )
 def test_wrong_options_name_the_remedy(values: dict[str, object]) -> None:

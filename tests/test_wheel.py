@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -50,9 +51,18 @@ class Place:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+    """Built from a copy of the project, beside which a full tier lies that is to stay behind."""
+    folder, project = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("project")
+    for name in ("deepfake", "app", "training", "models"):
+        leave = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, project / name, ignore=leave)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project / name)
+    large = project / "models" / "image-99-large"
+    large.mkdir()
+    (large / "model.safetensors").write_bytes(b"large")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", folder, ROOT], check=True, capture_output=True)
+    subprocess.run([*build, "--wheel-dir", folder, project], check=True, capture_output=True)
     return next(folder.glob("*.whl"))
 
 
@@ -84,6 +94,7 @@ def test_it_holds_our_packages_alone_and_the_models(wheel: Path) -> None:
     assert "deepfake/trust/shipped.json" in names
     assert "deepfake/trust/c2pa_trust_list/anchors.pem" in names
     assert "deepfake_app/page.css" in names
+    assert not [name for name in names if "-large/" in name]
 
 
 def test_what_runs_is_what_was_installed(place: Place) -> None:

@@ -278,6 +278,8 @@ def _control(option: Any) -> Any:
     default = ON_BY_DEFAULT.get(option.name, option.default)
     if isinstance(option.default, bool):
         return gr.Checkbox(default, label=label, info=text)
+    if choices := option.metadata.get("choices"):
+        return gr.Radio(list(choices), value=default, label=label, info=text)
     low, high = option.metadata["minimum"], option.metadata["maximum"]
     whole = isinstance(option.default, int)
     return gr.Number(

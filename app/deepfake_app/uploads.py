@@ -19,7 +19,7 @@ def read_options(values: Sequence[Any]) -> DetectOptions:
     for option, value in zip(fields(DetectOptions), values, strict=True):
         if value is None:
             continue
-        if isinstance(option.default, bool):
+        if isinstance(option.default, bool | str):
             chosen[option.name] = value
             continue
         convert = int if isinstance(option.default, int) else float

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..reasons import Code
 from ..types import Evidence, FaceFinding, OperatingPoints, Status
 
+MISSING = "missing_tier"
+"""In ``details``: the full tier that would have been asked and is not installed."""
 ONLY_MUSIC = "No speech was found in the sound, only music, and only speech can be judged."
 
 

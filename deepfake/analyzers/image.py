@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..bundle import FULL_TIERS
 from ..content import localisation as localise
 from ..content.inputs import read_picture, sides
 from ..preprocess import Box, ImagePreprocess, Pixels
 from ..reasons import Code
 from ..types import Evidence, Kind, Status
-from .claims import skip, word_score
+from .claims import MISSING, skip, word_score
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from ..engine.scores import Scored
     from ..media.opening import Media
     from ..settings import DetectOptions
 
 STABILITY_QUALITY = 75
 STABILITY_WINDOWS = 4
+FULL_STABILITY_WINDOWS = 1
+"""Of the full tier, whose windows cost several times as much."""
 UNIT = 16
 
 
 class Image:
     """One score for the picture, its interval under a recompression, and a heat map on request.
 
-    Where a photo is found within borders or on a screenshot, it is judged as if it were alone.
+    Where a photo is found within borders or on a screenshot, it is judged as if it were alone. The
+    quick tier of the slot looks first, and the full one as the effort says. The heat map is that of
+    the quick tier.
     """
 
     name = "image"
@@ -35,48 +41,125 @@ class Image:
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
         bundle = engine.bundle("image")
-        preprocess = bundle.preprocess
-        assert isinstance(preprocess, ImagePreprocess)
         picture = read_picture(media.image(), bundle)
         if isinstance(picture, Code):
             return [skip(self.name, picture)]
-        pixels, (batch, boxes), panel, caution = picture
-        chosen = spread_over(len(boxes), most=STABILITY_WINDOWS) if options.stability else []
-        if chosen:  # in the same batch, which a runtime does quicker than two
-            changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
-            batch = np.concatenate([batch, np.stack(changed)])
-        together = engine.score(bundle, batch)
-        scored = together.only(range(len(boxes)))
-        low, high = scored.interval
-        details: dict[str, object] = {"windows": len(scored.windows)}
-        if chosen:
-            before = together.only(chosen)
-            after = together.only(range(len(boxes), len(batch)))
-            again = scored.shifted(before, after)
-            low, high = min(low, again), max(high, again)
-            details["recompressed_score"] = round(again, 6)
+        pixels, _, panel, caution = picture
+        look, details, said = look_closer(engine, pixels, options)
         heatmaps, place = [], sides(panel) if panel else None
         if options.heatmap:
             heatmap = localise.heatmap(engine, bundle, pixels)
             heatmaps.append(replace(heatmap, box=place))
-        points = bundle.calibration.points
+        if caution is None and MISSING in details:
+            caution = Code.FULL_TIER_MISSING
+        points = look.bundle.calibration.points
         where = "the photo within the picture" if panel else "the picture"
-        claim = word_score(scored.score, points, where=where, caution=caution)
+        claim = word_score(look.scored.score, points, where=where, caution=caution)
+        sentences = [claim, *([_word_panel(panel)] if panel else []), *said]
         return [
             Evidence(
                 source=self.name,
                 status=Status.OK,
                 reason=caution,
-                claim=f"{claim} {_word_panel(panel)}" if panel else claim,
-                score=scored.score,
-                interval=(low, high),
+                claim=" ".join(sentences),
+                score=look.scored.score,
+                interval=look.interval,
                 points=points,
-                bundle=bundle.name,
+                bundle=look.bundle.name,
                 box=place,
                 heatmaps=tuple(heatmaps),
-                details=details,
+                details=look.details() | details,
             )
         ]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one tier says of a picture, and what it would say of it once saved again, if asked."""
+
+    bundle: Bundle
+    scored: Scored
+    again: Scored | None
+
+    @property
+    def scores(self) -> list[float]:
+        return [one.score for one in (self.scored, self.again) if one is not None]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        low, high = self.scored.interval
+        return min(low, *self.scores), max(high, *self.scores)
+
+    def beside(self, quick: Look) -> Look:
+        """The full tier's look with that of the quick one counted in, where it does so."""
+        if self.bundle.calibration.quick is None:
+            return self
+        again = self.again and quick.again and self.again.beside(quick.again)
+        return Look(self.bundle, self.scored.beside(quick.scored), again)
+
+    def details(self) -> dict[str, object]:
+        found: dict[str, object] = {"windows": len(self.scored.windows)}
+        if self.again is not None:
+            found["recompressed_score"] = round(self.again.score, 6)
+        return found
+
+
+def look_closer(
+    engine: Engine, pixels: Pixels, options: DetectOptions
+) -> tuple[Look, dict[str, object], list[str]]:
+    """The look of the tier that has the last word on RGB ``pixels`` (height, width, 3), details of
+    how it came to that, and sentences about it.
+
+    With effort ``auto`` the full tier is asked where the quick one does not settle the matter; a
+    quick tier without limits settles nothing.
+    """
+    quick, full = engine.bundle("image"), engine.full_tier("image")
+    missing = engine.missing.get(FULL_TIERS["image"])
+    height, width = pixels.shape[:2]
+    refused = full and full.why_not(width=width, height=height)
+    forced = options.effort == "full"
+    if full and forced and not refused and full.calibration.quick is None:
+        said = ["The full tier judged alone, as was asked."]
+        return look_at(engine, full, pixels, options), {"tier": "full"}, said
+    first = look_at(engine, quick, pixels, options)
+    details: dict[str, object] = {"tier": "quick"}
+    settled = quick.settled is not None and quick.settled.holds(first.scores)
+    if options.effort == "quick" or (settled and not forced) or not (full or missing):
+        return first, details, []
+    if full is None:
+        return first, details | {MISSING: missing}, []
+    if refused:
+        return (
+            first,
+            details,
+            ["The quick tier judged alone: the picture is too small for the full one."],
+        )
+    second = look_at(engine, full, pixels, options).beside(first)
+    details = {"tier": "full", "quick_bundle": quick.name}
+    details["quick_score"] = round(first.scored.score, 6)
+    why = "as was asked" if forced else "because the quick one did not settle it"
+    score = f"(score {first.scored.score:.2f})"
+    return second, details, [f"The full tier judged, {why} {score}."]
+
+
+def look_at(engine: Engine, bundle: Bundle, pixels: Pixels, options: DetectOptions) -> Look:
+    """What one tier says of RGB ``pixels``: of its windows and, with ``stability``, of some of them
+    after a recompression, all in one batch, which a runtime does quicker than two.
+    """
+    preprocess = bundle.preprocess
+    assert isinstance(preprocess, ImagePreprocess)
+    batch, boxes = preprocess(pixels)
+    most = STABILITY_WINDOWS if bundle.slot == "image" else FULL_STABILITY_WINDOWS
+    chosen = spread_over(len(boxes), most=most) if options.stability else []
+    if chosen:
+        changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
+        batch = np.concatenate([batch, np.stack(changed)])
+    together = engine.score(bundle, batch)
+    scored = together.only(range(len(boxes)))
+    if not chosen:
+        return Look(bundle, scored, None)
+    before, after = together.only(chosen), together.only(range(len(boxes), len(batch)))
+    return Look(bundle, scored, scored.shifted(before, after))
 
 
 def _word_panel(panel: Box) -> str:
@@ -87,7 +170,9 @@ def _word_panel(panel: Box) -> str:
 
 
 def spread_over(count: int, *, most: int) -> list[int]:
-    """At most ``most`` of ``count`` indexes, evenly spread."""
+    """At most ``most`` of ``count`` indexes, evenly spread; the middle one where it is one."""
+    if most == 1:
+        return [count // 2]
     chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     return [int(index) for index in chosen]
 

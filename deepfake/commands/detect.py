@@ -52,8 +52,9 @@ def run_detect(options: argparse.Namespace) -> int:
     status = 0
     with ctrl_c() as stop, Detector(read_settings(options)) as detector:
         if promises_picture(options.paths[0]):
-            detector.engine.prepare(Kind.IMAGE)
+            detector.engine.prepare(Kind.IMAGE, effort=detection.effort)
         if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
+            detector.engine.require_effort(detection.effort)
             detector.engine.check(detector.engine.active)  # before the first is reported
         from ..show.console import FileProgress
 

@@ -14,7 +14,7 @@ from ..engine.backends import choose_backend, installed_backends, open_backend, 
 from ..errors import DeepfakeError, MissingDependency, ModelError
 from ..show.console import print_table
 from ..text import printable
-from ..trust.registry import inspect_folder, read_bundles
+from ..trust.registry import inspect_folder, missing_tiers, read_bundles
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,9 +79,11 @@ def _check_models(settings: Settings, console: Console) -> int:
         findings = inspect_folder(settings.models_folder)
     except ModelError:  # told with the bundles
         return 1
-    active = [one for one in findings if one.active]
+    active = [one for one in findings if one.active and (one.folder or one.faults)]
     faulty = [one.name for one in findings if one.faults]
     text = f"bundles: {len(active)} active, {sum(one.shipped for one in active)} of them shipped"
+    if lacking := ", ".join(missing_tiers(settings.models_folder).values()):
+        text += f"; full tier {lacking} not installed (deepfake models install brings it)"
     if faulty:
         names = printable(", ".join(faulty), most=300)
         text += f"; faults in {names} (deepfake models verify names them)"

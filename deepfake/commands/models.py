@@ -1,4 +1,4 @@
-"""``deepfake models``: list, show, verify, activate and export bundles."""
+"""``deepfake models``: list, show, verify, activate, install and export bundles."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 list      every bundle with its slot, licence, size and the first digits of its sha256, which
-          covers all but the card; whether it is the active one of its slot, and shipped
+          covers all but the card; whether it is the active one of its slot, and shipped; where it
+          lies, if not in the models folder. A slot may have two tiers: image-3, image-3-large
 show      the model card of one bundle, or of all active ones
 verify    compare every bundle with active.json, the list of the models folder, and with what is
           shipped, and every file with its recorded sha256; name what differs, lacks or is extra
 activate  make a bundle the one that answers in its slot: writes its present sha256 into active.json
+install   bring a bundle from a folder, a zip or tar archive or an https URL into your own models
+          folder, as image-3-large, which the package leaves out for its size; it must be the one
+          that this release lists, or have the --sha256 that you give
 export    write one bundle for an edge device: a single graph that takes bytes of pixels or samples
           and gives the calibrated score, kept only when it agrees with the bundle on files
 
 examples:
   deepfake models verify
   deepfake models activate image-100 --models my-models
+  deepfake models install image-3-large.zip
   deepfake models export image-2 --format onnx --output edge
   deepfake models export image-2 --format openvino --half --check photos/
   deepfake models export audio-2 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
@@ -46,12 +51,20 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
     models = commands.add_parser(
         "models",
         parents=parents,
-        help="list, show, verify, activate or export bundles",
+        help="list, show, verify, activate, install or export bundles",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models.add_argument("action", choices=("list", "show", "verify", "activate", "export"))
-    models.add_argument("name", nargs="?", help="one bundle; activate and export need it")
+    actions = ("list", "show", "verify", "activate", "install", "export")
+    models.add_argument("action", choices=actions)
+    models.add_argument(
+        "name",
+        nargs="?",
+        help="one bundle; activate and export need it, and install a file, a folder or a URL",
+    )
+    models.add_argument(
+        "--sha256", metavar="HEX", help="install: that of a bundle which is not of this release"
+    )
     group = models.add_argument_group(
         "export",
         "Without --check and --labels the export is compared on the bundle's own golden input.",
@@ -88,9 +101,13 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
 
 
 def manage_models(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    """``deepfake models list|show|verify|activate|export``; bars go to standard error."""
+    """``deepfake models list|show|verify|activate|install|export``; bars go to standard error."""
     if options.action == "activate":
         return _activate(options, console)
+    if options.action == "install":
+        from .install import install_bundle
+
+        return install_bundle(options, console)
     if options.action in ("list", "verify"):
         from ..trust.registry import inspect_folder
 
@@ -126,9 +143,13 @@ def _list(findings: Sequence[Finding], folder: Path, console: Console) -> int:
             size = f"{bundle.size_bytes / 1e6:.1f} MB"
             facts = [bundle.slot, bundle.licence, size, bundle.sha256[:_DIGITS]]
         words = [printable(word, most=40) for word in (one.name, *facts)]
-        rows.append([*words, _say(one.active), _say(one.shipped)])
+        active = "missing" if one.folder is None else _say(one.active)
+        rows.append([*words, active, _say(one.shipped)])
     head = ["bundle", "slot", "licence", "size", "sha256", "active", "shipped"]
     print_table(head, rows, console)
+    for one in findings:
+        if one.folder is not None and one.folder.parent != folder:
+            console.out(f"{one.name} lies in {printable(str(one.folder.parent), most=300)}")
     _print_faults(findings, console)
     _print_warnings(folder, console)
     return 0
@@ -147,7 +168,8 @@ def _verify(findings: Sequence[Finding], folder: Path, console: Console) -> int:
         fine = f"every file whole; no {LIST} vouches for bundle.json"
     rows = []
     for one in findings:
-        result = f"{len(one.faults)} fault(s), below" if one.faults else fine
+        whole = fine if one.folder else "not installed"
+        result = f"{len(one.faults)} fault(s), below" if one.faults else whole
         rows.append([printable(one.name, most=40), _say(one.active), _say(one.shipped), result])
     print_table(["bundle", "active", "shipped", "result"], rows, console)
     _print_faults(findings, console)
@@ -182,10 +204,15 @@ def _print_warnings(folder: Path, console: Console) -> None:
     """What reports made with this folder say of its bundles, or why there can be none."""
     from ..errors import ModelError
     from ..text import printable
-    from ..trust.registry import read_bundles, warn_of
+    from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
 
     try:
         texts = warn_of(folder, read_bundles(folder))
+        texts += [
+            f"{name} is not installed, so that the quick tier answers alone; run: "
+            f"{word_install(name)}"
+            for name in missing_tiers(folder).values()
+        ]
     except ModelError as error:
         texts = [f"{error}."]
     for text in texts:

@@ -59,6 +59,8 @@ def detection_parser() -> argparse.ArgumentParser:
             group.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=option.default, help=text
             )
+        elif choices := option.metadata.get("choices"):
+            group.add_argument(flag, choices=choices, default=option.default, help=text)
         else:
             group.add_argument(flag, type=type(option.default), default=option.default, help=text)
     return detection

@@ -12,12 +12,12 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from ..bundle import Bundle, Logits
+from ..bundle import FULL_TIERS, QUICK_TIERS, Bundle, Logits
 from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
 from ..reasons import Code
 from ..settings import Settings
-from ..trust.registry import read_bundles, warn_of
+from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
 from .maps import FacePlaces, read_map
@@ -42,7 +42,8 @@ class Engine:
     (``MissingDependency``, ``SettingsError``), and so does a bundle that is missing or has a file
     that differs from its sha256 (``ModelError``). ``warnings`` are sentences about bundles that are
     not shipped, and about backends that failed and what runs in their place. A training that works
-    on its own bundles gives them as ``active``, which are taken as they are.
+    on its own bundles gives them as ``active``, which are taken as they are. ``missing`` maps the
+    slots of full tiers that are listed and not installed to their names.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Engine:
         folder = self.settings.models_folder
         self.active = dict(read_bundles(folder) if active is None else active)
         self.warnings: list[str] = warn_of(folder, self.active) if active is None else []
+        self.missing = missing_tiers(folder) if active is None else {}
         self._queues: dict[str, Future[list[DeviceQueue]]] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -72,6 +74,24 @@ class Engine:
                 hint="deepfake models list shows what is there",
             )
         return self.active[slot]
+
+    def full_tier(self, slot: str) -> Bundle | None:
+        """The full tier of a slot; None where it has none, or where it is not installed."""
+        return self.active.get(FULL_TIERS.get(slot, ""))
+
+    def require_effort(self, effort: str) -> None:
+        """Raise ``ModelError`` when the full tier is wanted and not there."""
+        for slot, full in FULL_TIERS.items() if effort == "full" else ():
+            if full in self.missing:
+                raise ModelError(
+                    f"effort full: {self.missing[full]} is not installed",
+                    hint=f"run: {word_install(self.missing[full])}; or choose effort quick",
+                )
+            if full not in self.active:
+                raise ModelError(
+                    f"effort full: slot {slot} has no full tier in {self.settings.models_folder}",
+                    hint="deepfake models list shows what is there; or choose effort quick",
+                )
 
     def submit(self, bundle: Bundle, batch: Batch) -> Future[Scored]:
         """Queue windows of one input (windows, …); the future gives its ``Scored``."""
@@ -110,12 +130,12 @@ class Engine:
         return f"{backend.name} {backend.device} {backend.precision}"
 
     def warn_of_precision(self, kind: Kind) -> list[str]:
-        """A warning when what judges this kind of file does not all run in fp32; see :meth:`check`,
-        which opens it.
+        """A warning when what judges this kind of file does not all run in fp32; see
+        :meth:`check_kind`, which opens it.
         """
         if self.settings.precision == "fp32":
             return []
-        bundles = [self.active[slot] for slot in SLOTS_OF_KIND[kind] if slot in self.active]
+        bundles = [self.active[slot] for slot in self._slots(kind) if slot in self.active]
         ran = [(bundle.name, self.backend(bundle).precision) for bundle in bundles]
         lowered = ", ".join(
             f"{name} in {precision}" for name, precision in ran if precision != "fp32"
@@ -126,12 +146,17 @@ class Engine:
             f"Precision {self.settings.precision} ran {lowered}; in fp32 scores differ a little."
         ]
 
-    def prepare(self, kind: Kind) -> None:
+    def prepare(self, kind: Kind, *, effort: str = "auto") -> None:
         """Begin to open, in the background, the bundles that a file of this kind surely needs."""
-        for slot in SLOTS_OF_KIND[kind]:
+        full = [FULL_TIERS[slot] for slot in SLOTS_OF_KIND[kind] if slot in FULL_TIERS]
+        for slot in (*SLOTS_OF_KIND[kind], *(full if effort == "full" else ())):
             if slot in self.active:
                 with suppress(BackendError):  # a closed engine says so to those who score
                     self._open(self.active[slot])
+
+    def check_kind(self, kind: Kind) -> None:
+        """:meth:`check` of what judges a kind of file, a full tier only once one was asked."""
+        self.check(self._slots(kind))
 
     def check(self, slots: Iterable[str]) -> None:
         """Wait until the bundles of these slots are open, those of slots without one apart.
@@ -174,6 +199,12 @@ class Engine:
                 for queue in future.result():
                     queue.close()
 
+    def _slots(self, kind: Kind) -> list[str]:
+        """The slots of a kind of file, with the full tiers that are in use."""
+        slots = list(SLOTS_OF_KIND[kind])
+        full = [self.full_tier(slot) for slot in slots]
+        return slots + [one.slot for one in full if one is not None and one.name in self._queues]
+
     def _shortest_queue(self, bundle: Bundle) -> DeviceQueue:
         """The device with the shortest queue."""
         return min(self._open(bundle).result(), key=lambda queue: queue.queued)
@@ -208,8 +239,9 @@ class Engine:
                 self.warnings.append(text)
 
 
-def check_bundles(settings: Settings) -> dict[str, Bundle]:
-    """The active bundles, once every file of them was compared and each was loaded.
+def check_bundles(settings: Settings, *, effort: str = "auto") -> dict[str, Bundle]:
+    """The active bundles, once every file of them was compared and each was loaded, but for full
+    tiers that the ``effort`` has no use for.
 
     Where any backend may run them, the quickest to load decides, as it would stand in for others.
     Raises ``ModelError`` for one that cannot be used, and as :class:`Engine`.
@@ -217,7 +249,9 @@ def check_bundles(settings: Settings) -> dict[str, Bundle]:
     if settings.backend == "auto":
         settings = replace(settings, precision="fp32")
     with closing(Engine(settings)) as engine:
-        engine.check(engine.active)
+        engine.require_effort(effort)
+        unused = QUICK_TIERS if effort == "quick" else {}
+        engine.check(slot for slot in engine.active if slot not in unused)
         return engine.active
 
 

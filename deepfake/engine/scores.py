@@ -73,14 +73,21 @@ class Scored:
         """The score of some of the windows alone."""
         return Scored.read(self._logits[list(windows)], self._calibration)
 
-    def shifted(self, before: Scored, after: Scored) -> float:
-        """The score that the input would have if all of it changed as some windows did.
+    def shifted(self, before: Scored, after: Scored) -> Scored:
+        """The input as it would be if all of it changed as some windows did.
 
         ``before`` and ``after`` are the same windows without and with the change.
         """
         calibration = self._calibration
         change = calibration.pool(after._logits) - calibration.pool(before._logits)
-        return calibration.probability(calibration.pool(self._logits) + change)
+        return Scored.read(self._logits + np.float32(change), calibration)
+
+    def beside(self, quick: Scored) -> Scored:
+        """This score of a full tier with that of the ``quick`` one for the same input counted in,
+        where the calibration of the full one does so.
+        """
+        calibration = self._calibration.beside(quick._calibration, quick._logits)
+        return Scored.read(self._logits, calibration)
 
     def mixed(self, other: Scored, *, share: float) -> Scored:
         """The same windows seen in two ways, of which the ``other`` counts by its ``share``."""

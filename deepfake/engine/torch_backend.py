@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import nn
 
 from .. import networks
-from ..bundle import Bundle, Logits
+from ..bundle import WEIGHTS, Bundle, Logits
 from ..errors import BackendError
 from ..preprocess import Batch, PixelScale
 from ..settings import Settings
@@ -30,6 +30,19 @@ def _fp16() -> torch.autocast:
 
 _WARM_RUNS = 3
 """Runs before a graph is captured, in which cuDNN chooses its kernels."""
+
+
+def widen(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict with the weights of linear layers that are stored in int8 (in, out), with a
+    scale for each output, as float32 (out, in), as the layers have them.
+    """
+    stored = {name for name in state if name.endswith(networks.INT8)}
+    scales = {name.removesuffix(networks.INT8) + networks.SCALE for name in stored}
+    wide = {name: value for name, value in state.items() if name not in stored | scales}
+    for name in stored:
+        plain = name.removesuffix(networks.INT8)
+        wide[plain] = state[name].T.float() * state[plain + networks.SCALE][:, None]
+    return wide
 
 
 class ScaledNetwork(nn.Module):
@@ -59,7 +72,7 @@ class TorchBackend:
 
     def __init__(self, bundle: Bundle, *, settings: Settings, device: str = "cpu") -> None:
         network = networks.create(bundle.network, **bundle.network_options)
-        network.load_state_dict(load(bundle.file_bytes("model.safetensors")))
+        network.load_state_dict(widen(load(bundle.file_bytes(WEIGHTS))))
         self._bundle, self.device = bundle, device
         self._module = ScaledNetwork(network.float().eval(), bundle.preprocess.scale).to(device)
         on_cuda = device.startswith("cuda")

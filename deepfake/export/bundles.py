@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle import Bundle
+from ..bundle import GRAPH, Bundle
 from ..engine.backends import import_openvino
 from ..errors import MissingDependency, ModelError, SettingsError
 from ..preprocess import AudioPreprocess
@@ -172,6 +172,11 @@ def export_bundle(
     from .quantise import quantise
 
     bundle.verify()
+    if bundle.weights_of(GRAPH):
+        raise SettingsError(
+            f"bundle {bundle.name}: is a full tier, too large for what exports are made for",
+            hint="export the quick one",
+        )
     network = onnx.load_from_string(bundle.file_bytes("model.onnx"))
     if bundle.slot != "face-finder":
         network = widen_weights(network)

@@ -14,6 +14,9 @@ from ..errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
+INT8, SCALE = ".int8", ".scale"
+"""What a weight of a linear layer is stored under in int8: its name with these two endings."""
+
 _PLACES = {
     "spectrogram_mobilenet": ("speech", "spectrogram_mobilenet"),
     "picture_net": ("pictures", "PictureNet"),

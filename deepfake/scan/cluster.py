@@ -303,7 +303,7 @@ class _Examiner:
         _set_environment(environment)
         try:
             settings = node_settings(setup.settings, shipped=shipped)
-            check_bundles(settings)
+            check_bundles(settings, effort=setup.options.effort)
             self._worker = worker(replace(setup, settings=settings))
         except DeepfakeError as error:
             return error.code, str(error)

@@ -123,7 +123,8 @@ def scan(
     places = [str(source) for source in sources]
     check_sources(places)
     setup = WorkerSetup(settings, options or DetectOptions(), file_seconds)
-    bundles = check_bundles(settings)  # what cannot be had or used is told here, once
+    # What cannot be had or used is told here, once.
+    bundles = check_bundles(settings, effort=setup.options.effort)
     versions = name_versions(bundles) | {"bundles": digest_bundles(bundles)}
     apart = Filter(
         include=selection.include,

@@ -5,6 +5,11 @@ used because it merely lies there, and nothing that was changed since. ``shipped
 package holds the sha256 of the bundles that a release ships, under their names. Neither is signed:
 they tell accidents and careless edits, not somebody who can write to both places.
 
+A slot may have two tiers, ``image-3`` in slot ``image`` and ``image-3-large`` in slot
+``image-large``; they answer together, so they have one number. A listed bundle that is not in the
+models folder is looked for in that of the user, where ``deepfake models install`` puts it, and a
+full tier may be missing from both: the quick one then answers alone.
+
 ::
 
     {
@@ -29,15 +34,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bundle import DESCRIPTION, SLOTS, Bundle
+from ..bundle import DESCRIPTION, FULL_TIERS, QUICK_TIERS, SLOTS, Bundle, parse_name
 from ..errors import ModelError
-from ..settings import shipped_models_folder
+from ..settings import shipped_models_folder, user_models_folder
 
 SCHEMA = "deepfake-active/1"
 LIST = "active.json"
 SHIPPED = Path(__file__).with_name("shipped.json")
-_NAME = re.compile(r"([A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z][A-Za-z0-9_]*)*)-([0-9]{1,9})")
-_NAMING = "not named <slot>-<integer>, or <word>-<integer> for one of your own"
+_OWN = re.compile(r"([A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z][A-Za-z0-9_]*)*)-([0-9]{1,9})")
+_NAMING = (
+    "not named <slot>-<integer> or <slot>-<integer>-large, or <word>-<integer> for one of your own"
+)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -61,7 +68,8 @@ class ActiveList:
 @dataclass(frozen=True)
 class Finding:
     """One bundle of a folder. ``faults`` are clauses for a person, none where all is well;
-    ``bundle`` is there where its description could be read.
+    ``bundle`` is there where its description could be read, ``folder`` where it lies. A full tier
+    without a folder is not installed, which is no fault.
     """
 
     name: str
@@ -69,15 +77,17 @@ class Finding:
     active: bool
     shipped: bool
     faults: tuple[str, ...]
+    folder: Path | None = None
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:
     """The active bundle of every slot, as ``active.json`` in ``folder`` says; without that list the
     newest of each (see :func:`newest_bundles`).
 
-    Raises ``ModelError`` when the list names one that is not there or differs from its sha256,
-    when the shipped folder has no list or lacks a shipped slot, and when there is no bundle at all.
-    Weights are not looked at: see :meth:`deepfake.bundle.Bundle.verify`.
+    Raises ``ModelError`` when the list names one that is not there, a full tier apart, or differs
+    from its sha256, when two tiers do not belong together, when the shipped folder has no list or
+    lacks a shipped slot, and when there is no bundle at all. Weights are not looked at: see
+    :meth:`deepfake.bundle.Bundle.verify`.
     """
     listed = read_list(folder)
     if listed is None:
@@ -87,19 +97,51 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
     for slot, record in listed.bundles.items():
         fault = _missing(folder, record.name)
         if fault is None:
-            found[slot] = Bundle.read(folder / record.name)
+            found[slot] = Bundle.read(locate(folder, record.name))
             fault = _mismatch(folder, found[slot], record, slot=slot)
+        elif slot in QUICK_TIERS:
+            continue
         if fault:
             raise ModelError(f"bundle {record.name}: {fault}", hint=_remedy(folder, record.name))
+    _check_tiers(folder, found)
     return found
 
 
+def missing_tiers(folder: Path) -> dict[str, str]:
+    """The slots of full tiers that the list names and that are not installed, with their names."""
+    listed = read_list(folder)
+    if listed is None:
+        return {}
+    missing = {
+        slot: record.name
+        for slot, record in listed.bundles.items()
+        if slot in QUICK_TIERS and _missing(folder, record.name)
+    }
+    if listed.others_shipped and not _is_shipped_folder(folder):
+        others = missing_tiers(shipped_models_folder())
+        missing |= {slot: name for slot, name in others.items() if slot not in _taken(listed)}
+    return missing
+
+
+def word_install(name: str) -> str:
+    """The command that installs a full tier."""
+    return f"deepfake models install FILE_OR_URL_OF_{name}"
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Where a bundle of a models folder lies: there, or in the models folder of the user."""
+    there, own = folder / name, user_models_folder() / name
+    is_own = not (there / DESCRIPTION).is_file() and (own / DESCRIPTION).is_file()
+    return own if is_own else there
+
+
 def newest_bundles(folder: Path) -> dict[str, Bundle]:
-    """Of every slot the bundle named after it with the highest number, whatever a list says.
+    """Of every slot the bundle named after it with the highest number, whatever a list says; a full
+    tier only beside the quick one of its number.
 
     Raises ``ModelError`` when one cannot be read or the folder holds none.
     """
-    if odd := [name for name in _names(folder) if not _NAME.fullmatch(name)]:
+    if odd := [name for name in _names(folder) if not _is_name(name)]:
         raise ModelError(f"bundle {odd[0]}: {_NAMING}", hint=f"slots are {', '.join(SLOTS)}")
     found = {slot: Bundle.read(folder / name) for slot, name in _newest(folder).items()}
     for name, bundle in zip(_newest(folder).values(), found.values(), strict=True):
@@ -110,6 +152,7 @@ def newest_bundles(folder: Path) -> dict[str, Bundle]:
             f"models folder {folder}: holds no bundle",
             hint="set Settings.models_folder (or --models) to a folder with image-2, audio-1, …",
         )
+    _check_tiers(folder, found)
     return found
 
 
@@ -142,27 +185,30 @@ def read_list(folder: Path) -> ActiveList | None:
 
 
 def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> dict[str, Bundle]:
-    """Make a bundle of ``folder`` the active one of its slot and record its present sha256; without
-    a list, the newest ones of the other slots are recorded with it. Gives the active bundles.
+    """Make a bundle of ``folder``, or of the user's models folder, the active one of its slot and
+    record its present sha256; without a list, the newest ones of the other slots are recorded with
+    it. A quick tier takes the place of both tiers of another number. Gives the active bundles.
 
     ``others_shipped``: whether the shipped bundles answer for slots that the list does not name; by
     default as the list says, and without one for a bundle with a word of its own. In a folder where
     they do, the name of a shipped bundle that is not in it gives its slot back to them.
 
-    Raises ``ModelError`` when a file of it differs from ``bundle.json``, and for a bundle of the
-    shipped folder that has the name of a shipped one and another content.
+    Raises ``ModelError`` when a file of it differs from ``bundle.json``, for a bundle of the
+    shipped folder that has the name of a shipped one and another content, and for a full tier
+    without its quick one.
     """
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise ModelError(f"bundle {name!r}: {_NAMING}", hint="as image-100 or mine-1")
     listed = read_list(folder) if (folder / LIST).exists() else None
     if listed and listed.others_shipped and not (folder / name).exists():
         shipped = read_bundles(shipped_models_folder())
         slots = [slot for slot, bundle in shipped.items() if bundle.name == name]
         if slots:
-            kept = {slot: one for slot, one in listed.bundles.items() if slot not in slots}
+            freed = {*slots, *(FULL_TIERS[slot] for slot in slots if slot in FULL_TIERS)}
+            kept = {slot: one for slot, one in listed.bundles.items() if slot not in freed}
             write_list(folder / LIST, kept, others_shipped=True)
             return read_bundles(folder)
-    bundle = Bundle.read(folder / name)
+    bundle = Bundle.read(locate(folder, name))
     bundle.verify()
     if fault := _misplaced(bundle) or _false_name(folder, bundle):
         raise ModelError(
@@ -172,10 +218,18 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
     if listed is None:
         others = newest_bundles(folder) if _newest(folder) else {}
         recorded = {slot: Recorded(one.name, one.sha256) for slot, one in others.items()}
-        shares = _word(name) not in SLOTS
+        shares = _slot(name) not in (*SLOTS, *QUICK_TIERS)
     else:
         recorded, shares = dict(listed.bundles), listed.others_shipped
     recorded[bundle.slot] = Recorded(name, bundle.sha256)
+    other = recorded.get(FULL_TIERS.get(bundle.slot, ""))
+    if other and other.name != f"{name}-large":
+        del recorded[FULL_TIERS[bundle.slot]]
+    tiers = {bundle.slot: bundle}
+    for slot in (FULL_TIERS.get(bundle.slot), QUICK_TIERS.get(bundle.slot)):
+        if slot in recorded and not _missing(folder, recorded[slot].name):
+            tiers[slot] = Bundle.read(locate(folder, recorded[slot].name))
+    _check_tiers(folder, tiers)
     if others_shipped is not None:
         shares = others_shipped
     write_list(folder / LIST, recorded, others_shipped=shares and not _is_shipped_folder(folder))
@@ -198,7 +252,12 @@ def ship(folder: Path, name: str) -> None:
     """
     bundle = Bundle.read(folder / name)
     bundle.verify()
-    kept = {one: sha256 for one, sha256 in shipped_bundles().items() if _word(one) != bundle.slot}
+    full = FULL_TIERS.get(bundle.slot)
+    kept = {
+        one: sha256
+        for one, sha256 in shipped_bundles().items()
+        if _slot(one) != bundle.slot and (_slot(one) != full or _number(one) == _number(name))
+    }
     _write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
     shipped_bundles.cache_clear()
     activate(folder, name)
@@ -218,7 +277,8 @@ def is_shipped(bundle: Bundle) -> bool:
 
 def warn_of(folder: Path, bundles: Mapping[str, Bundle]) -> list[str]:
     """Sentences about active bundles that are not shipped or hold stray files, about others that
-    lie beside them, and about a missing list.
+    lie beside them, and about a missing list. A full tier that is not installed is told in the
+    reports that would have asked it.
     """
     listed, found = read_list(folder), []
     foreign = sorted(bundle.name for bundle in bundles.values() if not is_shipped(bundle))
@@ -231,7 +291,7 @@ def warn_of(folder: Path, bundles: Mapping[str, Bundle]) -> list[str]:
         found.append(f"The models folder has no {LIST}; the newest bundle of each slot is used.")
     else:
         names = {record.name for record in listed.bundles.values()}
-        others = [name for name in _names(folder) if name not in names and _NAME.fullmatch(name)]
+        others = [name for name in _names(folder) if name not in names and _is_name(name)]
         if others:
             found.append(f"In the models folder, but not active: {', '.join(others)}.")
     for bundle in bundles.values():
@@ -250,9 +310,9 @@ def digest_bundles(bundles: Mapping[str, Bundle]) -> str:
 
 
 def inspect_folder(folder: Path) -> list[Finding]:
-    """Every bundle that lies in ``folder``, that its list names or that answers for the others,
-    with all that is wrong with it, every file compared. Raises ``ModelError`` for a damaged list
-    and for a folder without bundles.
+    """Every bundle that lies in ``folder`` or in the user's, that its list names or that answers for
+    the others, with all that is wrong with it, every file compared. Raises ``ModelError`` for a
+    damaged list and for a folder without bundles.
     """
     listed = read_list(folder)
     if listed is None:
@@ -260,7 +320,7 @@ def inspect_folder(folder: Path) -> list[Finding]:
     else:
         _check_slots(folder, listed)
         chosen = {record.name for record in listed.bundles.values()}
-    names = sorted({*_names(folder), *chosen}, key=_sort_key)
+    names = sorted({*_names(folder), *_names(user_models_folder()), *chosen}, key=_sort_key)
     findings = [_inspect(folder, name, listed, active=name in chosen) for name in names]
     if listed is not None and listed.others_shipped:
         shipped = shipped_models_folder()
@@ -275,17 +335,24 @@ def _shipped_others(folder: Path, listed: ActiveList) -> dict[str, Bundle]:
     """The shipped bundles of the slots that a list leaves to them."""
     if not listed.others_shipped or _is_shipped_folder(folder):
         return {}
-    shipped = read_bundles(shipped_models_folder())
-    return {slot: bundle for slot, bundle in shipped.items() if slot not in listed.bundles}
+    taken, shipped = _taken(listed), read_bundles(shipped_models_folder())
+    return {slot: bundle for slot, bundle in shipped.items() if slot not in taken}
+
+
+def _taken(listed: ActiveList) -> set[str]:
+    """The slots of a list, and those of full tiers that would stand beside another quick one."""
+    return {*listed.bundles, *(FULL_TIERS[s] for s in listed.bundles if s in FULL_TIERS)}
 
 
 def _inspect(folder: Path, name: str, listed: ActiveList | None, *, active: bool) -> Finding:
+    there = locate(folder, name)
     if fault := _missing(folder, name):
-        return Finding(name, None, active, False, (fault,))
+        faults = [] if _slot(name) in QUICK_TIERS else [fault]
+        return Finding(name, None, active, name in shipped_bundles(), tuple(faults))
     try:
-        bundle = Bundle.read(folder / name)
+        bundle = Bundle.read(there)
     except ModelError as error:
-        return Finding(name, None, active, False, (str(error),))
+        return Finding(name, None, active, False, (str(error),), there)
     records = {} if listed is None else {one.name: (s, one) for s, one in listed.bundles.items()}
     slot, record = records.get(name, (bundle.slot, None))
     whole = _mismatch(folder, bundle, record, slot=slot)
@@ -298,16 +365,18 @@ def _inspect(folder: Path, name: str, listed: ActiveList | None, *, active: bool
         except ModelError as error:
             faults.append(str(error).removeprefix(f"bundle {bundle.name}: ").split("; ")[0])
     faults += [f"file {file} is not part of it" for file in bundle.extra_files()]
+    if active and _slot(name) in QUICK_TIERS and not faults:
+        faults += _find_strangers(bundle, _read_quick(folder, name, records))
     shipped = is_shipped(bundle) and not _misplaced(bundle)
-    return Finding(name, bundle, active, shipped, tuple(faults))
+    return Finding(name, bundle, active, shipped, tuple(faults), there)
 
 
 def _check_slots(folder: Path, listed: ActiveList) -> None:
     """Raise ``ModelError`` for a list of the shipped folder that lacks a shipped slot, or for one
     by which nothing answers.
     """
-    needed = {_word(name) for name in shipped_bundles()} if _is_shipped_folder(folder) else set()
-    lacking = sorted(needed - set(listed.bundles))
+    needed = {_slot(name) for name in shipped_bundles()} if _is_shipped_folder(folder) else set()
+    lacking = sorted(needed - set(listed.bundles) - set(QUICK_TIERS))
     if lacking or not (listed.bundles or listed.others_shipped):
         slots = ", ".join(lacking) or "any slot"
         raise ModelError(
@@ -329,10 +398,10 @@ def _mismatch(folder: Path, bundle: Bundle, record: Recorded | None, *, slot: st
 
 def _misplaced(bundle: Bundle) -> str | None:
     name = bundle.folder.name
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         return _NAMING
-    own_word = _word(name) not in SLOTS and bundle.slot in SLOTS
-    if bundle.name == name and (own_word or _word(name) == bundle.slot):
+    own_word = _slot(name) not in SLOTS and bundle.slot in SLOTS
+    if bundle.name == name and (own_word or _slot(name) == bundle.slot):
         return None
     return f"the folder holds {bundle.name[:40]!r} of slot {bundle.slot[:40]!r}"
 
@@ -346,11 +415,41 @@ def _false_name(folder: Path, bundle: Bundle) -> str | None:
 
 
 def _missing(folder: Path, name: str) -> str | None:
-    there = (folder / name / DESCRIPTION).is_file()
+    there = (locate(folder, name) / DESCRIPTION).is_file()
     return None if there else f"missing from {folder}, though {LIST} names it"
 
 
+def _check_tiers(folder: Path, bundles: Mapping[str, Bundle]) -> None:
+    """Raise ``ModelError`` for a full tier that is not that of the quick one beside it."""
+    for slot, full in bundles.items():
+        quick = bundles.get(QUICK_TIERS.get(slot, ""))
+        faults = _find_strangers(full, quick) if slot in QUICK_TIERS else []
+        if faults:
+            raise ModelError(f"bundle {full.name}: {faults[0]}", hint=_remedy(folder, full.name))
+
+
+def _read_quick(folder: Path, name: str, records: Mapping[str, Recorded]) -> Bundle | None:
+    """The quick tier that is listed beside a full one, or lies there where nothing is listed."""
+    quick = name.removesuffix("-large")
+    if (records and quick not in records) or _missing(folder, quick):
+        return None
+    return Bundle.read(locate(folder, quick))
+
+
+def _find_strangers(full: Bundle, quick: Bundle | None) -> list[str]:
+    """Why a full tier cannot answer beside a quick one."""
+    name = full.name.removesuffix("-large")
+    if quick is None or quick.name != name:
+        return [f"is the full tier of {name}, which is not active"]
+    share = full.calibration.quick
+    if share is not None and share.sha256 != quick.logit_sha256:
+        return [f"was fused with another {name} (network, crops or pooling differ)"]
+    return []
+
+
 def _remedy(folder: Path, name: str) -> str:
+    if locate(folder, name).parent == user_models_folder():
+        return "install it again with deepfake models install, or remove its folder"
     if _is_shipped_folder(folder):
         return "install the package again, or restore the folder from its release"
     restore = "restore it from where it came"
@@ -369,25 +468,40 @@ def _names(folder: Path) -> list[str]:
 
 
 def _sort_key(name: str) -> tuple[str, int, str]:
-    known = _NAME.fullmatch(name)
-    return (known[1], int(known[2]), name) if known else (name, 0, name)
+    known = parse_name(name)
+    return (known.slot, known.number, name) if known else (name, 0, name)
 
 
 def _newest(folder: Path) -> dict[str, str]:
-    """The name with the highest number of each slot, of those that are named after their slot."""
-    return {_word(name): name for name in _names(folder) if _word(name) in SLOTS}
+    """The name with the highest number of each slot, of those that are named after their slot, of a
+    full tier that of its quick one.
+    """
+    names = [name for name in _names(folder) if parse_name(name)]
+    newest = {_slot(name): name for name in names if _slot(name) not in QUICK_TIERS}
+    quick = set(newest.values())
+    full = {_slot(name): name for name in names if name.removesuffix("-large") in quick - {name}}
+    return newest | full
 
 
-def _word(name: str) -> str:
-    """What stands before the number of a name; empty for one that is none."""
-    known = _NAME.fullmatch(name)
-    return known[1] if known else ""
+def _is_name(name: str) -> bool:
+    return parse_name(name) is not None or _OWN.fullmatch(name) is not None
+
+
+def _slot(name: str) -> str:
+    """The slot that a name says, or the word of a user's own; empty for what is no name."""
+    known, own = parse_name(name), _OWN.fullmatch(name)
+    return known.slot if known else own[1] if own else ""
+
+
+def _number(name: str) -> int | None:
+    known = parse_name(name)
+    return known.number if known else None
 
 
 def _read_record(slot: str, values: Mapping[str, str]) -> Recorded:
     record = Recorded(values["name"], values["sha256"])
-    word = _word(record.name)
-    known = slot in SLOTS and word and (word == slot or word not in SLOTS)
+    named = _slot(record.name)
+    known = slot in (*SLOTS, *QUICK_TIERS) and named and (named == slot or named not in SLOTS)
     if not known or not _SHA256.fullmatch(record.sha256):
         raise ValueError(f"slot {slot[:40]!r}")
     return record

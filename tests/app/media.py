@@ -6,8 +6,8 @@ from typing import Any
 
 from deepfake_app.storage import Uploads
 
-DEFAULTS = (True, False, 0.5, 240, 30.0, False)
-"""heatmap, stability, prior, max_frames_per_minute, max_audio_seconds"""
+DEFAULTS = (True, False, 0.5, 240, 30.0, False, "auto")
+"""heatmap, stability, prior, max_frames_per_minute, max_audio_seconds, trust_claims, effort"""
 
 
 def sent(uploads: Uploads, content: bytes, name: str) -> dict[str, Any]:

@@ -342,7 +342,7 @@ def test_a_wrong_option_is_refused_before_anything_is_kept(
     examine: Examine, uploads: Uploads
 ) -> None:
     file = sent(uploads, image_bytes(scene()), "a.png")
-    page = examine([file], True, True, 5, 32, 600, False)
+    page = examine([file], True, True, 5, 32, 600, False, "auto")
     assert "Option prior 5.0: out of range" in page
 
 

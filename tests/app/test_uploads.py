@@ -10,7 +10,7 @@ from deepfake.settings import DetectOptions
 
 
 def test_options_come_in_the_order_of_their_fields() -> None:
-    options = read_options((True, False, 0.25, 70.0, 60, True))
+    options = read_options((True, False, 0.25, 70.0, 60, True, "quick"))
     assert options == DetectOptions(
         heatmap=True,
         stability=False,
@@ -18,6 +18,7 @@ def test_options_come_in_the_order_of_their_fields() -> None:
         max_frames_per_minute=70,
         max_audio_seconds=60.0,
         trust_claims=True,
+        effort="quick",
     )
     assert isinstance(options.max_frames_per_minute, int)
     assert read_options([None] * len(fields(DetectOptions))) == DetectOptions()
@@ -26,12 +27,14 @@ def test_options_come_in_the_order_of_their_fields() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        (True, True, 2.0, 32, 600.0, False),
-        (True, True, 0.5, float("nan"), 600.0, False),
-        (True, True, 0.5, float("inf"), 600.0, False),
-        (True, True, 0.5, [1], 600.0, False),
-        (True, True, "many", 32, 600.0, False),
-        ("yes", True, 0.5, 32, 600.0, False),
+        (True, True, 2.0, 32, 600.0, False, "auto"),
+        (True, True, 0.5, float("nan"), 600.0, False, "auto"),
+        (True, True, 0.5, float("inf"), 600.0, False, "auto"),
+        (True, True, 0.5, [1], 600.0, False, "auto"),
+        (True, True, "many", 32, 600.0, False, "auto"),
+        ("yes", True, 0.5, 32, 600.0, False, "auto"),
+        (True, True, 0.5, 32, 600.0, False, "most"),
+        (True, True, 0.5, 32, 600.0, False, ["full"]),
     ],
 )
 def test_options_that_do_not_fit_are_refused(values: tuple[object, ...]) -> None:

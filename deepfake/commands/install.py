@@ -1,0 +1,60 @@
+"""``deepfake models install``: a bundle from a folder, an archive or a URL."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError, SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def install_bundle(options: argparse.Namespace, console: Console) -> int:
+    """Install it, with a bar on standard error, and say whether it answers."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeRemaining
+
+    from ..text import printable
+    from ..trust.install import install
+    from ..trust.registry import LIST, read_bundles
+
+    if options.name is None:
+        raise SettingsError(
+            "models install: needs a file, a folder or a URL",
+            hint="for example: deepfake models install image-3-large.zip",
+        )
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemaining(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def advance(text: str, done: int, total: int | None) -> None:
+            if text not in tasks:
+                tasks[text] = bar.add_task(text, total=total)
+            bar.update(tasks[text], completed=done)
+
+        bundle = install(options.name, sha256=options.sha256, advance=advance)
+    console.out(f"installed {bundle.name} ({bundle.size_bytes / 1e6:.1f} MB) in {bundle.folder}")
+    try:
+        active = bundle.name in {one.name for one in read_bundles(options.models).values()}
+    except ModelError as error:
+        console.out(f"warning: {printable(str(error), most=600)}")
+        return 1
+    if active:
+        console.out(f"it answers: {LIST} of {options.models} names it")
+    else:
+        console.out(
+            f"it does not answer yet; to have that, run: deepfake models activate {bundle.name} "
+            f"--models {options.models}"
+        )
+    return 0
