@@ -72,6 +72,7 @@ def write_exports(folder: Path) -> None:
     from rich.console import Console
     from rich.progress import track
 
+    from deepfake.bundle import QUICK_TIERS
     from deepfake.engine.engine import Engine
     from deepfake.export.bundles import ExportOptions, export_bundle
     from deepfake.settings import Settings
@@ -82,7 +83,7 @@ def write_exports(folder: Path) -> None:
         (bundle, format)
         for bundle in engine.active.values()
         for format, end in ends.items()
-        if not (folder / f"{bundle.name}{end}").exists()
+        if bundle.slot not in QUICK_TIERS and not (folder / f"{bundle.name}{end}").exists()
     ]
     for bundle, format in track(wanted, "exporting", console=Console(stderr=True)):
         export_bundle(bundle, engine=engine, folder=folder, options=ExportOptions(format=format))

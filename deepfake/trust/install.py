@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import shutil
 import tarfile
 import tempfile
 import time
@@ -257,14 +256,16 @@ def _check(staged: Path, source: str, sha256: str | None) -> Bundle:
 
 
 def _replace(staged: Path, target: Path, work: Path) -> None:
-    """Rename a folder to its place; what was there goes."""
+    """Rename a folder to its place; what was there goes with the folder ``work``."""
+    before = work / "before"
     if target.is_symlink() or target.exists():
-        target.rename(work / "before")
-    staged.rename(target)
-    if (work / "before").is_symlink():
-        (work / "before").unlink()
-    else:
-        shutil.rmtree(work / "before", ignore_errors=True)
+        target.rename(before)
+    try:
+        staged.rename(target)
+    except BaseException:
+        if before.is_symlink() or before.exists():
+            before.rename(target)
+        raise
 
 
 def _unexpected(source: str, name: str) -> ModelError:

@@ -136,7 +136,9 @@ def test_every_option_has_a_labelled_control(known_detector: Detector, uploads: 
     for option in fields(DetectOptions):
         control = labels[option.name.replace("_", " ").capitalize()]["props"]
         assert option.metadata["help"].lower() in control["info"].lower()
-        if not isinstance(option.default, bool):
+        if choices := option.metadata.get("choices"):
+            assert [value for _, value in control["choices"]] == list(choices)
+        elif not isinstance(option.default, bool):
             assert control["minimum"] == option.metadata["minimum"]
             assert control["maximum"] == option.metadata["maximum"]
     assert not page.analytics_enabled

@@ -314,9 +314,9 @@ def test_windows_of_a_change_move_the_whole(engine: Engine) -> None:
     whole, after = engine.score(bundle, ramp(8)), engine.score(bundle, flat(2, 0.5))
     before = whole.only([0, 7])
     assert before.score == pytest.approx(0.5, abs=0.01)
-    assert whole.shifted(before, before) == pytest.approx(whole.score)
+    assert whole.shifted(before, before).score == pytest.approx(whole.score)
     moved = whole.shifted(before, after)
-    assert moved == pytest.approx(known_scores(np.array(0.5)), abs=0.01)
+    assert moved.score == pytest.approx(known_scores(np.array(0.5)), abs=0.01)
 
 
 def test_unknown_slot_is_named(engine: Engine) -> None:

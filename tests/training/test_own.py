@@ -221,6 +221,15 @@ def test_a_name_that_no_bundle_may_have(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["--limit", "0"], ["--threads", "-1"]])
+def test_a_number_that_makes_no_sense(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = command(tmp_path, "image", tmp_path, tmp_path, "--output", str(tmp_path / "mine-1"))
+    assert main([*line, *more]) == 2
+    assert f"option {more[0]} {more[1]}: out of range" in capsys.readouterr().err
+
+
 def test_without_the_extra_its_name_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,5 +76,5 @@ def test_two_models_are_compared_from_the_command_line(
     text = capsys.readouterr().out
     assert "12 views of files in both, 0 in one alone" in text
     assert "image, as-is: image before ranks better than image now" in text
-    assert "verdicts" not in (tmp_path / "before" / "evaluation.html").read_text()
+    assert "Before and now" not in (tmp_path / "before" / "evaluation.html").read_text()
     assert "Before and now" in (tmp_path / "now" / "evaluation.html").read_text()

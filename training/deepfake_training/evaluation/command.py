@@ -166,7 +166,7 @@ def _check(request: Request) -> None:
 
 
 def _print(result: Evaluation, console: Console, *, intervals: bool) -> None:
-    for table in make_tables(result, intervals=intervals):
+    for table in make_tables(result, every_score=False, intervals=intervals):
         console.print(f"{table.title}", style="bold")
         print_table(table.head, table.cells, console)
         console.print()

@@ -33,9 +33,15 @@ class Table(NamedTuple):
 
 
 def make_tables(
-    result: Evaluation, *, each_source: bool = True, intervals: bool = True
+    result: Evaluation,
+    *,
+    each_source: bool = True,
+    every_score: bool = True,
+    intervals: bool = True,
 ) -> Iterator[Table]:
-    """For each kind of file measures and verdicts by view, then each class by view and source."""
+    """For each kind of file measures and verdicts by view, then each class by view and source, with
+    the AUC of ``every_score`` or of the fused one, the network's own and those of peers.
+    """
     for kind in dict.fromkeys(row.kind for row in result.rows):
         rows = [row for row in result.rows if row.kind == kind]
         yield _summarise(kind, rows, intervals=intervals)
@@ -43,7 +49,7 @@ def make_tables(
         for label in (SYNTHETIC, GENUINE) if each_source else ():
             own = [row for row in rows if row.label == label and row.source not in (ALL, MEAN)]
             if own:
-                yield _list_sources(kind, label, own, intervals=intervals)
+                yield _list_sources(kind, label, own, every_score=every_score, intervals=intervals)
 
 
 def _summarise(kind: str, rows: Sequence[Row], *, intervals: bool) -> Table:
@@ -85,9 +91,12 @@ def _list_verdicts(kind: str, rows: Sequence[Row], *, intervals: bool) -> Table:
     return Table(title, ["view", "class", "files", *WORDS.values()], cells)
 
 
-def _list_sources(kind: str, label: str, rows: Sequence[Row], *, intervals: bool) -> Table:
+def _list_sources(
+    kind: str, label: str, rows: Sequence[Row], *, every_score: bool, intervals: bool
+) -> Table:
     scores = [FUSED, OWN_NETWORK[kind]]
-    scores += sorted({name for row in rows for name in row.scores if name.startswith(PEER)})
+    others = {name for row in rows for name in row.scores if every_score or name.startswith(PEER)}
+    scores += sorted(others - {*scores}, key=lambda name: (name.startswith(PEER), name))
     head = ["view", TITLES[label], "files", *(f"AUC, {name_score(name)}" for name in scores)]
     head += WORDS.values()
     if label == GENUINE:

@@ -64,8 +64,10 @@ def add_frames(judged: Sequence[Judged]) -> list[FileLogits]:
 
 def check_worth(name: str, assessed: Assessed) -> None:
     """Raise ``DeepfakeError`` where it does no better than chance on what it never saw."""
-    area = float(np.mean([view.mean_auc for view in assessed.views]))
-    if assessed.calibration.slope <= 0 or area <= 0.5:
+    views = assessed.views if assessed.clips is None else assessed.clips[1]
+    area = float(np.mean([view.mean_auc for view in views]))
+    calibrations = filter(None, (assessed.calibration, assessed.frames_calibration))
+    if area <= 0.5 or any(calibration.slope <= 0 for calibration in calibrations):
         raise DeepfakeError(
             f"detector {name}: tells left-out sources no better than chance (mean AUC {area:.2f}); "
             "nothing was written",

@@ -56,10 +56,14 @@ def _intended(bundle: Bundle, story: Story) -> str:
 
     {story.wish.command}
 
-To use it: `deepfake detect --models {folder} FILE`, or `Settings(models_folder=…)`. The slots that
-`{folder}/active.json` does not name are answered by the shipped bundles. To go back: leave
-`--models` out, or run `deepfake models activate {base} --models {folder}`; and to use this one
-again, `deepfake models activate {bundle.name} --models {folder}`.
+To use it, or `Settings(models_folder=…)` in Python:
+
+    deepfake detect --models {folder} FILE
+
+The slots that active.json beside it does not name are answered by the shipped bundles. To go back
+leave `--models` out, or give the slot to {base} again; the same with {bundle.name} takes it back:
+
+    deepfake models activate {base} --models {folder}
 
 Its score is one piece of evidence, never a proof."""
 

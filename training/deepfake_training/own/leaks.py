@@ -28,9 +28,7 @@ _NUMBERS: dict[str, Callable[[MediaInfo], float | None]] = {
     "length in seconds": lambda info: info.seconds,
     "bytes of the file": lambda info: info.bytes,
 }
-_REMEDY = (
-    "the numbers below may owe something to it; store both classes alike, or choose files that are"
-)
+_REMEDY = "the numbers may owe something to it; store both classes alike, or choose files that are"
 
 
 def find_leaks(files: Sequence[Known]) -> list[str]:

@@ -7,7 +7,7 @@ than ``deepfake detect`` will.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,7 +19,7 @@ import numpy as np
 from deepfake.analyzers.audio import Audio
 from deepfake.analyzers.claims import skip
 from deepfake.analyzers.image import Image
-from deepfake.analyzers.video import FACE_SHARE
+from deepfake.analyzers.video import FACE_SHARE, Video
 from deepfake.bundle import Bundle
 from deepfake.content.faces import open_finder
 from deepfake.content.footage import Footage, view
@@ -30,13 +30,14 @@ from deepfake.media.opening import Media, open_media
 from deepfake.preprocess import AudioPreprocess, Batch, Floats
 from deepfake.reasons import Code, find_code
 from deepfake.settings import DetectOptions, Settings
-from deepfake.types import Evidence, Kind, Status
+from deepfake.types import Evidence, Status
 
 from .views import MOST_FRAMES, View
 
 MOST_SECONDS = 60.0
 """Of a recording that is listened to."""
 MOST_JUDGED_FRAMES = 480
+_KINDS = {"image": Image.kinds, "audio": Audio.kinds, "video": Video.kinds}
 _OPTIONS = DetectOptions(stability=False, max_audio_seconds=MOST_SECONDS)
 
 
@@ -81,6 +82,12 @@ def read_views(media: Media, views: Sequence[View], recorder: Recorder) -> Itera
     Raises ``MediaError`` for a file that cannot be read or judged.
     """
     slot = recorder.watched.slot
+    if media.info.kind not in _KINDS[slot]:
+        raise MediaError(
+            f"file {media.name}: is {media.info.kind.value}, which this slot does not judge",
+            code=Code.WRONG_KIND,
+            hint="it was left out",
+        )
     for one in views:
         recorder.seen.clear()
         with ExitStack() as stack:
@@ -120,7 +127,6 @@ def _change(media: Media, one: View, bundle: Bundle) -> Media:
 def _read(media: Media, recorder: Recorder) -> Rows | Evidence:
     """What the network sees of a picture or a sound, or why it is not judged."""
     analyzer = Image() if recorder.watched.slot == "image" else Audio()
-    _require(media, analyzer.kinds)
     evidence = analyzer.analyze(media, recorder, _OPTIONS)[0]
     if evidence.status is not Status.OK:
         return evidence
@@ -131,7 +137,6 @@ def _read_clip(media: Media, recorder: Recorder) -> Rows | Evidence:
     """What the network sees of each moment: the whole picture, and where a person is seen all the
     time the mean with that face's motion, as the analyzer takes it; of several the most prominent.
     """
-    _require(media, {Kind.VIDEO})
     pace = round(60 * MOST_JUDGED_FRAMES / max(media.info.seconds or 0.0, 1.0))
     options = replace(
         _OPTIONS, max_frames_per_minute=min(DetectOptions.max_frames_per_minute, max(8, pace))
@@ -161,12 +166,3 @@ def _frames_odds(footage: Footage, recorder: Recorder) -> float:
         return nan
     score = Scored.pool_frames(scores, calibration).score
     return log(score / (1 - score))
-
-
-def _require(media: Media, kinds: Container[Kind]) -> None:
-    if media.info.kind not in kinds:
-        raise MediaError(
-            f"file {media.name}: is {media.info.kind.value}, which this slot does not judge",
-            code=Code.WRONG_KIND,
-            hint="it was left out",
-        )

@@ -20,6 +20,7 @@ from deepfake.bundle import Bundle
 from deepfake.errors import ModelError
 from deepfake.settings import Settings, shipped_models_folder
 from deepfake.trust.registry import LIST, activate, read_bundles
+from deepfake.version import VERSION
 
 from ..card import plot_evaluation
 from ..export import Trained, metrics_to_dict, write_bundle
@@ -36,7 +37,7 @@ from .network import FeatureGraph, digest, golden, open_network
 from .reading import Recorder
 from .report import print_report
 from .views import View, list_views
-from .wish import Wish, check_output
+from .wish import Wish, check_wish
 
 LEAST_FILES = 5
 """Fewest files of a source that counts."""
@@ -51,7 +52,7 @@ def train(wish: Wish) -> Bundle:
     nothing written, for a detector that tells left-out sources no better than chance.
     """
     began = time.perf_counter()
-    check_output(wish)
+    check_wish(wish)
     sources = find_sources(
         wish.genuine, wish.synthetic, split=wish.split, limit=wish.limit, seed=wish.seed
     )
@@ -114,7 +115,7 @@ def read_material(
     """The files of the sources that can be used, with their features in ``work``."""
     cv2.setNumThreads(threads)
     graph = FeatureGraph(base, folder=work, threads=threads)
-    key = digest(base.sha256, wish.seed, [view.name for view in views])
+    key = digest(VERSION, base.sha256, wish.seed, [view.name for view in views])
     recorder = Recorder(Settings(device="cpu", threads=threads), active, base, graph)
     try:
         gathered = gather(sources, recorder, views, folder=work / f"features-{key}")

@@ -33,8 +33,16 @@ class Wish:
     seed: int = 1
 
 
-def check_output(wish: Wish) -> None:
-    """Raise ``SettingsError`` for a name that no bundle may have, or one that is taken."""
+def check_wish(wish: Wish) -> None:
+    """Raise ``SettingsError`` for a name that no bundle may have or that is taken, and for numbers
+    that make no sense.
+    """
+    for option, value, least in (("limit", wish.limit, 1), ("threads", wish.threads, 0)):
+        if value is not None and value < least:
+            raise SettingsError(
+                f"option --{option} {value}: out of range",
+                hint=f"give a whole number from {least} on",
+            )
     name = wish.output.name
     word = name.rpartition("-")[0]
     if not _NAME.fullmatch(name) or (word in SLOTS and word != wish.slot):
