@@ -16,6 +16,7 @@ from ..types import Evidence, Kind, Status
 from .claims import MISSING, skip, word_score
 
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from ..engine.engine import Engine
     from ..engine.scores import Scored
     from ..media.opening import Media

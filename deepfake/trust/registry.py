@@ -310,7 +310,7 @@ def digest_bundles(bundles: Mapping[str, Bundle]) -> str:
 
 
 def inspect_folder(folder: Path) -> list[Finding]:
-    """Every bundle that lies in ``folder`` or in the user's, that its list names or that answers for
+    """Every bundle that lies in ``folder`` or the user's, that its list names or that answers for
     the others, with all that is wrong with it, every file compared. Raises ``ModelError`` for a
     damaged list and for a folder without bundles.
     """
@@ -366,7 +366,7 @@ def _inspect(folder: Path, name: str, listed: ActiveList | None, *, active: bool
             faults.append(str(error).removeprefix(f"bundle {bundle.name}: ").split("; ")[0])
     faults += [f"file {file} is not part of it" for file in bundle.extra_files()]
     if active and _slot(name) in QUICK_TIERS and not faults:
-        faults += _find_strangers(bundle, _read_quick(folder, name, records))
+        faults += _find_strangers(bundle, _read_quick(folder, name, set(records)))
     shipped = is_shipped(bundle) and not _misplaced(bundle)
     return Finding(name, bundle, active, shipped, tuple(faults), there)
 
@@ -428,10 +428,10 @@ def _check_tiers(folder: Path, bundles: Mapping[str, Bundle]) -> None:
             raise ModelError(f"bundle {full.name}: {faults[0]}", hint=_remedy(folder, full.name))
 
 
-def _read_quick(folder: Path, name: str, records: Mapping[str, Recorded]) -> Bundle | None:
+def _read_quick(folder: Path, name: str, listed: set[str]) -> Bundle | None:
     """The quick tier that is listed beside a full one, or lies there where nothing is listed."""
     quick = name.removesuffix("-large")
-    if (records and quick not in records) or _missing(folder, quick):
+    if (listed and quick not in listed) or _missing(folder, quick):
         return None
     return Bundle.read(locate(folder, quick))
 
