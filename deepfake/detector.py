@@ -79,8 +79,7 @@ class Detector:
         source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
         ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``,
         ``ModelError`` when a bundle that this kind of file or the effort needs is missing or cannot
-        be loaded, and
-        ``BackendError`` once the detector is closed.
+        be loaded, and ``BackendError`` once the detector is closed.
         """
         self.engine.require_open()
         options, examined_at = options or DetectOptions(), utc_now()

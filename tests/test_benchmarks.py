@@ -23,6 +23,7 @@ from benchmarks import (
     scaling,
     startup,
     sweeps,
+    tiers,
     timing,
 )
 from benchmarks.media import (
@@ -267,3 +268,15 @@ def test_costly_files_are_measured_with_budgets_and_without(
     assert [row[0] for row in rows[1:]] == [hostile.GIF_MANY, "APNG, 2,000 frames"]
     assert all(float(cell) > 0 for cell in rows[1][2:6])
     assert "only the first" in rows[2][-1]
+
+
+def test_efforts_are_timed(
+    known_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg_bytes(photograph(160, 120, seed=1)))
+    place = ["--models", str(known_models), "--workers", "1", "--count", "2"]
+    tiers.main([str(tmp_path / "a.jpg"), *place])
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["effort", "files", "files/s"]
+    assert row.split()[:2] == ["quick", "2"]
+    assert int(row.split()[-1]) > 20

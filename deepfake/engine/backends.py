@@ -101,7 +101,7 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             # Workers of one thread each would all be pinned to the same core.
             "ENABLE_CPU_PINNING": False,
-            # Else it quantises activations wherever weights are in int8.
+            # Else it may quantise activations where weights are in int8.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         if settings.threads:
