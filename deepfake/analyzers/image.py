@@ -117,7 +117,7 @@ def look_closer(
     quick, full = engine.bundle("image"), engine.full_tier("image")
     missing = engine.missing.get(FULL_TIERS["image"])
     height, width = pixels.shape[:2]
-    refused = full and full.why_not(width=width, height=height)
+    refused = full and full.limits.why_not(width=width, height=height)
     forced = options.effort == "full"
     if full and forced and not refused and full.calibration.quick is None:
         said = ["The full tier judged alone, as was asked."]
