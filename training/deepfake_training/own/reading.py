@@ -77,9 +77,9 @@ class Recorder(Engine):
 
 
 def read_views(media: Media, views: Sequence[View], recorder: Recorder) -> Iterator[Rows]:
-    """The rows of an open file in every view that can be judged; of none but the clean one must be.
+    """The rows of an open file in every view that can be judged.
 
-    Raises ``MediaError`` for a file that cannot be read or judged.
+    Raises ``MediaError`` for a file that cannot be read, or judged as it is.
     """
     slot = recorder.watched.slot
     if media.info.kind not in _KINDS[slot]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepfake.bundle import SLOTS
 from deepfake.errors import SettingsError
-from deepfake.trust.registry import shipped_bundles
+from deepfake.trust.registry import LIST, read_bundles, shipped_bundles
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z][A-Za-z0-9_]*)*-[0-9]{1,9}")
 
@@ -35,7 +35,7 @@ class Wish:
 
 def check_wish(wish: Wish) -> None:
     """Raise ``SettingsError`` for a name that no bundle may have or that is taken, and for numbers
-    that make no sense.
+    that make no sense; ``ModelError`` for a folder in which something active is damaged already.
     """
     for option, value, least in (("limit", wish.limit, 1), ("threads", wish.threads, 0)):
         if value is not None and value < least:
@@ -56,3 +56,5 @@ def check_wish(wish: Wish) -> None:
             f"output {wish.output}: {'is there already' if wish.output.exists() else 'is shipped'}",
             hint=f"choose another number, for example {word}-{int(name.rpartition('-')[2]) + 1}",
         )
+    if (wish.output.parent / LIST).exists():
+        read_bundles(wish.output.parent)
