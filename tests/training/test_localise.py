@@ -11,6 +11,7 @@ from deepfake_training.studies import composites
 from deepfake_training.studies import localisation as localise
 
 from deepfake.commands.cli import main
+from deepfake.errors import SettingsError
 from deepfake.preprocess import ImagePreprocess
 from deepfake.types import Heatmap
 from tests.bundles import make_bundle, residual_graph
@@ -60,7 +61,7 @@ def test_sources_take_turns(items: list[Item]) -> None:
         ("camera", "phone"),
         ("phone", "camera"),
     ]
-    with pytest.raises(RuntimeError, match="generated"):
+    with pytest.raises(SettingsError, match="generated"):
         composites.draw_pairs(items[:2], count=1, seed=1)
 
 
