@@ -36,13 +36,18 @@ def options() -> str:
     for option in fields(DetectOptions):
         flag = f"--{option.name.replace('_', '-')}"
         switch = isinstance(option.default, bool)
-        low, high = option.metadata["minimum"], option.metadata["maximum"]
+        if choices := option.metadata.get("choices"):
+            span = ", ".join(f"`{choice}`" for choice in choices)
+        elif switch:
+            span = "yes or no"
+        else:
+            span = f"{option.metadata['minimum']:g} … {option.metadata['maximum']:g}"
         rows.append(
             {
                 "name": f"`{option.name}`",
                 "flag": f"`{flag}`, `--no-{flag[2:]}`" if switch else f"`{flag}`",
                 "default": f"`{option.default}`",
-                "range": "yes or no" if switch else f"{low:g} … {high:g}",
+                "range": span,
                 "meaning": option.metadata["help"],
             }
         )

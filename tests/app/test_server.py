@@ -65,7 +65,7 @@ def upload(address: str, content: bytes, name: str) -> httpx.Response:
 
 def ask(address: str, path: str, *, prior: float = 0.5) -> httpx.Response:
     file = {"path": path, "orig_name": "photo.png", "meta": {"_type": "gradio.FileData"}}
-    values = [file, True, True, prior, 32, 600, False]
+    values = [file, True, True, prior, 32, 600, False, "auto"]
     return httpx.post(f"{address}gradio_api/call/detect", json={"data": values}, timeout=30)
 
 

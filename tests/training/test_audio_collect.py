@@ -11,7 +11,7 @@ from deepfake_training.audio import corpora as audio_corpora
 from deepfake_training.audio import engines as audio_engines
 from deepfake_training.audio.collect import collect_speech
 from deepfake_training.audio.corpora import Corpus
-from deepfake_training.audio.data import read_clips
+from deepfake_training.audio.data import SpeechFold, read_clips
 from deepfake_training.audio.engines import Engine
 from scipy.io import wavfile
 
@@ -53,7 +53,7 @@ def test_collected_speech_has_clips_of_bounded_length_and_a_manifest(
     monkeypatch.setattr(audio_corpora, "unpack_package", fake_package)
     engine = Engine("Hum", lambda rng: tone(seconds=rng.uniform(4.9, 5.1), hertz=200), 2, "CC0")
     collect_speech(tmp_path, corpora=(CORPUS,), engines=(engine,), seed=1)
-    folds = [{"name": "all", "folders": ["Test", "Hum"]}]
+    folds = [SpeechFold(name="all", folders=("Test", "Hum"))]
     clips = read_clips([tmp_path], folds=folds)
     assert [clip.item.label for clip in clips] == [1] * 4 + [0] * 3
     assert {clip.item.facts["speaker"] for clip in clips} == {"Hum", "Test/ann", "Test/bo"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -26,6 +27,7 @@ from deepfake_training.manifests import Item
 from PIL import Image
 from safetensors.torch import save_file
 
+from deepfake.bundle import Applicability
 from deepfake.content.faces import Face
 from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess, Pixels
@@ -224,9 +226,12 @@ def test_views_leave_out_faces_that_became_too_small() -> None:
     item = Item(Path("a"), 0, "press", {"path": "a.png"})
     large = np.tile(portrait(1), (4, 4, 1))
     one = face_data.Portrait(item, large, FACE, 0, 0, "press", 0)
-    views = face_views.view_portraits(
-        [one], preprocess=FacePreprocess(side_pixels=64), cropped=["press"]
+    judge = SimpleNamespace(
+        slot="face",
+        preprocess=FacePreprocess(side_pixels=64),
+        limits=Applicability(min_side_pixels=72),
     )
+    views = face_views.view_portraits([one], judge=judge, cropped=["press"])
     names = [view.record.view for view in views]
     assert "clean" in names
     assert "thumbnail" not in names

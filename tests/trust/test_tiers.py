@@ -107,7 +107,7 @@ def test_it_is_looked_for_with_the_user(models: Path, capsys: pytest.CaptureFixt
 def test_a_quick_tier_of_another_number_takes_both_places(models: Path) -> None:
     copy_bundle(models / "image-1", "image-2")
     activate(models, "image-2")
-    assert "image-large" not in (read_list(models) or {})
+    assert "image-large" not in read_list(models).bundles
     with pytest.raises(ModelError, match="full tier of image-1, which is not active"):
         activate(models, "image-1-large")
     activate(models, "image-1")
