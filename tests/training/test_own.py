@@ -119,7 +119,7 @@ def test_from_two_folders_of_pictures_to_a_report(
     assert {path.name for path in output.iterdir()} >= {"roc.png", "reliability.png"}
     rows = [row for row in bundle.metrics["sources"] if row["view"] == "clean" and row["label"]]
     assert [row["files"] for row in rows] == [5, 5]
-    assert all(row["auc"] == 1.0 for row in rows), "what was planted is found in other sources"
+    assert all(row["auc"] >= 0.9 for row in rows), "what was planted is found in other sources"
     assert f"deepfake models activate image-1 --models {output.parent}" in bundle.card()
     assert "WARNING" not in bundle.card()
 
