@@ -26,8 +26,8 @@ from deepfake.engine.scores import pool_frames
 from deepfake.errors import MediaError, SettingsError
 from deepfake.media.opening import Media, open_media
 from deepfake.preprocess import AudioPreprocess
-from deepfake.settings import DetectOptions, Settings
-from deepfake.trust.registry import newest_bundles
+from deepfake.settings import DetectOptions, Settings, shipped_models_folder
+from deepfake.trust.registry import newest_bundles, read_bundles
 
 from .calibrate import fit_calibration
 from .card import add_part, source_table, view_table
@@ -60,7 +60,8 @@ def recalibrate(
             f"bundle {bundle.name}: says where faces are, which labels of files cannot calibrate",
             hint="choose one of another slot",
         )
-    engine = Engine(Settings(), active=newest_bundles(folder.parent) | {bundle.slot: bundle})
+    beside = read_bundles(shipped_models_folder()) | newest_bundles(folder.parent)
+    engine = Engine(Settings(), active=beside | {bundle.slot: bundle})
     try:
         records = list(read_records(engine, bundle, items))
     finally:
