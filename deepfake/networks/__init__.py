@@ -21,6 +21,8 @@ _PLACES = {
     "spectrogram_mobilenet": ("speech", "spectrogram_mobilenet"),
     "picture_net": ("pictures", "PictureNet"),
     "statistics_net": ("pictures", "StatisticsNet"),
+    "mobile_picture": ("pictures", "MobilePicture"),
+    "clip_picture": ("clip", "ClipPicture"),
     "face_finder": ("finder", "FaceFinder"),
     "face_net": ("faces", "FaceNet"),
     "clip_net": ("clips", "ClipNet"),

@@ -89,6 +89,26 @@ class PictureNet(nn.Module):
         return logits
 
 
+class MobilePicture(nn.Module):
+    """Crops (n, 3, side, side) in -1…1 to logits (n,): the whole of MobileNetV2 (Sandler et al.
+    2018), tuned end to end.
+    """
+
+    def __init__(self) -> None:
+        import timm
+
+        super().__init__()
+        trunk: Any = timm.create_model(
+            "mobilenetv2_100", pad_type="same", num_classes=1, drop_rate=0.2
+        )
+        nn.init.zeros_(trunk.classifier.weight)  # timm's start is far too large for one class
+        self.trunk = trunk
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.trunk(crops)[:, 0]
+        return logits
+
+
 class ResidualStatistics(nn.Module):
     """How strong the finest detail of a picture is, and how it is distributed.
 

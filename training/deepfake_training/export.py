@@ -24,7 +24,7 @@ from deepfake.settings import Settings
 
 from .records import FileLogits, LongLogits
 
-MAX_BUNDLE_BYTES = 12_000_000
+MAX_BUNDLE_BYTES = 15_000_000
 PARITY = 1e-3
 
 
@@ -61,7 +61,7 @@ def write_bundle(
 
     Weights are rounded to fp16 in the safetensors file and the graph holds the same rounded
     values, so that all backends agree. Raises ``ModelError`` when a backend differs from torch by
-    more than 1e-3 in score or the files are over 12 MB.
+    more than 1e-3 in score or the files are over 15 MB.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -105,7 +105,7 @@ def write_bundle(
     check_parity(bundle)
     size = sum(path.stat().st_size for path in partial.iterdir())
     if size > MAX_BUNDLE_BYTES:
-        raise ModelError(f"bundle {name}: {size / 1e6:.1f} MB; the limit is 12 MB")
+        raise ModelError(f"bundle {name}: {size / 1e6:.1f} MB; the limit is 15 MB")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return replace(bundle, folder=folder)

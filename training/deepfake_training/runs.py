@@ -19,6 +19,8 @@ from .recipes import Recipe
 from .records import read_long, read_records, unheard, write_records
 from .studies.clips import fused_tables, read_clips, tabulate_clips
 from .studies.failures import choose_failures, draw_failures, drawing_table, judge_drawings
+from .wide import recipe as wide
+from .wide.bundles import write_bundles
 
 if TYPE_CHECKING:
     from .export import Trained
@@ -33,6 +35,12 @@ def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs
             recipe, data=data, weights=weights, models=models, output=output
         )
         finder.evaluate(output)
+        return bundle
+    if isinstance(recipe, wide.WideRecipe):
+        tiers = wide.train(recipe, data=data, weights=weights, output=output)
+        bundle, _ = write_bundles(recipe, tiers, models=models, output=output)
+        evaluate_run(recipe, runs=runs)
+        illustrate(bundle, output=output)
         return bundle
     trained: Trained = importlib.import_module(type(recipe).__module__).train(
         recipe, data=data, weights=weights, output=output

@@ -1,0 +1,96 @@
+"""CLIP's vision transformer as a source of features: class tokens of several depths."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ClipBlock(nn.Module):
+    """One pre-norm transformer block of width 768 with 12 heads (Radford et al. 2021)."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.join = nn.Linear(width, width)
+        self.between = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: torch.Tensor, *, only_first: bool = False) -> torch.Tensor:
+        """Tokens (n, count, width) to as many, or, ``only_first``, to the first (n, 1, width)."""
+        normed = self.before(tokens)
+        asking = normed[:, :1] if only_first else normed
+        kept = tokens[:, :1] if only_first else tokens
+        query, key, value = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query(asking), self.key(normed), self.value(normed))
+        )
+        met = nn.functional.scaled_dot_product_attention(query, key, value)
+        kept = kept + self.join(met.transpose(1, 2).flatten(2))
+        wide = self.widen(self.between(kept))
+        result: torch.Tensor = kept + self.narrow(wide * torch.sigmoid(1.702 * wide))
+        return result
+
+
+class ClipTokens(nn.Module):
+    """Crops (n, 3, 224, 224), scaled with CLIP's mean and deviation, to the class tokens after the
+    blocks ``first`` … ``last`` (counted from 1) of ViT-B/16, side by side (n, depths * 768).
+
+    Of the last block only the class token is computed.
+    """
+
+    width = 768
+
+    def __init__(self, *, first: int = 4, last: int = 8) -> None:
+        super().__init__()
+        self.first, self.last = first, last
+        self.patches = nn.Conv2d(3, self.width, 16, stride=16, bias=False)
+        self.token = nn.Parameter(torch.zeros(self.width))
+        self.places = nn.Parameter(torch.zeros(197, self.width))
+        self.entry = nn.LayerNorm(self.width)
+        self.blocks = nn.ModuleList(ClipBlock(width=self.width, heads=12) for _ in range(last))
+
+    @property
+    def features(self) -> int:
+        return self.width * (self.last - self.first + 1)
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        patches = self.patches(crops).flatten(2).transpose(1, 2)
+        token = self.token.expand(patches.shape[0], 1, -1)
+        tokens = self.entry(torch.cat([token, patches], dim=1) + self.places)
+        found = []
+        for depth, block in enumerate(self.blocks, 1):
+            tokens = block(tokens, only_first=depth == self.last)
+            if depth >= self.first:
+                found.append(tokens[:, 0])
+        return torch.cat(found, dim=1)
+
+
+class ClipPicture(nn.Module):
+    """Crops (n, 3, 224, 224) to logits (n,): standardised class tokens, cut off at six deviations,
+    and one linear layer.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, *, first: int = 4, last: int = 8) -> None:
+        super().__init__()
+        self.trunk = ClipTokens(first=first, last=last)
+        self.register_buffer("mean", torch.zeros(self.trunk.features))
+        self.register_buffer("deviation", torch.ones(self.trunk.features))
+        self.decide = nn.Linear(self.trunk.features, 1)
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return self.judge(self.trunk(crops))
+
+    def judge(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits from class tokens (n, features)."""
+        standard = ((tokens - self.mean) / self.deviation).clamp(-6, 6)
+        logits: torch.Tensor = self.decide(standard)[:, 0]
+        return logits

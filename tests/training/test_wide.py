@@ -1,0 +1,281 @@
+"""The recipe of both tiers on made pictures, and the parts that keep it honest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import timm
+import torch
+from deepfake_training.imagenet import FILE
+from deepfake_training.manifests import Item
+from deepfake_training.records import FileLogits
+from deepfake_training.runs import make_bundle
+from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
+from deepfake_training.wide.clip import load_clip
+from deepfake_training.wide.crops import draw_probabilities, make_cropper
+from deepfake_training.wide.cutouts import SIDE, build_cutouts, perceptual_hash
+from deepfake_training.wide.judging import choose_files
+from deepfake_training.wide.material import Known, assign_folds, group_of, read_known
+from deepfake_training.wide.recipe import WideRecipe
+from deepfake_training.wide.tokens import measure_tokens, plan_crops, read_tokens
+from PIL import Image
+from safetensors.torch import save_file
+
+from deepfake.bundle import Bundle
+from deepfake.errors import ModelError
+from deepfake.networks.clip import ClipPicture, ClipTokens
+from deepfake.preprocess import ImagePreprocess
+from deepfake.trust import registry
+from tests.training.recipes import recipe
+
+SOURCES = {"phone": 0, "camera": 0, "scanner": 0, "first": 1, "second": 1, "third": 1}
+
+
+def picture(label: int, seed: int, *, height: int = 250, width: int = 260) -> np.ndarray:
+    """Grain over slopes; a synthetic one has a grid of four pixels instead of grain."""
+    rng = np.random.default_rng(seed)
+    down, across = np.mgrid[0:height, 0:width]
+    slopes = (
+        90 + 60 * np.sin(down / rng.uniform(20, 60)) + 40 * np.cos(across / rng.uniform(20, 60))
+    )
+    fine = 25 * ((down % 4 < 2) ^ (across % 4 < 2)) if label else rng.normal(0, 12, slopes.shape)
+    return np.repeat((slopes + fine).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``image`` with a manifest: six repositories, four files each, one of them not readable."""
+    folder = tmp_path_factory.mktemp("wide")
+    lines = ["path\tsha256\tlabel\tsource\trepo"]
+    for place, (source, label) in enumerate(SOURCES.items()):
+        for number in range(4):
+            path = folder / "image" / f"{source}-{number}.{'png' if label else 'jpg'}"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture(label, 10 * place + number)).save(path)
+            if source == "phone" and number == 3:
+                path.write_bytes(path.read_bytes()[:200])
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            word = "fake" if label else "real"
+            lines.append(f"{path.name}\t{sha256}\t{word}\t{source}\tsomebody/{source}")
+    (folder / "image" / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fresh weights in the forms that published ones have."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    trunk = timm.create_model("mobilenetv2_100", pad_type="same").state_dict()
+    save_file({key: value.contiguous() for key, value in trunk.items()}, folder / FILE)
+    write_clip(folder / "clip.onnx", blocks=1)
+    return folder
+
+
+def write_clip(path: Path, *, blocks: int) -> None:
+    rng = np.random.default_rng(0)
+    tensors: dict[str, np.ndarray] = {
+        "vision_model.embeddings.patch_embedding.weight": rng.normal(0, 0.02, (768, 3, 16, 16)),
+        "vision_model.embeddings.class_embedding": rng.normal(0, 0.2, 768),
+        "vision_model.embeddings.position_embedding.weight": rng.normal(0, 0.03, (197, 768)),
+        "vision_model.pre_layrnorm.weight": np.ones(768),
+        "vision_model.pre_layrnorm.bias": np.zeros(768),
+    }
+    nodes = []
+    for index in range(blocks):
+        base = f"vision_model.encoder.layers.{index}"
+        for norm in ("layer_norm1", "layer_norm2"):
+            tensors[f"{base}.{norm}.weight"] = np.ones(768)
+            tensors[f"{base}.{norm}.bias"] = np.zeros(768)
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"):
+            room = "mlp" if part.startswith("fc") else "self_attn"
+            entering, leaving = (3072 if part == "fc2" else 768), (3072 if part == "fc1" else 768)
+            tensors[f"{base}.{room}.{part}.bias"] = np.zeros(leaving)
+            name = f"onnx::MatMul_{index}_{part}"
+            tensors[f"{name}_quantized"] = rng.integers(90, 166, (entering, leaving), np.uint8)
+            tensors[f"{name}_zero_point"] = np.full(leaving, 128, np.uint8)
+            tensors[f"{name}_scale"] = np.full(leaving, 0.0008, np.float32)
+            inputs = ["tokens", f"{name}_quantized", "zero", f"{name}_zero_point"]
+            place = f"/vision_model/encoder/layers.{index}/{room}/{part}/MatMul_quant"
+            nodes.append(onnx.helper.make_node("MatMulInteger", inputs, [f"{name}_out"], place))
+    stored = [
+        onnx.numpy_helper.from_array(v if v.dtype == np.uint8 else v.astype(np.float32), k)
+        for k, v in tensors.items()
+    ]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "clip", [], [], stored)), path)
+
+
+def known(label: int, source: str, group: str, number: int = 0) -> Known:
+    return Known(Item(Path(f"{source}-{number}"), label, source), group, 0)
+
+
+def test_weights_in_eight_bits_are_read_back(weights: Path) -> None:
+    network = load_clip(weights / "clip.onnx", first=1, last=1)
+    graph = onnx.load(weights / "clip.onnx").graph
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    levels = stored["onnx::MatMul_0_fc1_quantized"].astype(np.float32) - 128
+    assert np.allclose(network.blocks[0].widen.weight.detach().numpy(), levels.T * 0.0008)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_clip(weights / "none.onnx")
+
+
+def test_of_the_last_block_the_class_token_is_that_of_a_whole_one() -> None:
+    torch.manual_seed(0)
+    network = ClipTokens(first=1, last=2).eval()
+    crops = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        found = network(crops)
+        network.last = 3  # no block is the last one
+        whole = network(crops)
+    assert found.shape == (2, 2 * 768)
+    assert torch.allclose(found, whole, atol=1e-5)
+    assert ClipPicture(first=1, last=1)(crops).shape == (2,)
+
+
+def test_groups_are_repositories_and_folds_hold_both_classes() -> None:
+    item = Item(Path("a"), 0, "openalpr-us", {"repo": "openalpr/benchmarks"})
+    assert group_of(item) == "openalpr/benchmarks"
+    assert group_of(Item(Path("a"), 1, "taef2_recon", {"repo": "x/y"})) == "bsds500"
+    members = [(f"g{n}", 0) for n in range(6) for _ in range(5)]
+    members += [(f"s{n}", 1) for n in range(6) for _ in range(3)]
+    homes = assign_folds(members, folds=3)
+    for label in "gs":
+        assert {fold for group, fold in homes.items() if group[0] == label} == {0, 1, 2}
+
+
+def test_sources_and_groups_count_by_the_root_of_their_files() -> None:
+    pictures = [known(0, "many", "a", n) for n in range(16)] + [
+        known(0, "few", "b", n) for n in range(4)
+    ]
+    pictures += [known(1, "one", "c")]
+    chance = draw_probabilities(pictures)
+    assert chance[:20].sum() == pytest.approx(0.5)
+    assert chance[:16].sum() / chance[16:20].sum() == pytest.approx(2)
+    assert chance[20] == pytest.approx(0.5)
+
+
+def test_cutouts_and_crops_of_readable_files(data: Path, tmp_path: Path) -> None:
+    pictures = read_known([data / "image"], folds=2)
+    assert len(pictures) == 24
+    cutouts = build_cutouts(pictures, tmp_path, seed=1, workers=1)
+    assert len(cutouts.files) == 23, "small files give one each, the broken one none"
+    assert cutouts.pixels.shape[1:] == (SIDE, SIDE, 3)
+    assert {int(q) > 0 for q in cutouts.quality} == {True, False}
+    cropper = make_cropper(cutouts, pictures, ImagePreprocess(side_pixels=160))
+    for number in (0, 20):
+        some = [cropper.augmented(number, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+        assert some[0].shape == (160, 160, 3)
+        assert np.array_equal(some[0], some[1])
+        assert not np.array_equal(some[0], some[2])
+    again = build_cutouts(pictures, tmp_path, seed=1, workers=1)
+    assert np.array_equal(again.pixels, cutouts.pixels)
+
+
+def test_near_copies_have_near_hashes() -> None:
+    one = picture(0, 3)
+    small = np.asarray(Image.fromarray(one).resize((130, 125)))
+    assert (perceptual_hash(one) ^ perceptual_hash(small)).bit_count() <= 6
+    assert (perceptual_hash(one) ^ perceptual_hash(picture(0, 4))).bit_count() > 12
+
+
+def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Path) -> None:
+    pictures = read_known([data / "image"], folds=2)
+    cutouts = build_cutouts(pictures, tmp_path / "cutouts", seed=1, workers=1)
+    trunk = load_clip(weights / "clip.onnx", first=1, last=1)
+
+    def measure(folder: Path, crops: int) -> np.ndarray:
+        return measure_tokens(
+            trunk, pictures, cutouts, folder=folder, crops=crops, threads=1, seed=1
+        ).values
+
+    whole = measure(tmp_path / "whole", 32)
+    measure(tmp_path / "parts", 16)
+    assert np.array_equal(measure(tmp_path / "parts", 32), whole)
+    tokens = read_tokens(pictures, folder=tmp_path / "whole", crops=32, seed=1)
+    assert sorted(tokens.files[:24]) == list(range(24)), "every file once before any twice"
+    plan = plan_crops(pictures, crops=48, seed=1)
+    assert all(sum(c for f, c in plan if f == file) == 1 for file in range(24))
+
+
+def test_files_of_a_source_that_are_judged_are_bounded() -> None:
+    pictures = [known(0, "many", "a", n) for n in range(9)] + [
+        known(1, "few", "b", n) for n in range(2)
+    ]
+    chosen = choose_files(pictures, most=3, seed=1)
+    assert [pictures[n].source for n in chosen].count("many") == 3
+    assert [pictures[n].source for n in chosen].count("few") == 2
+
+
+def record(label: int, source: str, logit: float) -> FileLogits:
+    return FileLogits("a", label, source, source, 0, "clean", (logit,))
+
+
+def test_the_quick_tier_counts_where_it_helps() -> None:
+    rng = np.random.default_rng(0)
+    labels = [number % 2 for number in range(400)]
+    own = [
+        record(label, f"s{label}{n // 2 % 4}", float(rng.normal(label, 1.0)))
+        for n, label in enumerate(labels)
+    ]
+    told = [float(rng.normal(label, 1.0)) for label in labels]
+    assert fit_share(own, told) == pytest.approx(1.0, abs=0.35)
+    assert fit_share(own, rng.normal(0, 1, 400).tolist()) < 0.3
+    assert add_quick(own, told, share=2.0)[0].logits[0] == pytest.approx(
+        own[0].logits[0] + 2 * told[0], abs=1e-4
+    )
+
+
+def test_limits_send_on_what_the_quick_tier_cannot_tell() -> None:
+    labels = np.array([0, 1] * 100)
+    clear = np.where(labels == 1, 0.95, 0.05)
+    quick = clear.copy()
+    quick[:60] = 0.5
+    settled = choose_settled(quick, clear, labels, loss=0.01)
+    assert settled.holds([0.05])
+    assert settled.holds([0.95])
+    assert not settled.holds([0.5])
+    useless = choose_settled(np.full(200, 0.5), clear, labels, loss=0.01)
+    assert not useless.holds([0.5])
+
+
+@pytest.mark.slow
+def test_from_files_to_two_tiers_that_answer_together(
+    data: Path, weights: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "slot": "image",
+        "name": "image-7",
+        "threads": 1,
+        "workers": 1,
+        "folds": 2,
+        "material": ["image"],
+        "trunk": "clip.onnx",
+        "judged": 4,
+        "preprocess": {"side_pixels": 96, "max_windows": 4},
+        "limits": {"min_side_pixels": 96},
+        "tuned": {"crops": 96, "batch": 16, "seed": 1},
+        "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
+    }
+    models = tmp_path / "models"
+    make_bundle(
+        recipe(WideRecipe, settings),
+        data=data,
+        weights=weights,
+        models=models,
+        runs=tmp_path / "runs",
+    )
+    registry.activate(models, "image-7")
+    active = registry.activate(models, "image-7-large")
+    assert {slot: bundle.name for slot, bundle in active.items()} == {
+        "image": "image-7",
+        "image-large": "image-7-large",
+    }
+    full = Bundle.read(models / "image-7-large")
+    full.verify()
+    assert full.calibration.quick is not None
+    rows = [r for r in full.metrics["sources"] if r["view"] == "clean" and r["label"]]
+    assert [row["auc"] for row in rows] == pytest.approx([1, 1, 1], abs=0.15)

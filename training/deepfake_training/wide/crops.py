@@ -1,0 +1,96 @@
+"""Augmented crops of cut-outs, both classes alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfake.preprocess import ImagePreprocess, Pixels
+
+from ..perturb import SUBSAMPLINGS, draw_picture_chain, jpeg
+from .cutouts import SIDE, Cutouts
+from .material import Known
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+
+
+def draw_probabilities(pictures: Sequence[Known]) -> Floats:
+    """Probability (files,) of each file: groups by the root of their files, the sources of a group
+    by the root of theirs, the files of a source alike, both classes half.
+    """
+    groups = Counter((picture.label, picture.group) for picture in pictures)
+    sources = Counter((picture.label, picture.group, picture.source) for picture in pictures)
+    inside: Counter[tuple[int, str]] = Counter()
+    for (label, group, _), count in sources.items():
+        inside[label, group] += float(np.sqrt(count))  # type: ignore[assignment]
+    weights = np.array(
+        [
+            np.sqrt(groups[p.label, p.group])
+            * np.sqrt(sources[p.label, p.group, p.source])
+            / (inside[p.label, p.group] * sources[p.label, p.group, p.source])
+            for p in pictures
+        ]
+    )
+    labels = np.array([picture.label for picture in pictures])
+    for label in (0, 1):
+        weights[labels == label] /= 2 * max(weights[labels == label].sum(), 1e-12)
+    return np.asarray(weights, np.float64)
+
+
+@dataclass(frozen=True)
+class Cropper:
+    """Draws crops of one side. ``qualities`` are those of genuine JPEG files: a picture that no
+    JPEG round has met yet mostly meets one of these first, so that no class is told by its
+    container.
+    """
+
+    cutouts: Cutouts
+    preprocess: ImagePreprocess
+    qualities: Numbers
+
+    def plain(self, number: int, rng: np.random.Generator) -> Pixels:
+        """A crop of cut-out ``number`` as it is, but for a first JPEG round."""
+        return self._crop(self._compressed(number, rng), rng)
+
+    def augmented(self, number: int, rng: np.random.Generator) -> Pixels:
+        """A crop of cut-out ``number`` after a random history."""
+        pixels = self._compressed(number, rng)
+        chain = draw_picture_chain(
+            rng, smallest=self.preprocess.side_pixels / SIDE, largest=1.6, resized=0.5
+        )
+        side, margin = self.preprocess.side_pixels, 24
+        if chain.factor > 1:  # only what the crop can show is worth enlarging
+            most = int(np.ceil(side / chain.factor)) + margin
+            pixels = _part(pixels, most, rng)
+        return self._crop(chain(np.ascontiguousarray(pixels)), rng)
+
+    def _compressed(self, number: int, rng: np.random.Generator) -> Pixels:
+        pixels = self.cutouts[number]
+        if self.cutouts.quality[number] > 0 or rng.random() > 0.7:
+            return pixels
+        quality = int(rng.choice(self.qualities))
+        subsampling = str(rng.choice(list(SUBSAMPLINGS)))
+        return jpeg(np.ascontiguousarray(pixels), quality=quality, subsampling=subsampling)
+
+    def _crop(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        return self.preprocess.pad(_part(pixels, self.preprocess.side_pixels, rng))
+
+
+def _part(pixels: Pixels, side: int, rng: np.random.Generator) -> Pixels:
+    height, width = pixels.shape[:2]
+    top = int(rng.integers(0, max(0, height - side) + 1))
+    left = int(rng.integers(0, max(0, width - side) + 1))
+    return pixels[top : top + side, left : left + side]
+
+
+def make_cropper(
+    cutouts: Cutouts, pictures: Sequence[Known], preprocess: ImagePreprocess
+) -> Cropper:
+    """With the qualities of all genuine JPEG files."""
+    genuine = np.array([pictures[file].label == 0 for file in cutouts.files])
+    return Cropper(cutouts, preprocess, cutouts.quality[genuine & (cutouts.quality > 0)])

@@ -1,0 +1,220 @@
+"""The recipe of both tiers of the ``image`` slot, on pictures of many repositories.
+
+Files → cut-outs → a small network tuned end to end on augmented crops, once without either half of
+the groups and once on everything (the quick tier) → class tokens of CLIP for crops of all files and
+a linear head on them, for every fold and on everything (the full tier) → both on whole files in
+every view, by models that never saw their group → calibrations, how the quick tier counts in the
+full one, and where the quick one settles the matter.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from deepfake.networks.clip import ClipPicture
+from deepfake.networks.pictures import MobilePicture
+from deepfake.preprocess import ImagePreprocess
+
+from ..export import Trained, compile_graph, export_onnx
+from ..export_large import linear_weights, round_network
+from ..files import read_times, timed
+from ..fitting import prepare_process
+from ..manifests import data_sha256
+from ..recipes import Recipe
+from ..records import FileLogits, round_logits
+from .clip import load_clip
+from .cutouts import build_cutouts
+from .head import Head, apply_head, fit_head
+from .judging import Judged, Networks, choose_files, judge_files
+from .material import Known, read_known
+from .tokens import CLIP_PREPROCESS, measure_tokens
+from .tuned import TuneSettings, tune
+
+HALVES = 2
+"""The quick tier is tuned without one half of the folds at a time: five tunings cost too much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSettings:
+    """Tokens of so many ``crops`` after the blocks ``first`` … ``last``; ``penalty`` on the squared
+    weights of the regression.
+    """
+
+    crops: int
+    penalty: float
+    seed: int
+    first: int = 4
+    last: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideRecipe(Recipe):
+    """``material`` names folders of the data beside ``image`` that have a manifest; ``trunk`` the
+    file of the weights folder with CLIP's weights; ``judged`` is how many files of a source are
+    judged in every view for the calibrations.
+    """
+
+    threads: int
+    workers: int
+    folds: int
+    material: tuple[str, ...]
+    trunk: str
+    judged: int
+    preprocess: ImagePreprocess
+    tuned: TuneSettings
+    head: HeadSettings
+
+
+@dataclass(frozen=True)
+class BothTiers:
+    """``full.records`` hold the logits of its own crops alone, the quick tier not counted in."""
+
+    quick: Trained
+    full: Trained
+
+
+def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> BothTiers:
+    """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
+    prepare_process(recipe.threads)
+    pictures = read_known([data / name for name in recipe.material], folds=recipe.folds)
+    folds = np.array([picture.fold for picture in pictures])
+    with timed("cutouts", output):
+        cutouts = build_cutouts(
+            pictures, output / "cutouts", seed=recipe.head.seed, workers=recipe.workers
+        )
+    with timed("tokens", output):
+        trunk = load_clip(weights / recipe.trunk, first=recipe.head.first, last=recipe.head.last)
+        rounded = round_network(trunk, linear_weights(trunk))  # as the bundle will hold it
+        trunk.load_state_dict(rounded.state_dict())
+        tokens = measure_tokens(
+            trunk,
+            pictures,
+            cutouts,
+            folder=output / "tokens",
+            crops=recipe.head.crops,
+            threads=recipe.threads,
+            seed=recipe.head.seed,
+        )
+    homes = folds[tokens.files]
+    heads = {
+        fold: fit_head(tokens, pictures, chosen=homes != fold, penalty=recipe.head.penalty)
+        for fold in (*range(recipe.folds), -1)
+    }
+    networks: dict[str, MobilePicture] = {}
+    with timed("tuning", output):
+        for name, chosen in (
+            *((str(half), folds % HALVES != half) for half in range(HALVES)),
+            ("all", folds >= 0),
+        ):
+            networks[name] = tune(
+                pictures,
+                cutouts,
+                chosen=chosen,
+                preprocess=recipe.preprocess,
+                settings=recipe.tuned,
+                weights=weights,
+                path=output / f"tuned-{name}.safetensors",
+            )
+    with timed("judging", output):
+        judged = judge_files(
+            pictures,
+            choose_files(pictures, most=recipe.judged, seed=recipe.head.seed),
+            nets=Networks(
+                judge=recipe,
+                quick={
+                    name: _compiled(
+                        network, output / f"tuned-{name}.onnx", recipe.preprocess, recipe
+                    )
+                    for name, network in networks.items()
+                    if name != "all"
+                },
+                trunk=_ready(output / "tokens" / "clip.onnx", threads=recipe.threads),
+                full=CLIP_PREPROCESS,
+            ),
+            folder=output / "judged",
+        )
+    quick = [
+        _record(one, pictures, one.quick[str(pictures[one.file].fold % HALVES)]) for one in judged
+    ]
+    own = [
+        _record(one, pictures, apply_head(one.tokens, heads[pictures[one.file].fold]).tolist())
+        for one in judged
+    ]
+    facts = {
+        "seed": recipe.tuned.seed,
+        "data_sha256": data_sha256(picture.item for picture in pictures),
+        "files": len(pictures),
+        "groups": len({picture.group for picture in pictures}),
+        "cutouts": len(cutouts.files),
+        "wall_seconds": round(sum(read_times(output).values())),
+        "machine": f"{platform.machine()} CPU, {recipe.threads} threads",
+    }
+    return BothTiers(
+        quick=Trained(
+            network=networks["all"].to(memory_format=torch.contiguous_format),
+            network_name="mobile_picture",
+            network_options={},
+            preprocess=recipe.preprocess,
+            records=quick,
+            limits=recipe.limits,
+            facts=facts | {"crops": recipe.tuned.crops},
+        ),
+        full=Trained(
+            network=_full_network(trunk, heads[-1], recipe),
+            network_name="clip_picture",
+            network_options={"first": recipe.head.first, "last": recipe.head.last},
+            preprocess=CLIP_PREPROCESS,
+            records=own,
+            limits=recipe.limits,
+            facts=facts | {"crops": len(tokens.files)},
+        ),
+    )
+
+
+def _record(one: Judged, pictures: Sequence[Known], logits: Sequence[float]) -> FileLogits:
+    picture = pictures[one.file]
+    return FileLogits(
+        path=picture.item.facts["path"],
+        label=picture.label,
+        source=picture.source,
+        group=picture.group,
+        fold=picture.fold,
+        view=one.view,
+        logits=round_logits(logits),
+    )
+
+
+def _full_network(trunk: Any, head: Head, recipe: WideRecipe) -> ClipPicture:
+    network = ClipPicture(first=recipe.head.first, last=recipe.head.last)
+    network.trunk.load_state_dict(trunk.state_dict())
+    mean, deviation, weight, bias = head
+    with torch.no_grad():
+        network.mean.copy_(torch.from_numpy(mean))
+        network.deviation.copy_(torch.from_numpy(deviation))
+        network.decide.weight.copy_(torch.from_numpy(weight)[None])
+        network.decide.bias.fill_(bias)
+    return network.eval()
+
+
+def _compiled(
+    network: MobilePicture, path: Path, preprocess: ImagePreprocess, recipe: WideRecipe
+) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    side = preprocess.side_pixels
+    plain = network.to(memory_format=torch.contiguous_format)
+    export_onnx(plain, np.zeros((2, 3, side, side), np.float32), path)
+    return _ready(path, threads=recipe.threads)
+
+
+def _ready(
+    path: Path, *, threads: int
+) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    run = compile_graph(path, threads=threads)
+    return lambda batch: np.asarray(run(batch)[0])
