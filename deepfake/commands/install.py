@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError, SettingsError
+from .bars import show_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
 
 def install_bundle(options: argparse.Namespace, console: Console) -> int:
     """Install it, with a bar on standard error, and say whether it answers."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeRemaining
-
     from ..text import printable
     from ..trust.install import install
     from ..trust.registry import LIST, read_bundles
@@ -26,23 +23,7 @@ def install_bundle(options: argparse.Namespace, console: Console) -> int:
             "models install: needs a file, a folder or a URL",
             hint="for example: deepfake models install image-3-large.zip",
         )
-    errors = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemaining(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def advance(text: str, done: int, total: int | None) -> None:
-            if text not in tasks:
-                tasks[text] = bar.add_task(text, total=total)
-            bar.update(tasks[text], completed=done)
-
+    with show_steps(in_bytes=True) as advance:
         bundle = install(options.name, sha256=options.sha256, advance=advance)
     console.out(f"installed {bundle.name} ({bundle.size_bytes / 1e6:.1f} MB) in {bundle.folder}")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
+from .bars import show_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -226,10 +227,6 @@ def _say(holds: bool) -> str:
 def _export(
     options: argparse.Namespace, settings: Settings, bundles: dict[str, Bundle], console: Console
 ) -> int:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeRemaining
-
     from ..engine.engine import Engine
     from ..export.bundles import ExportOptions, export_bundle
 
@@ -246,24 +243,8 @@ def _export(
         labels=options.labels,
         calibrate=options.calibrate,
     )
-    errors = Console(stderr=True)
     bundle, folder, engine = bundles[options.name], options.output or Path(), Engine(settings)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemaining(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def advance(text: str, done: int, total: int) -> None:
-            if text not in tasks:
-                tasks[text] = bar.add_task(text, total=total)
-            bar.update(tasks[text], completed=done)
-
+    with show_steps() as advance:
         try:
             exported = export_bundle(
                 bundle, engine=engine, folder=folder, options=wanted, advance=advance

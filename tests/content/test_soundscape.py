@@ -95,4 +95,4 @@ def test_it_is_fast() -> None:
     sound = np.tile(speech(10.0), 12)
     begin = time.process_time()
     look(sound)
-    assert time.process_time() - begin < len(sound) / RATE / 20
+    assert time.process_time() - begin < len(sound) / RATE / 60

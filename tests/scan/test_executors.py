@@ -33,14 +33,18 @@ class Deadly(Task):
     """A task whose worker ends with the status 9 as it takes it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (9,)
+        return end_process, (9,)
+
+
+def end_process(status: int) -> None:
+    os._exit(status)
 
 
 class DeadlySettings(Settings):
     """Settings with which no worker starts."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (7,)
+        return end_process, (7,)
 
 
 @pytest.fixture
