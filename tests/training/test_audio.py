@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,15 +223,21 @@ def test_a_folder_without_a_fold_is_an_error(material: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "network", [MelVocoder(width=8, layers=1), MelGenerator(width=16), WaveCodec(width=4)]
+    "make",
+    [
+        partial(MelVocoder, width=8, layers=1),
+        partial(MelGenerator, width=16),
+        partial(WaveCodec, width=4),
+    ],
 )
-def test_resynthesisers_learn(network: torch.nn.Module, tmp_path: Path) -> None:
+def test_resynthesisers_learn(make: Callable[[], torch.nn.Module], tmp_path: Path) -> None:
     from deepfake_training.audio.vocoder import resynthesis_loss
 
+    torch.manual_seed(0)
+    network = make()
     sounds = [voice(1, seconds=1.0).astype(np.float32)]
     target = torch.from_numpy(sounds[0])[None]
     before = float(resynthesis_loss(network(target), target, aligned=False).detach())
-    torch.manual_seed(0)  # the critic's weights, else whatever the tests before left
     train_resynthesiser(
         network,
         sounds,

@@ -63,10 +63,8 @@ class Cropper:
         chain = draw_picture_chain(
             rng, smallest=self.preprocess.side_pixels / SIDE, largest=1.6, resized=0.5
         )
-        side, margin = self.preprocess.side_pixels, 24
-        if chain.factor > 1:  # only what the crop can show is worth enlarging
-            most = int(np.ceil(side / chain.factor)) + margin
-            pixels = _part(pixels, most, rng)
+        most = int(np.ceil(self.preprocess.side_pixels / chain.factor)) + 24
+        pixels = _part(pixels, most, rng)  # little more than the crop will show
         return self._crop(chain(np.ascontiguousarray(pixels)), rng)
 
     def _compressed(self, number: int, rng: np.random.Generator) -> Pixels:
