@@ -1,4 +1,4 @@
-"""CLIP's vision transformer as a source of features: class tokens of several depths."""
+"""CLIP's vision transformer as a source of features: tokens of several depths."""
 
 from __future__ import annotations
 
@@ -21,32 +21,29 @@ class ClipBlock(nn.Module):
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, tokens: torch.Tensor, *, only_first: bool = False) -> torch.Tensor:
-        """Tokens (n, count, width) to as many, or, ``only_first``, to the first (n, 1, width)."""
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (n, count, width) to as many."""
         normed = self.before(tokens)
-        asking = normed[:, :1] if only_first else normed
-        kept = tokens[:, :1] if only_first else tokens
         query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query(asking), self.key(normed), self.value(normed))
+            for part in (self.query(normed), self.key(normed), self.value(normed))
         )
         met = nn.functional.scaled_dot_product_attention(query, key, value)
-        kept = kept + self.join(met.transpose(1, 2).flatten(2))
+        kept = tokens + self.join(met.transpose(1, 2).flatten(2))
         wide = self.widen(self.between(kept))
         result: torch.Tensor = kept + self.narrow(wide * torch.sigmoid(1.702 * wide))
         return result
 
 
 class ClipTokens(nn.Module):
-    """Crops (n, 3, 224, 224), scaled with CLIP's mean and deviation, to the class tokens after the
-    blocks ``first`` … ``last`` (counted from 1) of ViT-B/16, side by side (n, depths * 768).
-
-    Of the last block only the class token is computed.
+    """Crops (n, 3, 224, 224), scaled with CLIP's mean and deviation, to what the blocks ``first`` …
+    ``last`` (counted from 1) of ViT-B/16 leave: of each the class token and the mean of the tokens
+    of all patches, side by side (n, depths * 2 * 768).
     """
 
     width = 768
 
-    def __init__(self, *, first: int = 4, last: int = 8) -> None:
+    def __init__(self, *, first: int = 5, last: int = 8) -> None:
         super().__init__()
         self.first, self.last = first, last
         self.patches = nn.Conv2d(3, self.width, 16, stride=16, bias=False)
@@ -57,7 +54,7 @@ class ClipTokens(nn.Module):
 
     @property
     def features(self) -> int:
-        return self.width * (self.last - self.first + 1)
+        return 2 * self.width * (self.last - self.first + 1)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         patches = self.patches(crops).flatten(2).transpose(1, 2)
@@ -65,21 +62,21 @@ class ClipTokens(nn.Module):
         tokens = self.entry(torch.cat([token, patches], dim=1) + self.places)
         found = []
         for depth, block in enumerate(self.blocks, 1):
-            tokens = block(tokens, only_first=depth == self.last)
+            tokens = block(tokens)
             if depth >= self.first:
-                found.append(tokens[:, 0])
+                found += [tokens[:, 0], tokens[:, 1:].mean(dim=1)]
         return torch.cat(found, dim=1)
 
 
 class ClipPicture(nn.Module):
-    """Crops (n, 3, 224, 224) to logits (n,): standardised class tokens, cut off at six deviations,
-    and one linear layer.
+    """Crops (n, 3, 224, 224) to logits (n,): the features of :class:`ClipTokens`, standardised and
+    cut off at six deviations, and one linear layer.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
 
-    def __init__(self, *, first: int = 4, last: int = 8) -> None:
+    def __init__(self, *, first: int = 5, last: int = 8) -> None:
         super().__init__()
         self.trunk = ClipTokens(first=first, last=last)
         self.register_buffer("mean", torch.zeros(self.trunk.features))
@@ -90,7 +87,7 @@ class ClipPicture(nn.Module):
         return self.judge(self.trunk(crops))
 
     def judge(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits from class tokens (n, features)."""
+        """Logits from features (n, features)."""
         standard = ((tokens - self.mean) / self.deviation).clamp(-6, 6)
         logits: torch.Tensor = self.decide(standard)[:, 0]
         return logits

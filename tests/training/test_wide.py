@@ -123,16 +123,18 @@ def test_weights_in_eight_bits_are_read_back(weights: Path) -> None:
         load_clip(weights / "none.onnx")
 
 
-def test_of_the_last_block_the_class_token_is_that_of_a_whole_one() -> None:
+def test_features_are_the_class_token_and_the_mean_of_the_patches_of_each_block() -> None:
     torch.manual_seed(0)
-    network = ClipTokens(first=1, last=2).eval()
+    network = ClipTokens(first=2, last=3).eval()
     crops = torch.randn(2, 3, 224, 224)
+    kept: list[torch.Tensor] = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda _block, _inputs, tokens: kept.append(tokens))
     with torch.inference_mode():
         found = network(crops)
-        network.last = 3  # no block is the last one
-        whole = network(crops)
-    assert found.shape == (2, 2 * 768)
-    assert torch.allclose(found, whole, atol=1e-5)
+    assert found.shape == (2, network.features) == (2, 4 * 768)
+    assert torch.equal(found[:, 768:1536], kept[1][:, 1:].mean(1))
+    assert torch.equal(found[:, 1536:2304], kept[2][:, 0])
     assert ClipPicture(first=1, last=1)(crops).shape == (2,)
 
 
@@ -205,9 +207,9 @@ def test_files_of_a_source_that_are_judged_are_bounded() -> None:
     pictures = [known(0, "many", "a", n) for n in range(9)] + [
         known(1, "few", "b", n) for n in range(2)
     ]
-    chosen = choose_files(pictures, most=3, seed=1)
+    chosen = choose_files(pictures, most=(3, 1), seed=1)
     assert [pictures[n].source for n in chosen].count("many") == 3
-    assert [pictures[n].source for n in chosen].count("few") == 2
+    assert [pictures[n].source for n in chosen].count("few") == 1
 
 
 def record(label: int, source: str, logit: float) -> FileLogits:
@@ -254,10 +256,10 @@ def test_from_files_to_two_tiers_that_answer_together(
         "folds": 2,
         "material": ["image"],
         "trunk": "clip.onnx",
-        "judged": 4,
         "preprocess": {"side_pixels": 96, "max_windows": 4},
         "limits": {"min_side_pixels": 96},
         "tuned": {"crops": 96, "batch": 16, "seed": 1},
+        "judging": {"genuine": 2, "synthetic": 2},
         "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
     }
     models = tmp_path / "models"

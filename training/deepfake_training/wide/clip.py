@@ -33,7 +33,7 @@ _ENTRY = {
 }
 
 
-def load_clip(path: Path, *, first: int = 4, last: int = 8) -> ClipTokens:
+def load_clip(path: Path, *, first: int = 5, last: int = 8) -> ClipTokens:
     """The trunk with the weights of ``path``; raises ``ModelError`` where they do not fit it."""
     try:
         graph = onnx.load(path).graph

@@ -1,4 +1,4 @@
-"""A linear head on CLIP's class tokens: logistic regression, every file and group weighted."""
+"""A linear head on CLIP's tokens: logistic regression, every file and group weighted."""
 
 from __future__ import annotations
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, delayed
 from PIL import Image
 from tqdm import tqdm
 
@@ -15,15 +17,40 @@ from deepfake.content.inputs import Judge, read_picture
 from deepfake.preprocess import ImagePreprocess
 from deepfake.reasons import Code
 
+from ..export import compile_graph
 from ..files import read_lines, write_arrays, write_lines
-from ..perturb import PICTURE_VIEWS
+from ..perturb import PICTURE_VIEWS, PictureStep, blur, jpeg, limit_side, rescale, screenshot
 from .cutouts import read_upright
 from .material import Known
 
 Net = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """From a batch (windows, 3, side, side) to logits (windows,) or features (windows, features)."""
-_BLOCK = 64
+_BLOCK = 16
 """Files after which what is known so far is kept."""
+
+
+def _messenger(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Sent on twice: long side at most 1280, then 1024, JPEG 75 and 70."""
+    once = jpeg(limit_side(pixels, side=1280), quality=75)
+    return jpeg(limit_side(once, side=1024), quality=70)
+
+
+def _doubled(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The middle 1024 pixels at most, doubled: what a crop of a larger copy would show."""
+    height, width = pixels.shape[:2]
+    top, left = max(0, height - 1024) // 2, max(0, width - 1024) // 2
+    part = np.ascontiguousarray(pixels[top : top + 1024, left : left + 1024])
+    return rescale(part, factor=2.0, kernel="cubic")
+
+
+VIEWS: Mapping[str, PictureStep] = {
+    **PICTURE_VIEWS,
+    "messenger": _messenger,
+    "screenshot": screenshot,
+    "halved": partial(rescale, factor=0.5, kernel="area"),
+    "doubled": _doubled,
+    "blurred": partial(blur, sigma=1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -40,21 +67,24 @@ class Judged:
 
 @dataclass(frozen=True)
 class Networks:
-    """``judge`` reads a file for the ``quick`` networks; ``trunk`` sees the crops of ``full``."""
+    """``judge`` reads a file for the ``quick`` graphs; the ``trunk`` sees the crops of ``full``."""
 
     judge: Judge
-    quick: Mapping[str, Net]
-    trunk: Net
+    quick: Mapping[str, Path]
+    trunk: Path
     full: ImagePreprocess
 
 
-def choose_files(pictures: Sequence[Known], *, most: int, seed: int) -> list[int]:
-    """At most ``most`` files of every source, the same for the same seed."""
+def choose_files(pictures: Sequence[Known], *, most: tuple[int, int], seed: int) -> list[int]:
+    """At most ``most`` files of every genuine and of every synthetic source, the same for the same
+    seed.
+    """
     rng = np.random.default_rng(seed)
     by_source: dict[tuple[int, str], list[int]] = {}
     for number in rng.permutation(len(pictures)):
-        own = by_source.setdefault((pictures[number].label, pictures[number].source), [])
-        if len(own) < most:
+        label = pictures[number].label
+        own = by_source.setdefault((label, pictures[number].source), [])
+        if len(own) < most[label]:
             own.append(int(number))
     return sorted(number for own in by_source.values() for number in own)
 
@@ -65,25 +95,42 @@ def judge_files(
     *,
     nets: Networks,
     folder: Path,
+    workers: int,
 ) -> list[Judged]:
-    """What all networks see in the ``chosen`` files in every view; goes on where an earlier run
-    stopped. Files that cannot be read or judged are left out.
+    """What all networks see in the ``chosen`` files in every one of ``VIEWS``; goes on where an
+    earlier run stopped. Files that cannot be read or judged are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[Judged] = []
     blocks = [chosen[start : start + _BLOCK] for start in range(0, len(chosen), _BLOCK)]
-    for number, block in enumerate(tqdm(blocks, desc="files", mininterval=5)):
-        lines, arrays = folder / f"{number:04d}.jsonl", folder / f"{number:04d}.npz"
-        if not lines.exists():
-            made = [one for file in block for one in _judge(file, pictures[file], nets)]
-            write_arrays(arrays, **{str(place): one.tokens for place, one in enumerate(made)})
-            write_lines(lines, ([one.file, one.view, one.quick] for one in made))
-        with np.load(arrays) as stored:
+    tasks = (
+        delayed(_judge_block)([(file, pictures[file]) for file in block], nets, folder, number)
+        for number, block in enumerate(blocks)
+        if not (folder / f"{number:04d}.jsonl").exists()
+    )
+    running = Parallel(n_jobs=workers, return_as="generator_unordered")(tasks)
+    done = sum(1 for _ in folder.glob("*.jsonl"))
+    for _ in tqdm(running, initial=done, total=len(blocks), desc="judging", mininterval=5):
+        pass
+    found: list[Judged] = []
+    for number in range(len(blocks)):
+        with np.load(folder / f"{number:04d}.npz") as stored:
             found += [
                 Judged(file, view, values, stored[str(place)])
-                for place, (file, view, values) in enumerate(read_lines(lines))
+                for place, (file, view, values) in enumerate(
+                    read_lines(folder / f"{number:04d}.jsonl")
+                )
             ]
     return found
+
+
+def _judge_block(
+    files: Sequence[tuple[int, Known]], nets: Networks, folder: Path, number: int
+) -> None:
+    made = [one for file, picture in files for one in _judge(file, picture, nets)]
+    write_arrays(
+        folder / f"{number:04d}.npz", **{str(place): one.tokens for place, one in enumerate(made)}
+    )
+    write_lines(folder / f"{number:04d}.jsonl", ([one.file, one.view, one.quick] for one in made))
 
 
 def _judge(file: int, picture: Known, nets: Networks) -> list[Judged]:
@@ -92,14 +139,20 @@ def _judge(file: int, picture: Known, nets: Networks) -> list[Judged]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return []
     made = []
-    for view, change in PICTURE_VIEWS.items():
+    for view, change in VIEWS.items():
         seen = read_picture(change(pixels), nets.judge)
         if isinstance(seen, Code):
             continue
         preprocess = nets.judge.preprocess
         assert isinstance(preprocess, ImagePreprocess)
         scaled = preprocess.scale(seen.crops.batch)
-        logits = {name: np.asarray(net(scaled)).tolist() for name, net in nets.quick.items()}
+        logits = {name: _open(path)(scaled).tolist() for name, path in nets.quick.items()}
         large = nets.full.scale(nets.full(seen.photo).batch)
-        made.append(Judged(file, view, logits, np.asarray(nets.trunk(large)).astype(np.float16)))
+        made.append(Judged(file, view, logits, _open(nets.trunk)(large).astype(np.float16)))
     return made
+
+
+@lru_cache
+def _open(path: Path) -> Net:
+    run = compile_graph(path, threads=1)
+    return lambda batch: np.asarray(run(batch)[0])

@@ -10,20 +10,19 @@ full one, and where the quick one settles the matter.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from deepfake.networks.clip import ClipPicture
 from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
-from ..export import Trained, compile_graph, export_onnx
+from ..export import Trained, export_onnx
 from ..export_large import linear_weights, round_network
 from ..files import read_times, timed
 from ..fitting import prepare_process
@@ -51,15 +50,22 @@ class HeadSettings:
     crops: int
     penalty: float
     seed: int
-    first: int = 4
+    first: int = 5
     last: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judging:
+    """How many files of a source are judged in every view for the calibrations."""
+
+    genuine: int
+    synthetic: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class WideRecipe(Recipe):
-    """``material`` names folders of the data beside ``image`` that have a manifest; ``trunk`` the
-    file of the weights folder with CLIP's weights; ``judged`` is how many files of a source are
-    judged in every view for the calibrations.
+    """``material`` names folders of the data that have a manifest; ``trunk`` the file with CLIP's
+    weights in the weights folder.
     """
 
     threads: int
@@ -67,7 +73,7 @@ class WideRecipe(Recipe):
     folds: int
     material: tuple[str, ...]
     trunk: str
-    judged: int
+    judging: Judging
     preprocess: ImagePreprocess
     tuned: TuneSettings
     head: HeadSettings
@@ -126,20 +132,23 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
     with timed("judging", output):
         judged = judge_files(
             pictures,
-            choose_files(pictures, most=recipe.judged, seed=recipe.head.seed),
+            choose_files(
+                pictures,
+                most=(recipe.judging.genuine, recipe.judging.synthetic),
+                seed=recipe.head.seed,
+            ),
             nets=Networks(
                 judge=recipe,
                 quick={
-                    name: _compiled(
-                        network, output / f"tuned-{name}.onnx", recipe.preprocess, recipe
-                    )
+                    name: _exported(network, output / f"tuned-{name}.onnx", recipe.preprocess)
                     for name, network in networks.items()
                     if name != "all"
                 },
-                trunk=_ready(output / "tokens" / "clip.onnx", threads=recipe.threads),
+                trunk=output / "tokens" / "clip.onnx",
                 full=CLIP_PREPROCESS,
             ),
             folder=output / "judged",
+            workers=recipe.workers,
         )
     quick = [
         _record(one, pictures, one.quick[str(pictures[one.file].fold % HALVES)]) for one in judged
@@ -204,17 +213,8 @@ def _full_network(trunk: Any, head: Head, recipe: WideRecipe) -> ClipPicture:
     return network.eval()
 
 
-def _compiled(
-    network: MobilePicture, path: Path, preprocess: ImagePreprocess, recipe: WideRecipe
-) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+def _exported(network: MobilePicture, path: Path, preprocess: ImagePreprocess) -> Path:
     side = preprocess.side_pixels
     plain = network.to(memory_format=torch.contiguous_format)
     export_onnx(plain, np.zeros((2, 3, side, side), np.float32), path)
-    return _ready(path, threads=recipe.threads)
-
-
-def _ready(
-    path: Path, *, threads: int
-) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    run = compile_graph(path, threads=threads)
-    return lambda batch: np.asarray(run(batch)[0])
+    return path

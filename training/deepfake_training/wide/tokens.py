@@ -1,4 +1,4 @@
-"""Class tokens of CLIP for crops of all pictures, kept on disk as they are made."""
+"""Tokens of CLIP for crops of all pictures, kept on disk as they are made."""
 
 from __future__ import annotations
 
