@@ -22,6 +22,7 @@ from deepfake_training.wide.judging import choose_files
 from deepfake_training.wide.material import Known, assign_folds, group_of, read_known
 from deepfake_training.wide.recipe import WideRecipe
 from deepfake_training.wide.tokens import measure_tokens, plan_crops, read_tokens
+from deepfake_training.wide.tuned import mean_state
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -201,6 +202,16 @@ def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Pa
     assert sorted(tokens.files[:24]) == list(range(24)), "every file once before any twice"
     plan = plan_crops(pictures, crops=48, seed=1)
     assert all(sum(c for f, c in plan if f == file) == 1 for file in range(24))
+
+
+def test_the_mean_of_networks_is_taken_of_every_weight() -> None:
+    one, other = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    other.weight.data.fill_(3)
+    other.running_mean.fill_(4)
+    mean = mean_state([one, other])
+    assert mean["weight"].tolist() == [2, 2]
+    assert mean["running_mean"].tolist() == [2, 2]
+    assert mean["num_batches_tracked"].dtype == torch.int64
 
 
 def test_files_of_a_source_that_are_judged_are_bounded() -> None:

@@ -1,10 +1,10 @@
 """The recipe of both tiers of the ``image`` slot, on pictures of many repositories.
 
 Files → cut-outs → a small network tuned end to end on augmented crops, once without either half of
-the groups and once on everything (the quick tier) → class tokens of CLIP for crops of all files and
-a linear head on them, for every fold and on everything (the full tier) → both on whole files in
-every view, by models that never saw their group → calibrations, how the quick tier counts in the
-full one, and where the quick one settles the matter.
+the groups and, from the mean of both, once on everything (the quick tier) → tokens of CLIP for
+crops of all files and a linear head on them, for every fold and on everything (the full tier) →
+both on whole files in every view, by models that never saw their group → calibrations, how the
+quick tier counts in the full one, and where the quick one settles the matter.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
                 settings=recipe.tuned,
                 weights=weights,
                 path=output / f"tuned-{name}.safetensors",
+                start=list(networks.values()) if name == "all" else (),
             )
     with timed("judging", output):
         judged = judge_files(

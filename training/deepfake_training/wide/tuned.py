@@ -47,13 +47,18 @@ def tune(
     settings: TuneSettings,
     weights: Path,
     path: Path,
+    start: Sequence[MobilePicture] = (),
 ) -> MobilePicture:
     """A network tuned on the files (files,) that are ``chosen``, or the one that ``path`` holds; an
-    interrupted run goes on from its checkpoint.
+    interrupted run goes on from its checkpoint. It begins with ImageNet weights, or with the mean
+    of the networks ``start`` that began so (Wortsman et al. 2022).
     """
 
     def fit(network: MobilePicture) -> MobilePicture:
-        load_mobilenet(network, weights, places={part: f"trunk.{part}" for part in _PARTS})
+        if start:
+            network.load_state_dict(mean_state(start))
+        else:
+            load_mobilenet(network, weights, places={part: f"trunk.{part}" for part in _PARTS})
         network.to(memory_format=torch.channels_last)
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -83,6 +88,15 @@ def tune(
         )
 
     return fit_once(MobilePicture(), path, fit)
+
+
+def mean_state(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
+    """The mean of the weights and running statistics of networks of one form."""
+    states = [network.state_dict() for network in networks]
+    return {
+        key: torch.stack([state[key].float() for state in states]).mean(0).to(value.dtype)
+        for key, value in states[0].items()
+    }
 
 
 class Batches:
