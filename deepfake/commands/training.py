@@ -152,6 +152,9 @@ def add_recipe(commands: Any) -> None:
         help="how many with generated regions, and half as many with genuine ones (182)",
     )
     localise.add_argument("--seed", type=int, default=1, help="which ones (1)")
+    localise.add_argument(
+        "--card", action="store_true", help="put the first table into the bundle's card too"
+    )
     ship.add_argument("name", help="a bundle of the models folder, such as image-3")
     for action in (make, clips, ship):
         action.add_argument(
@@ -244,6 +247,7 @@ def _localise(options: argparse.Namespace) -> None:
         output=options.runs / "localise",
         composites=options.composites,
         seed=options.seed,
+        card=options.card,
     )
 
 
