@@ -2,7 +2,7 @@
 
 ::
 
-    models/image-2/
+    models/image-3/
     ├── bundle.json         what it is, how to feed it, how to read it, and a sha256 of every file
     ├── model.onnx          for OpenVINO and ONNX Runtime
     ├── model.safetensors   the same weights for torch

@@ -1,9 +1,9 @@
 """Judge a picture or a sound with an exported bundle and nothing but onnxruntime and NumPy.
 
-    python edge.py image-2.onnx photo.png
+    python edge.py image-3.onnx photo.png
     python edge.py audio-2.onnx speech.wav --threads 1
 
-Make the ONNX file with ``deepfake models export image-2 --format onnx``, then copy it and this
+Make the ONNX file with ``deepfake models export image-3 --format onnx``, then copy it and this
 file to the device. It reads binary PPM, PNG with 8 bits a channel, and PCM WAV at the rate of the
 bundle; a camera or a microphone gives such arrays directly.
 

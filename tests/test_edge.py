@@ -85,12 +85,12 @@ def test_the_score_of_a_picture_is_that_of_detect(
     path.write_bytes(image_bytes(pixels))
     with open_media(path) as media:
         (expected,) = Image().analyze(media, engine, DetectOptions(stability=False))
-    score, word = run_alone(exports / "image-2.onnx", path)
+    score, word = run_alone(exports / "image-3.onnx", path)
     assert score == pytest.approx(expected.score, abs=1e-4)
     assert expected.claim.lower().startswith(word[:20])
     plain = tmp_path / "photo.ppm"
     plain.write_bytes(b"P6\n# made here\n%d %d\n255\n" % (width, height) + pixels.tobytes())
-    assert edge.judge(exports / "image-2.onnx", plain)["score"] == pytest.approx(score, abs=1e-6)
+    assert edge.judge(exports / "image-3.onnx", plain)["score"] == pytest.approx(score, abs=1e-6)
 
 
 def test_the_score_of_speech_is_that_of_the_engine(
@@ -190,7 +190,7 @@ def test_bad_pictures_are_one_line(
     data, message = BAD[name]
     path = tmp_path / "x"
     path.write_bytes(data)
-    assert edge.main([str(exports / "image-2.onnx"), str(path)]) == 1
+    assert edge.main([str(exports / "image-3.onnx"), str(path)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert ascii(message or "under")[1:-1] in error

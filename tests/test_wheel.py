@@ -31,6 +31,7 @@ class Place:
 
     def __init__(self, folder: Path, environment: Path) -> None:
         self.folder, self.programs = folder, environment / "bin"
+        self.environment = {**CLEAN, "XDG_DATA_HOME": str(folder / "data")}
 
     def command(self, *arguments: str) -> list[str]:
         return [str(self.programs / "deepfake"), *arguments]
@@ -43,7 +44,12 @@ class Place:
 
     def start(self, command: list[str]) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=CLEAN, capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -105,7 +111,7 @@ def test_what_runs_is_what_was_installed(place: Place) -> None:
 
 @pytest.mark.slow
 def test_files_are_examined_with_the_models_inside(place: Place) -> None:
-    line = json.loads(place.run("detect", "--json", "samples/camera.jpg"))
+    line = json.loads(place.run("detect", "--json", "--effort=quick", "samples/camera.jpg"))
     assert line["versions"]["image"].startswith("image-")
     assert line["warnings"] == []
     (place.folder / "few").mkdir()
@@ -119,12 +125,25 @@ def test_files_are_examined_with_the_models_inside(place: Place) -> None:
     assert (place.folder / "edge" / "face-finder-1.onnx").exists()
 
 
+@pytest.mark.slow
+def test_the_full_tier_of_this_release_is_installed_beside_them(place: Place) -> None:
+    (large,) = (ROOT / "models").glob("image-*-large")
+    assert "missing" in place.run("models", "list")
+    assert f"installed {large.name}" in place.run("models", "install", str(large))
+    detect = ("detect", "--json", "--effort=full", "samples/camera.jpg")
+    line = json.loads(place.run(*detect))
+    (image,) = (one for one in line["evidence"] if one["source"] == "image")
+    assert image["details"]["tier"] == "full"
+    assert image["bundle"] == line["versions"]["image-large"] == large.name
+    assert line["warnings"] == []
+
+
 @pytest.fixture
 def served(place: Place) -> Iterator[str]:
     process = subprocess.Popen(
         place.command("serve", "--port", "0"),
         cwd=place.folder,
-        env=CLEAN,
+        env=place.environment,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from ..bundle import FULL_TIERS
 from ..content import localisation as localise
 from ..content.inputs import read_picture, sides
-from ..preprocess import Box, ImagePreprocess, Pixels
+from ..preprocess import Box, Crops, ImagePreprocess, Pixels
 from ..reasons import Code
 from ..types import Evidence, Kind, Status
 from .claims import MISSING, skip, word_score
@@ -45,8 +45,8 @@ class Image:
         picture = read_picture(media.image(), bundle)
         if isinstance(picture, Code):
             return [skip(self.name, picture)]
-        pixels, _, panel, caution = picture
-        look, details, said = look_closer(engine, pixels, options)
+        pixels, crops, panel, caution = picture
+        look, details, said = look_closer(engine, pixels, options, crops=crops)
         heatmaps, place = [], sides(panel) if panel else None
         if options.heatmap:
             heatmap = localise.heatmap(engine, bundle, pixels)
@@ -106,10 +106,10 @@ class Look:
 
 
 def look_closer(
-    engine: Engine, pixels: Pixels, options: DetectOptions
+    engine: Engine, pixels: Pixels, options: DetectOptions, *, crops: Crops
 ) -> tuple[Look, dict[str, object], list[str]]:
-    """The look of the tier that has the last word on RGB ``pixels`` (height, width, 3), details of
-    how it came to that, and sentences about it.
+    """The look of the tier that has the last word on RGB ``pixels`` (height, width, 3), whose
+    ``crops`` are those of the quick tier; details of how it came to that, and sentences about it.
 
     With effort ``auto`` the full tier is asked where the quick one does not settle the matter; a
     quick tier without limits settles nothing.
@@ -121,8 +121,8 @@ def look_closer(
     forced = options.effort == "full"
     if full and forced and not refused and full.calibration.quick is None:
         said = ["The full tier judged alone, as was asked."]
-        return look_at(engine, full, pixels, options), {"tier": "full"}, said
-    first = look_at(engine, quick, pixels, options)
+        return _look_anew(engine, full, pixels, options), {"tier": "full"}, said
+    first = look_at(engine, quick, pixels, options, crops=crops)
     details: dict[str, object] = {"tier": "quick"}
     settled = quick.settled is not None and quick.settled.holds(first.scores)
     if options.effort == "quick" or (settled and not forced) or not (full or missing):
@@ -135,21 +135,32 @@ def look_closer(
             details,
             ["The quick tier judged alone: the picture is too small for the full one."],
         )
-    second = look_at(engine, full, pixels, options).beside(first)
+    second = _look_anew(engine, full, pixels, options).beside(first)
     details = {"tier": "full", "quick_bundle": quick.name}
     details["quick_score"] = round(first.scored.score, 6)
-    why = "as was asked" if forced else "because the quick one did not settle it"
+    why = "because the quick one did not settle it"
+    if forced:
+        why = "as was asked, with the quick one counted in"
     score = f"(score {first.scored.score:.2f})"
     return second, details, [f"The full tier judged, {why} {score}."]
 
 
-def look_at(engine: Engine, bundle: Bundle, pixels: Pixels, options: DetectOptions) -> Look:
-    """What one tier says of RGB ``pixels``: of its windows and, with ``stability``, of some of them
-    after a recompression, all in one batch, which a runtime does quicker than two.
+def _look_anew(engine: Engine, bundle: Bundle, pixels: Pixels, options: DetectOptions) -> Look:
+    """What a tier says of crops of its own."""
+    preprocess = bundle.preprocess
+    assert isinstance(preprocess, ImagePreprocess)
+    return look_at(engine, bundle, pixels, options, crops=preprocess(pixels))
+
+
+def look_at(
+    engine: Engine, bundle: Bundle, pixels: Pixels, options: DetectOptions, *, crops: Crops
+) -> Look:
+    """What one tier says of RGB ``pixels``: of its ``crops`` and, with ``stability``, of some of
+    them after a recompression, all in one batch, which a runtime does quicker than two.
     """
     preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
-    batch, boxes = preprocess(pixels)
+    batch, boxes = crops
     most = STABILITY_WINDOWS if bundle.slot == "image" else FULL_STABILITY_WINDOWS
     chosen = spread_over(len(boxes), most=most) if options.stability else []
     if chosen:

@@ -36,8 +36,8 @@ examples:
   deepfake models verify
   deepfake models activate image-100 --models my-models
   deepfake models install image-3-large.zip
-  deepfake models export image-2 --format onnx --output edge
-  deepfake models export image-2 --format openvino --half --check photos/
+  deepfake models export image-3 --format onnx --output edge
+  deepfake models export image-3 --format openvino --half --check photos/
   deepfake models export audio-2 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
   deepfake models export face-1 --format tflite-ready
 
@@ -184,7 +184,7 @@ def _activate(options: argparse.Namespace, console: Console) -> int:
     from ..trust.registry import LIST, activate
 
     if options.name is None:
-        raise SettingsError("models activate: needs a bundle", hint="for example: image-2")
+        raise SettingsError("models activate: needs a bundle", hint="for example: image-3")
     bundles = activate(options.models, options.name)
     rows = [[slot, one.name, one.sha256[:_DIGITS]] for slot, one in sorted(bundles.items())]
     print_table(["slot", "bundle", "sha256"], rows, console)
@@ -233,7 +233,7 @@ def _export(
     if options.name is None or options.format is None:
         raise SettingsError(
             "models export: needs a bundle and a format",
-            hint="for example: deepfake models export image-2 --format onnx",
+            hint="for example: deepfake models export image-3 --format onnx",
         )
     wanted = ExportOptions(
         format=options.format,

@@ -35,7 +35,7 @@ examples:
   recordings of speech; videos with sound will do
     deepfake train --slot audio --genuine speakers --synthetic voices --output models/voices-1
   back to the shipped detector
-    deepfake models activate image-2 --models models
+    deepfake models activate image-3 --models models
 
 What is computed stays in OUTPUT.work, so that the same command goes on after Ctrl-C or with more
 files. A file that cannot be read is told, left out and counted. Look at the table at the end before

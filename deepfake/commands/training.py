@@ -29,7 +29,7 @@ Of a frame bundle this fits how the frames of a clip are read, and of a video bu
 motion are read together; both need clips.
 
 examples:
-  cp -r models/image-2 my-models/image-100
+  cp -r models/image-3 my-models/image-100
   deepfake calibrate my-models/image-100 --files newsroom/
   deepfake models activate image-100 --models my-models
   deepfake calibrate models/frame-1 --files DATA/video --records runs/frames/frames.jsonl
@@ -43,7 +43,7 @@ give the ranges of the activations, all others measure what is lost; the graph i
 AUC falls by more than 0.002 in any view. What it costs is printed and stands in the card.
 
 examples:
-  deepfake quantise models/image-2 --files DATA/image --most-files 700
+  deepfake quantise models/frame-1 --files DATA/image --most-files 1200
   deepfake quantise models/video-1 --files DATA/video
 
 """
@@ -67,10 +67,10 @@ ship      record a new or changed bundle of models/ as the one of its slot that 
           ships, and make it the active one
 
 examples:
-  deepfake recipe make training/configs/image-2.toml --data DATA --weights WEIGHTS
-  deepfake recipe evaluate training/configs/image-2.toml
-  deepfake recipe localise models/image-2 --data DATA
-  deepfake recipe ship image-2
+  deepfake recipe make training/configs/image-3.toml --data DATA --weights WEIGHTS
+  deepfake recipe evaluate training/configs/image-3.toml
+  deepfake recipe localise models/image-3 --data DATA
+  deepfake recipe ship image-3
 """
 
 LOCALISE = """\
@@ -90,7 +90,7 @@ def add_calibrate(commands: Any) -> None:
     """Add the command."""
     calibrate = _add(commands, "calibrate", "fit what the scores of a bundle mean on your files")
     calibrate.epilog = CALIBRATE + FILES
-    calibrate.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    calibrate.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-3")
     _files(calibrate)
     calibrate.add_argument(
         "--each-source",
@@ -110,7 +110,7 @@ def add_quantise(commands: Any) -> None:
     """Add the command."""
     quantise = _add(commands, "quantise", "add an int8 graph to a bundle, if it costs nothing")
     quantise.epilog = QUANTISE + FILES
-    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/frame-1")
     _files(quantise)
     quantise.add_argument(
         "--most-files", type=int, default=0, help="files that measure the loss (all)"
@@ -144,7 +144,7 @@ def add_recipe(commands: Any) -> None:
     graphics.add_argument("--most-files", type=int, default=30, help="of every source (30)")
     graphics.add_argument("--drawn", type=int, default=14, help="pictures of every kind (14)")
     localise.epilog = LOCALISE
-    localise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-2")
+    localise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-3")
     localise.add_argument(
         "--composites",
         type=int,
@@ -152,7 +152,10 @@ def add_recipe(commands: Any) -> None:
         help="how many with generated regions, and half as many with genuine ones (182)",
     )
     localise.add_argument("--seed", type=int, default=1, help="which ones (1)")
-    ship.add_argument("name", help="a bundle of the models folder, such as image-2")
+    localise.add_argument(
+        "--card", action="store_true", help="put the first table into the bundle's card too"
+    )
+    ship.add_argument("name", help="a bundle of the models folder, such as image-3")
     for action in (make, clips, ship):
         action.add_argument(
             "--models", type=Path, default=Path("models"), help="folder of bundles (models)"
@@ -244,6 +247,7 @@ def _localise(options: argparse.Namespace) -> None:
         output=options.runs / "localise",
         composites=options.composites,
         seed=options.seed,
+        card=options.card,
     )
 
 

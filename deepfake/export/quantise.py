@@ -5,7 +5,7 @@ The first six learnt convolutions stay in fp32: they hold at most 1 % of the wei
 there change scores most. So does what is fixed mathematics: of sounds the spectrum up to the
 logarithm and its normalisation, whose range no 8 bits hold, of clips the differences between frames
 and their logarithm, and of pictures the branch on high-pass residuals, which is small and slower in
-8 bits, and statistics of what a trunk finds.
+8 bits.
 """
 
 from __future__ import annotations
@@ -104,26 +104,11 @@ def kept_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
     return fixed | {node.name for node in nodes[:first]}
 
 
-def statistics_nodes(network: onnx.ModelProto) -> set[str]:
-    """Names of all nodes that no learnt convolution needs, where a picture's residuals end in a
-    logarithm: statistics of these and of what a trunk finds, and what is made of them.
-    """
-    nodes = network.graph.node
-    residuals = _before(network, {o for n in nodes if n.op_type == "Log" for o in n.output})
-    trunk: set[str] = set()
-    for node in nodes:
-        if node.op_type == "Conv" and node.name not in residuals:
-            trunk |= _before(network, set(node.output))
-    return {node.name for node in nodes} - trunk if residuals else set()
-
-
 def _fixed_nodes(bundle: Bundle, network: onnx.ModelProto) -> set[str]:
     nodes = network.graph.node
     front = {name for node in nodes if node.op_type == "Log" for name in node.output}
     if bundle.slot == "audio":
         return _before(network, front) | _after(network, front, until="Conv")
-    if bundle.slot == "image" and front:
-        return statistics_nodes(network)
     constants = {one.name: one for one in network.graph.initializer}
     if bundle.slot == "video":
         before = _before(network, front)

@@ -20,7 +20,6 @@ INT8, SCALE = ".int8", ".scale"
 _PLACES = {
     "spectrogram_mobilenet": ("speech", "spectrogram_mobilenet"),
     "picture_net": ("pictures", "PictureNet"),
-    "statistics_net": ("pictures", "StatisticsNet"),
     "mobile_picture": ("pictures", "MobilePicture"),
     "clip_picture": ("clip", "ClipPicture"),
     "face_finder": ("finder", "FaceFinder"),

@@ -14,7 +14,7 @@ full tier may be missing from both: the quick one then answers alone.
 
     {
       "schema": "deepfake-active/1",
-      "bundles": {"image": {"name": "image-2", "sha256": "…"}, …}
+      "bundles": {"image": {"name": "image-3", "sha256": "…"}, …}
     }
 
 A bundle is called ``<slot>-<integer>``, or, of a user's own, ``<word>-<integer>``. One with a word
@@ -150,7 +150,7 @@ def newest_bundles(folder: Path) -> dict[str, Bundle]:
     if not found:
         raise ModelError(
             f"models folder {folder}: holds no bundle",
-            hint="set Settings.models_folder (or --models) to a folder with image-2, audio-1, …",
+            hint="set Settings.models_folder (or --models) to a folder with image-3, audio-1, …",
         )
     _check_tiers(folder, found)
     return found

@@ -19,6 +19,7 @@ Columns = Sequence[tuple[str, str]]
 
 JUDGES = {
     "image": "pictures that are generated as a whole",
+    "image-large": "the same, by the full tier",
     "audio": "speech that is synthetic or converted",
     "face": "faces that are replaced or blended",
     "video": "clips that are generated (motion and frames) or have a replaced face",

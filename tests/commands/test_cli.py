@@ -220,6 +220,6 @@ def test_doctor_says_what_runs_where(
     monkeypatch.setattr(doctor, "read_bundles", lambda folder: few)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "bundles: 6 active, 6 of them shipped\n" in text
-    for words in ("image-2", "audio-2", "openvino", "onnxruntime", "match within", "auto chooses"):
+    assert "bundles: 7 active, 7 of them shipped\n" in text
+    for words in ("image-3", "audio-2", "openvino", "onnxruntime", "match within", "auto chooses"):
         assert words in text

@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
             ["--files", "genuine/SOURCE", "work\non a copy", "deepfake models activate"],
         ),
         (["quantise"], ["--most-files", "0.002", "synthetic/SYSTEM"]),
-        (["recipe"], ["training/configs/image-2.toml", "ship", "goes on where it was"]),
+        (["recipe"], ["training/configs/image-3.toml", "ship", "goes on where it was"]),
         (["recipe", "make"], ["--data", "--weights", "--runs"]),
         (["recipe", "localise"], ["pointing", "--composites"]),
     ],
@@ -61,14 +61,14 @@ def test_a_missing_package_is_named_with_its_extra(
         return real(name, package)
 
     monkeypatch.setattr(training.importlib, "import_module", lack)
-    assert main(["calibrate", "models/image-2", "--files", str(tmp_path)]) == 2
+    assert main(["calibrate", "models/image-3", "--files", str(tmp_path)]) == 2
     assert 'sklearn: not installed; run: pip install "deepfake[train]"' in capsys.readouterr().err
 
 
 def test_a_misspelt_recipe_is_refused_before_anything_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (CONFIGS / "image-2.toml").read_text(encoding="utf-8")
+    text = (CONFIGS / "image-3.toml").read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(text.replace("workers", "worker"), encoding="utf-8")
     command = ["recipe", "make", str(tmp_path / "mine.toml"), "--data", "d", "--weights", "w"]
     assert main([*command, "--runs", str(tmp_path / "runs")]) == 2

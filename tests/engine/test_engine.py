@@ -77,7 +77,8 @@ def test_shipped_bundles_were_found() -> None:
         "face-1",
         "face-finder-1",
         "frame-1",
-        "image-2",
+        "image-3",
+        "image-3-large",
         "video-1",
     }
 

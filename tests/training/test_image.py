@@ -1,11 +1,10 @@
-"""The image recipe end to end on a few synthetic pictures, and the rules that make it honest."""
+"""Couples of pictures, and the recipe for frames end to end on a few synthetic ones."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ import torch
 from deepfake_training.image import bank as image_bank
 from deepfake_training.image import data as image_data
 from deepfake_training.image import fakes as image_fakes
-from deepfake_training.image import recipe as image
 from deepfake_training.image.autoencoder import Autoencoder, load_autoencoder
+from deepfake_training.image.couples import CopySettings, make_pairs
+from deepfake_training.image.decoders import UPSAMPLERS
 from deepfake_training.image.fit import (
     CropFitSettings,
     PictureOptions,
@@ -24,7 +24,6 @@ from deepfake_training.image.fit import (
     new_network,
     separate,
 )
-from deepfake_training.image.heads import HeadSettings, fit_heads
 from deepfake_training.imagenet import FILE
 from deepfake_training.manifests import Item
 from deepfake_training.video import frame
@@ -32,7 +31,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from deepfake.errors import ModelError
-from deepfake.networks.pictures import PictureNet, StatisticsNet
+from deepfake.networks.pictures import PictureNet
 from deepfake.preprocess import ImagePreprocess
 from tests.training.recipes import recipe
 
@@ -78,30 +77,24 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def config() -> dict[str, Any]:
-    return {
+def test_the_recipe_for_frames_scores_every_file_by_a_model_that_never_saw_it_and_goes_on(
+    material: Path, weights: Path, tmp_path: Path
+) -> None:
+    config = {
         "threads": 1,
-        "workers": 1,
         "folds": FOLDS,
         "preprocess": {"side_pixels": 64, "max_windows": 2},
         "fakes": {"seed": 1, "decoder_steps": 2, "adversarial_steps": 4},
-        "bank": {"couples": 24, "seed": 1, "aligned": 0.3},
-        "network": {"trunk": {"stages": 2, "hidden": 4}, "residual": {"hidden": 4}},
-        "heads": {"epochs": 2, "couples_in_batch": 4, "shares": {"trunk": 1.0, "residual": 0.5}},
+        "bank": {"couples": 40, "seed": 1, "aligned": 0.3},
+        "network": {"stages": 0, "residual": True},
+        "fit": {"epochs": 1, "couples_in_batch": 2},
         "limits": {"min_side_pixels": 64},
     }
-
-
-def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_it(
-    material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
-) -> None:
-    trained = image.train(
-        recipe(image.ImageRecipe, config), data=material, weights=weights, output=tmp_path
-    )
+    made = recipe(frame.FrameRecipe, config)
+    trained = frame.train(made, data=material, weights=weights, output=tmp_path)
     unseen = [record for record in trained.records if not record.heard]
-    keys = [(record.path, record.view) for record in unseen]
-    assert len(keys) == len(set(keys)) == 12 * 4
+    keys = {(record.path, record.view) for record in unseen}
+    assert len(keys) == len(unseen) == 12 * 4
     for record in unseen:
         assert record.source in FOLDS[record.fold]
         assert record.label == SOURCES[record.source]
@@ -110,55 +103,19 @@ def test_recipe_scores_every_file_once_in_every_view_by_a_model_that_never_saw_i
         if record.heard:
             assert record.source not in FOLDS[record.fold]
             assert not record.label
-    parts = trained.network_options["parts"]
-    assert parts["residual"] == {**config["network"]["residual"], "dropped": 0.2}
-    assert parts["trunk"] == {**config["network"]["trunk"], "dropped": 0.2, "folded": True}
+    assert isinstance(trained.network, PictureNet)
     assert not trained.network.training
-    assert trained.facts["couples"] == 24
+    assert trained.facts["couples"] == 40
     assert trained.facts["aligned_couples"] > 0
-    stamps = {
-        path: path.stat().st_mtime_ns
-        for path in tmp_path.rglob("*")
-        if path.is_file() and path.name != "seconds.json"
-    }
-    again = image.train(
-        recipe(image.ImageRecipe, config), data=material, weights=weights, output=tmp_path
-    )
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.glob("**/*.safetensors")}
+    assert len(stored) >= 3 + 2
+    again = frame.train(made, data=material, weights=weights, output=tmp_path)
     assert list(again.records) == list(trained.records)
-    for path, stamp in stamps.items():
+    for path, stamp in stored.items():
         assert path.stat().st_mtime_ns == stamp, f"{path.name} was made again"
 
 
-def test_the_recipe_for_frames_trains_a_whole_network_and_goes_on(
-    material: Path, weights: Path, config: dict[str, Any], tmp_path: Path
-) -> None:
-    for name in ("workers", "heads"):
-        config.pop(name)
-    config |= {
-        "network": {"stages": 0, "residual": True},
-        "fit": {"epochs": 1, "couples_in_batch": 2},
-        "bank": {"couples": 40, "seed": 1, "aligned": 0.0},
-    }
-    made = recipe(frame.FrameRecipe, config)
-    trained = frame.train(made, data=material, weights=weights, output=tmp_path)
-    unseen = [record for record in trained.records if not record.heard]
-    assert len({(record.path, record.view) for record in unseen}) == len(unseen) == 12 * 4
-    assert all(record.source in FOLDS[record.fold] for record in unseen)
-    assert isinstance(trained.network, PictureNet)
-    stored = {path: path.stat().st_mtime_ns for path in tmp_path.glob("network-*.safetensors")}
-    assert len(stored) == 3
-    again = frame.train(made, data=material, weights=weights, output=tmp_path)
-    assert list(again.records) == list(trained.records)
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stored.items())
-
-
-def test_heads_find_what_sets_the_classes_apart() -> None:
-    rng = np.random.default_rng(1)
-    network = StatisticsNet(parts={"residual": {"hidden": 8}, "trunk": {"stages": 1, "hidden": 8}})
-    count = 16 + network.parts["trunk"].features
-    statistics = rng.normal(3, 2, (400, 2, count)).astype(np.float32)
-    statistics[:, 1, 4] += 10
-    statistics[:, :, 5] = 7.0
+def test_what_a_fold_must_not_see_leaves_with_it() -> None:
     bank = image_bank.Bank(
         crops=np.zeros((400, 2, 1, 1, 3), np.uint8),
         folds=np.repeat([[0, 0], [1, 1], [1, image_bank.RESERVED], [2, 2]], 100, axis=0),
@@ -168,18 +125,6 @@ def test_heads_find_what_sets_the_classes_apart() -> None:
     )
     assert len(bank.without(0)) == 200
     assert len(bank.without(None)) == 400
-    settings = HeadSettings(epochs=20, couples_in_batch=16, shares={"residual": 2.0, "trunk": 0.5})
-    fit_heads(network, bank, statistics, fold=0, settings=settings)
-    with torch.inference_mode():
-        logits = network.judge(torch.from_numpy(statistics[:100].reshape(200, count))).numpy()
-        parts = [
-            head(torch.from_numpy(statistics[100:, :, start:end].reshape(600, -1))).std()
-            for head, start, end in zip(network.heads.values(), (0, 16), (16, count), strict=True)
-        ]
-    logits = logits.reshape(100, 2)
-    assert (logits[:, 1] > logits[:, 0]).mean() > 0.85
-    assert float(parts[0]) == pytest.approx(2.0, rel=0.2)
-    assert float(parts[1]) == pytest.approx(0.5, rel=0.2)
 
 
 def test_copies_by_a_published_autoencoder_leave_with_its_files(tmp_path: Path) -> None:
@@ -208,9 +153,9 @@ def test_bank_never_shows_a_fold_its_own_pictures(
     material: Path, weights: Path, tmp_path: Path
 ) -> None:
     pictures = image_data.read_pictures(material / "image", folds=FOLDS)
-    settings = image.CopySettings(seed=1, decoder_steps=1, adversarial_steps=4)
-    pairs = image.make_pairs(pictures, settings, weights=weights, output=tmp_path)
-    assert {pair.maker for pair in pairs} == {"taef2", "adversarial", *image.UPSAMPLERS}
+    settings = CopySettings(seed=1, decoder_steps=1, adversarial_steps=4)
+    pairs = make_pairs(pictures, settings, weights=weights, output=tmp_path)
+    assert {pair.maker for pair in pairs} == {"taef2", "adversarial", *UPSAMPLERS}
     drawer = image_bank.Drawer(
         pictures,
         pairs,

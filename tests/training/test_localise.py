@@ -99,7 +99,7 @@ def test_the_command_tells_a_detector_from_maps_that_know_nothing(
     )
     arguments = ["recipe", "localise", str(tmp_path / "models" / "image-1"), "--composites", "6"]
     folders = ["--data", str(items[0].path.parents[1]), "--runs", str(tmp_path / "runs")]
-    assert main([*arguments, *folders]) == 0
+    assert main([*arguments, *folders, "--card"]) == 0
     assert "photo phone" in capsys.readouterr().out
     result = json.loads((tmp_path / "runs/localise/localise.json").read_text(encoding="utf-8"))
     clean = {
@@ -114,3 +114,7 @@ def test_the_command_tells_a_detector_from_maps_that_know_nothing(
         assert clean[name]["iou"] < 0.45
         assert clean[name]["auc"] < 0.8
     assert cv2.imread(str(tmp_path / "runs/localise/localise.png")).shape == (9 * 240, 720, 3)
+    card = (tmp_path / "models/image-1/README.md").read_text(encoding="utf-8")
+    assert "## Heat map" in card
+    assert "--composites 6 --seed 1`" in card
+    assert "| clean | all generated | 6 |" in card

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from deepfake.bundle import Bundle
 from deepfake.engine.backends import INT8_GRAPH, has_int8, open_backend
-from deepfake.errors import ModelError
+from deepfake.errors import ModelError, SettingsError
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings
 from tests.bundles import make_bundle, residual_graph
@@ -57,6 +57,15 @@ def test_joined_groups_give_the_same_numbers(bundle: Bundle) -> None:
     assert [a.i for n in joined.graph.node if n.name == "first" for a in n.attribute] == [1]
     batch = np.random.default_rng(0).normal(0, 0.4, (3, 3, 32, 32)).astype(np.float32)
     np.testing.assert_allclose(run(joined, batch), run(network, batch), atol=1e-5)
+
+
+def test_a_processor_that_cannot_measure_is_told_first(
+    bundle: Bundle, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantise, "has_int8", lambda: False)
+    with pytest.raises(SettingsError, match=r"what int8 costs cannot be measured.*AVX-VNNI"):
+        quantise.quantise_bundle(bundle.folder, list_labelled(data / "image"))
+    assert not (bundle.folder / INT8_GRAPH).exists()
 
 
 @NEEDS_INT8

@@ -24,6 +24,7 @@ from deepfake.errors import SettingsError
 from deepfake.media.opening import open_media
 from deepfake.types import Evidence
 from tests.analyzers.test_video import clip, room
+from tests.bundles import add_full_tier
 from tests.content.test_drawings import photo
 from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 
@@ -124,6 +125,20 @@ def test_command_calibrates_a_bundle_on_labelled_pictures(
     assert after.spread > 0
     card = (models / "image-1" / "README.md").read_text()
     assert card.count("## Calibration on other files") == 1
+
+
+def test_of_two_tiers_the_quick_one_loses_its_limits_and_the_full_one_is_refused(
+    tmp_path: Path, known_models: Path, folder: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = Path(shutil.copytree(known_models, tmp_path / "models"))
+    full = add_full_tier(models)
+    assert Bundle.read(models / "image-1").settled is not None
+    files = str(folder(each=12))
+    assert main(["calibrate", str(models / "image-1"), "--files", files]) == 0
+    assert Bundle.read(models / "image-1").settled is None
+    assert main(["calibrate", str(full.folder), "--files", files]) == 2
+    assert "is a full tier, whose calibration counts the quick one in" in capsys.readouterr().err
+    assert Bundle.read(full.folder).sha256 == full.sha256
 
 
 def test_too_few_files_change_nothing(known_models: Path, folder: Files, tmp_path: Path) -> None:

@@ -274,13 +274,11 @@ def test_from_files_to_two_tiers_that_answer_together(
         "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
     }
     models = tmp_path / "models"
-    make_bundle(
-        recipe(WideRecipe, settings),
-        data=data,
-        weights=weights,
-        models=models,
-        runs=tmp_path / "runs",
-    )
+    made = recipe(WideRecipe, settings)
+    runs = tmp_path / "runs"
+    make_bundle(made, data=data, weights=weights, models=models, runs=runs)
+    assert (runs / "image-7" / "failures.png").stat().st_size > 1000
+    assert (runs / "image-7" / "large" / "metrics.json").exists()
     registry.activate(models, "image-7")
     active = registry.activate(models, "image-7-large")
     assert {slot: bundle.name for slot, bundle in active.items()} == {
@@ -289,6 +287,11 @@ def test_from_files_to_two_tiers_that_answer_together(
     }
     full = Bundle.read(models / "image-7-large")
     full.verify()
+    assert full.extra_files() == [] == Bundle.read(models / "image-7").extra_files()
+    for name in ("image-7", "image-7-large"):
+        card = (models / name / "README.md").read_text(encoding="utf-8")
+        assert "(roc.png)" in card
+        assert "| poster | 4 |" in card
     assert full.calibration.quick is not None
     rows = [r for r in full.metrics["sources"] if r["view"] == "clean" and r["label"]]
     assert [row["auc"] for row in rows] == pytest.approx([1, 1, 1], abs=0.15)

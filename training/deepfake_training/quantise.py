@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from deepfake.analyzers.face import highest
 from deepfake.bundle import Bundle, scale_batch
-from deepfake.engine.backends import INT8_GRAPH, Backend, open_backend
+from deepfake.engine.backends import INT8_GRAPH, Backend, has_int8, open_backend
 from deepfake.engine.engine import Engine
 from deepfake.engine.scores import Scored
 from deepfake.errors import MediaError, ModelError, SettingsError
 from deepfake.export.bundles import Agreement
 from deepfake.export.graph import widen_weights
-from deepfake.export.quantise import quantise_network, statistics_nodes
+from deepfake.export.quantise import quantise_network
 from deepfake.export.samples import Labelled, SampleReader
 from deepfake.media.opening import open_media
 from deepfake.preprocess import Batch
@@ -85,6 +85,12 @@ def quantise_bundle(folder: Path, items: Sequence[Item], *, most_files: int = 0)
     bundle.verify()
     if bundle.slot not in SLOTS:
         raise SettingsError(f"bundle {bundle.name}: only {', '.join(SLOTS)} can be measured here")
+    if not has_int8():
+        raise SettingsError(
+            f"bundle {bundle.name}: what int8 costs cannot be measured, because this processor has "
+            "no 8-bit dot products",
+            hint="run it on one with AVX-VNNI, AVX-512 VNNI or AMX",
+        )
     calibration, check = draw_files(bundle, items, most_files=most_files)
     engine = Engine(Settings(device="cpu"), active=newest_bundles(folder.parent))
     batches = [
@@ -158,9 +164,7 @@ def quantise_graph(network: onnx.ModelProto, bundle: Bundle, batches: Sequence[B
         quant_pre_process(source, ready, skip_symbolic_shape=True)
         folded = onnx.load(ready)
     convolutions = [node.name for node in folded.graph.node if node.op_type == "Conv"]
-    fixed = statistics_nodes(folded) if bundle.slot == "image" else set()
-    learnt = [name for name in convolutions if name not in fixed]
-    kept = fixed | set(learnt[:KEPT_CONVOLUTIONS])
+    kept = set(convolutions[:KEPT_CONVOLUTIONS])
     model = quantise_network(folded, arrays, kept=kept, operators=OPERATORS)
     _shift(model, _mean_gap(network, model, arrays))
     return bytes(model.SerializeToString())
@@ -195,8 +199,6 @@ def compare(before: Bundle, after: Bundle, samples: Iterable[Sample]) -> list[In
     settings = Settings(backend="openvino", device="cpu")
     plain = open_backend(before, settings=settings)
     int8 = open_backend(after, settings=replace(settings, precision="auto"))
-    if int8.precision != "int8":
-        raise SettingsError("processor: has no instructions for int8; nothing can be compared")
     seen: dict[str, Agreement] = {}
     for sample in tqdm(samples, desc="comparing", mininterval=5):
         view = seen.setdefault(sample.view, Agreement())

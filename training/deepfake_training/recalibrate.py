@@ -17,7 +17,7 @@ from scipy.special import logit
 from tqdm import tqdm
 
 from deepfake.analyzers.video import Video
-from deepfake.bundle import Bundle
+from deepfake.bundle import QUICK_TIERS, Bundle
 from deepfake.content.faces import MOST_FACES, open_finder
 from deepfake.content.footage import view
 from deepfake.content.inputs import read_face, read_sound, read_still
@@ -51,7 +51,9 @@ def recalibrate(
     sources are like, each judged by a fit without it: these tables, or None where a class has only
     one source. What the bundle said of every file goes to ``kept``.
 
-    Raises ``SettingsError`` for fewer than ten files of a class that can be judged.
+    Limits beyond which a quick tier settled the matter go, because they were of the old scores.
+    Raises ``SettingsError`` for fewer than ten files of a class that can be judged, and for a
+    full tier.
     """
     bundle = Bundle.read(folder)
     bundle.verify()
@@ -59,6 +61,11 @@ def recalibrate(
         raise SettingsError(
             f"bundle {bundle.name}: says where faces are, which labels of files cannot calibrate",
             hint="choose one of another slot",
+        )
+    if bundle.slot in QUICK_TIERS:
+        raise SettingsError(
+            f"bundle {bundle.name}: is a full tier, whose calibration counts the quick one in",
+            hint="make both tiers again by their recipe",
         )
     beside = read_bundles(shipped_models_folder()) | newest_bundles(folder.parent)
     engine = Engine(Settings(), active=beside | {bundle.slot: bundle})
@@ -82,7 +89,7 @@ def recalibrate(
         bundle = replace(bundle, frames_calibration=fitted)
     else:
         fitted = replace(fitted, span_windows=old.span_windows, length_penalty=old.length_penalty)
-        bundle = replace(bundle, calibration=fitted)
+        bundle = replace(bundle, calibration=fitted, settled=None)
     bundle.write(folder)
     groups = Counter(label for label, _ in {(record.label, record.group) for record in records})
     if min(groups[0], groups[1]) < 2:

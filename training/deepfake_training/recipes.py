@@ -24,15 +24,14 @@ Folds = tuple[tuple[str, ...], ...]
 """The sources that each fold holds out."""
 
 KINDS = {
-    "image": ("image.recipe", "ImageRecipe"),
-    "image-tiers": ("wide.recipe", "WideRecipe"),
+    "image": ("wide.recipe", "WideRecipe"),
     "frame": ("video.frame", "FrameRecipe"),
     "audio": ("audio.recipe", "AudioRecipe"),
     "face": ("face.recipe", "FaceRecipe"),
     "video": ("video.recipe", "VideoRecipe"),
     "face-finder": ("finder.recipe", "FinderRecipe"),
 }
-"""Module and class of each recipe, by its ``kind``, or by its slot where it names none."""
+"""Module and class of the recipe of each slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +54,7 @@ class CalibrationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What every recipe has. ``tried`` are lines of the card about what else was tried; ``kind``
-    names the recipe where that of the slot is not meant (see :data:`KINDS`).
-    """
+    """What every recipe has. ``tried`` are lines of the card about what else was tried."""
 
     name: str
     slot: str
@@ -65,7 +62,6 @@ class Recipe:
     limits: Applicability
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     tried: tuple[str, ...] = ()
-    kind: str = ""
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -76,7 +72,7 @@ def read_recipe(path: Path) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SettingsError(f"recipe {path.name}: is no TOML ({error})") from error
-    slot = values.get("kind") or values.get("slot")
+    slot = values.get("slot")
     if slot not in KINDS:
         hint = f"slot is one of {', '.join(KINDS)}"
         raise SettingsError(f"recipe {path.name}: slot {slot!r} has no recipe", hint=hint)

@@ -5,18 +5,27 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake.bundle import Bundle
+from deepfake.bundle import Bundle, Calibration
 
 from .assess import assess
 from .card import add_part, insert_table, plot_evaluation, source_table, view_table, write_card
 from .export import metrics_to_dict, write_bundle
 from .finder import recipe as finder
+from .manifests import read_manifest
 from .recipes import Recipe
-from .records import read_long, read_records, unheard, write_records
+from .records import (
+    FileLogits,
+    LongLogits,
+    read_long,
+    read_records,
+    unheard,
+    write_records,
+)
 from .studies.clips import fused_tables, read_clips, tabulate_clips
 from .studies.failures import choose_failures, draw_failures, drawing_table, judge_drawings
 from .wide import recipe as wide
@@ -24,6 +33,9 @@ from .wide.bundles import write_bundles
 
 if TYPE_CHECKING:
     from .export import Trained
+
+LARGE = "large"
+"""What the records and the folder of a full tier are called in a run."""
 
 
 def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs: Path) -> Bundle:
@@ -38,10 +50,11 @@ def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs
         return bundle
     if isinstance(recipe, wide.WideRecipe):
         tiers = wide.train(recipe, data=data, weights=weights, output=output)
-        bundle, _ = write_bundles(recipe, tiers, models=models, output=output)
-        evaluate_run(recipe, runs=runs)
-        illustrate(bundle, output=output)
-        return bundle
+        quick, full = write_bundles(recipe, tiers, models=models, output=output)
+        evaluate_run(recipe, runs=runs, data=data)
+        illustrate(quick, output=output)
+        illustrate(full, output=output / LARGE)
+        return quick
     trained: Trained = importlib.import_module(type(recipe).__module__).train(
         recipe, data=data, weights=weights, output=output
     )
@@ -67,21 +80,45 @@ def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs
         command=f"deepfake recipe evaluate training/configs/{recipe.name}.toml",
         each_source=each_source,
     )
-    evaluate_run(recipe, runs=runs, data=data)
-    if recipe.slot == "image":
-        illustrate(bundle, output=output)
+    evaluate_run(recipe, runs=runs)
     return bundle
 
 
 def evaluate_run(recipe: Recipe, *, runs: Path, data: Path | None = None) -> None:
-    """Print and store the accuracy of a run; with ``data`` draw what is judged worst."""
+    """Print and store the accuracy of a run, of its full tier too; with ``data`` draw the pictures
+    that are judged worst.
+    """
     output = runs / recipe.name
     if isinstance(recipe, finder.FinderRecipe):
         finder.evaluate(output)
         return
+    each_source, long = recipe.calibration.each_source, output / "long.jsonl"
     records = read_records(output / "out_of_fold.jsonl")
-    long, each_source = output / "long.jsonl", recipe.calibration.each_source
     recordings = read_long(long) if long.exists() else []
+    calibration = _tell(records, recordings, each_source=each_source, folder=output)
+    if not isinstance(recipe, wide.WideRecipe):
+        return
+    print("The full tier:\n")
+    large = read_records(output / f"out_of_fold-{LARGE}.jsonl")
+    _tell(large, [], each_source=each_source, folder=output / LARGE)
+    if data:
+        failures = choose_failures(
+            records, top_fraction=calibration.top_fraction, each_source=each_source
+        )
+        folders = [data / name for name in recipe.material]
+        items = [item for one in folders for item in read_manifest(one, source_column="source")]
+        draw_failures(failures, items, path=output / "failures.png")
+
+
+def _tell(
+    records: Sequence[FileLogits],
+    recordings: Sequence[LongLogits],
+    *,
+    each_source: bool,
+    folder: Path,
+) -> Calibration:
+    """Print the tables of records, and write them and their figures into ``folder``."""
+    folder.mkdir(exist_ok=True)
     calibration, sources, views, inserts = assess(records, recordings, each_source=each_source)
     print(view_table(views))
     print(source_table(sources, label=1))
@@ -89,13 +126,9 @@ def evaluate_run(recipe: Recipe, *, runs: Path, data: Path | None = None) -> Non
     if inserts:
         print(insert_table(inserts))
     text = json.dumps(metrics_to_dict(sources=sources, views=views, inserts=inserts), indent=2)
-    (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=output)
-    if recipe.slot == "image" and data:
-        failures = choose_failures(
-            records, top_fraction=calibration.top_fraction, each_source=each_source
-        )
-        draw_failures(failures, folder=data / "image", path=output / "failures.png")
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    plot_evaluation(unheard(records), top_fraction=calibration.top_fraction, folder=folder)
+    return calibration
 
 
 def illustrate(bundle: Bundle, *, output: Path) -> None:

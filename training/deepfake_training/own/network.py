@@ -1,7 +1,7 @@
-"""The shipped network of a slot with its last layers open: what enters them are the features.
+"""The shipped network of a slot with its last layer open: what enters them are the features.
 
-Every network of the detectors ends in one linear layer with one output, or in several that are
-added, so that a head fitted to their inputs goes back into the same architecture.
+Every network of the detectors ends in one linear layer with one output, so that a head fitted to
+its inputs goes back into the same architecture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from torch import nn
 
 from deepfake import networks
 from deepfake.bundle import Bundle, scale_batch
-from deepfake.networks.pictures import StatisticsHead
 from deepfake.preprocess import Batch, Floats
 
 from ..export import export_onnx
@@ -48,42 +47,29 @@ class OpenNetwork(nn.Module):
         super().__init__()
         self.network = network.float()
         self.eval()
-        self.lasts = [
+        self.last = [
             layer
             for layer in self.network.modules()
             if isinstance(layer, nn.Linear) and layer.out_features == 1
-        ]
+        ][-1]
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        seen: dict[nn.Module, torch.Tensor] = {}
-        hooks = [
-            layer.register_forward_pre_hook(lambda own, given: seen.update({own: given[0]}))
-            for layer in self.lasts
-        ]
+        seen: list[torch.Tensor] = []
+        hook = self.last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         logits = self.network(batch)
-        for hook in hooks:
-            hook.remove()
-        return torch.cat([*(seen[layer] for layer in self.lasts), logits[:, None]], dim=1)
+        hook.remove()
+        return torch.cat([*seen, logits[:, None]], dim=1)
 
     def head(self) -> Linear:
         """The head that the network has."""
-        parts = list(zip(self._shares(), self.lasts, strict=True))
-        weights = [share * layer.weight[0].detach().numpy() for share, layer in parts]
-        biases = [share * float(layer.bias[0].detach()) for share, layer in parts]
-        return Linear(np.concatenate(weights).astype(np.float64), sum(biases))
+        weights = self.last.weight[0].detach().numpy().astype(np.float64)
+        return Linear(weights, float(self.last.bias[0].detach()))
 
     def with_head(self, head: Linear) -> nn.Module:
         """The network with another head in place of its own."""
-        for module in self.network.modules():
-            if isinstance(module, StatisticsHead):
-                module.share.fill_(1.0)
-        start = 0
         with torch.no_grad():
-            for number, layer in enumerate(self.lasts):
-                own = head.weights[start : start + layer.in_features]
-                start += layer.in_features
-                layer.weight.copy_(torch.from_numpy(own)[None])
-                layer.bias.fill_(0.0 if number else head.bias)
+            self.last.weight.copy_(torch.from_numpy(head.weights)[None])
+            self.last.bias.fill_(head.bias)
         return self.network
 
     def check(self, batch: Floats) -> None:
@@ -93,15 +79,8 @@ class OpenNetwork(nn.Module):
         gap = float(np.abs(self.head()(rows[:, :-1]) - rows[:, -1]).max())
         if gap > MOST_GAP:
             raise RuntimeError(
-                f"network: its logit is not the sum of its last linear layers (off by {gap:.3f})"
+                f"network: its logit is not that of its last linear layer (off by {gap:.3f})"
             )
-
-    def _shares(self) -> list[float]:
-        shares = dict.fromkeys(self.lasts, 1.0)
-        for module in self.network.modules():
-            if isinstance(module, StatisticsHead):
-                shares |= {layer: float(module.share) for layer in module.layers if layer in shares}
-        return [shares[layer] for layer in self.lasts]
 
 
 def open_network(bundle: Bundle) -> OpenNetwork:

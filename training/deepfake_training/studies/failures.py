@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from deepfake.analyzers.image import Image as ImageAnalyzer
-from deepfake.bundle import Bundle
+from deepfake.bundle import QUICK_TIERS, Bundle
 from deepfake.engine.engine import Engine
 from deepfake.media.opening import open_media
 from deepfake.preprocess import Pixels
@@ -22,6 +22,7 @@ from deepfake.trust.registry import newest_bundles
 
 from ..calibrate import ScoredRecord, cross_calibrate
 from ..card import markdown
+from ..manifests import Item
 from ..records import FileLogits, unheard
 from .drawn import GRAPHICS
 
@@ -64,11 +65,12 @@ def choose_failures(
     return chosen
 
 
-def draw_failures(failures: Sequence[ScoredRecord], *, folder: Path, path: Path) -> None:
-    """A sheet of the files in ``folder`` with their source and score, at ``path``."""
+def draw_failures(failures: Sequence[ScoredRecord], items: Sequence[Item], *, path: Path) -> None:
+    """A sheet of those files of the material with their source and score, at ``path``."""
+    places = {(item.source, item.facts["path"]): item.path for item in items}
     pictures = []
     for one in failures:
-        with Image.open(folder / one.record.path) as picture:
+        with Image.open(places[one.record.source, one.record.path]) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         kind = "synthetic" if one.record.label else "bona fide"
         pictures.append((pixels, f"{one.record.source[:18]}, {kind} {one.score:.2f}"))
@@ -76,8 +78,11 @@ def draw_failures(failures: Sequence[ScoredRecord], *, folder: Path, path: Path)
 
 
 def judge_drawings(bundle: Bundle, *, path: Path) -> list[DrawingRow]:
-    """Score four drawings of every kind, draw one of each at ``path``, and count the words."""
+    """Score four drawings of every kind by this very tier, draw one of each at ``path``, and count
+    the words.
+    """
     rng, analyzer, rows, shown = np.random.default_rng(SEED), ImageAnalyzer(), [], []
+    options = DetectOptions(effort="full" if bundle.slot in QUICK_TIERS else "quick")
     active = newest_bundles(bundle.folder.parent) | {bundle.slot: bundle}
     engine = Engine(Settings(device="cpu"), active=active)
     for kind, draw in GRAPHICS.items():
@@ -86,7 +91,7 @@ def judge_drawings(bundle: Bundle, *, path: Path) -> list[DrawingRow]:
             pixels = draw(rng)
             _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             with open_media(encoded.tobytes()) as media:
-                found += analyzer.analyze(media, engine, DetectOptions())
+                found += analyzer.analyze(media, engine, options)
         scores = [evidence.score or 0.0 for evidence in found]
         caught = [evidence.reason == "graphic_not_photo" for evidence in found]
         flagged = [score >= bundle.calibration.points.suspicious for score in scores]

@@ -27,7 +27,7 @@ from deepfake.show.pictures import write_png
 from deepfake.trust.registry import newest_bundles
 from deepfake.types import Heatmap
 
-from ..card import markdown
+from ..card import add_part, markdown
 from ..image.data import FACE_SOURCES
 from ..manifests import Item, read_manifest
 from ..metrics import Array, auc
@@ -72,9 +72,12 @@ class PlacedRow:
     marked: float
 
 
-def localise(folder: Path, *, data: Path, output: Path, composites: int, seed: int) -> None:
+def localise(
+    folder: Path, *, data: Path, output: Path, composites: int, seed: int, card: bool = False
+) -> None:
     """Measure the bundle in ``folder`` on composites of ``data/image``, print tables, and write
-    ``localise.json`` and ``localise.png`` into ``output``.
+    ``localise.json`` and ``localise.png`` into ``output``; with ``card`` add the table of all of
+    them to the bundle's card.
     """
     items = [
         item
@@ -110,6 +113,17 @@ def localise(folder: Path, *, data: Path, output: Path, composites: int, seed: i
     (output / "localise.json").write_text(text + "\n", encoding="utf-8")
     write_png(np.vstack(pictures), output / "localise.png")
     print(f"wrote {output / 'localise.json'} and {output / 'localise.png'}")
+    if card:
+        add_part(
+            bundle,
+            title="Heat map",
+            text="Regions of generated pictures pasted into real photos after one JPEG round of "
+            "both, and, as a control, regions of other real photos (`deepfake recipe localise "
+            f"models/{bundle.name} --data DATA --composites {composites} --seed {seed}` prints "
+            "this and explains the columns). The bundle knows these files from training, so expect "
+            "less on other pictures.",
+            tables=placed_table(overall),
+        )
 
 
 def make_all(pairs: Sequence[tuple[Item, Item]], *, seed: int) -> Iterable[Composite]:

@@ -1,7 +1,5 @@
-"""The recipe of the ``frame`` slot: single frames of videos, judged by a network tuned on pictures.
-
-Its couples and aligned fakes are made like those of the ``image`` slot, but a whole network is
-trained on them: on compressed frames it ranks clips better than statistics do.
+"""The recipe of the ``frame`` slot: single frames of videos, judged by a network tuned on couples
+of pictures with one history, aligned fakes among them.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from ..export import Trained, export_onnx
 from ..files import read_times, timed
 from ..fitting import fit_once, fold_file, prepare_process
 from ..image.bank import Bank
+from ..image.couples import CoupleRecipe, make_bank
 from ..image.data import Picture, read_pictures
 from ..image.fit import (
     CropFitSettings,
@@ -30,8 +29,7 @@ from ..image.fit import (
     new_network,
     separate,
 )
-from ..image.recipe import CoupleRecipe, make_bank, to_records
-from ..image.statistics import run_pictures
+from ..image.judging import judge_pictures, to_records
 from ..manifests import data_sha256
 from ..perturb import PICTURE_VIEWS
 from ..records import FileLogits, read_records, write_records
@@ -145,5 +143,4 @@ def score(
     network = network.to(memory_format=torch.contiguous_format)
     export_onnx(network, np.zeros((2, 3, side, side), np.float32), graph)
     held = [picture for picture in pictures if picture.fold == fold or picture.reserved]
-    files = run_pictures(graph, held, views=views, judge=judge)
-    return to_records(files.statistics, files, held, fold=fold)
+    return to_records(judge_pictures(graph, held, views=views, judge=judge), held, fold=fold)
