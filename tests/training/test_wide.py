@@ -31,6 +31,7 @@ from deepfake.errors import ModelError
 from deepfake.networks.clip import ClipPicture, ClipTokens
 from deepfake.preprocess import ImagePreprocess
 from deepfake.trust import registry
+from deepfake.types import OperatingPoints
 from tests.training.recipes import recipe
 
 SOURCES = {"phone": 0, "camera": 0, "scanner": 0, "first": 1, "second": 1, "third": 1}
@@ -247,11 +248,14 @@ def test_limits_send_on_what_the_quick_tier_cannot_tell() -> None:
     clear = np.where(labels == 1, 0.95, 0.05)
     quick = clear.copy()
     quick[:60] = 0.5
-    settled = choose_settled(quick, clear, labels, loss=0.01)
+    quick[60:70] = 0.85
+    points = OperatingPoints(authentic=0.3, suspicious=0.8, synthetic=0.9)
+    settled = choose_settled(quick, clear, labels, points=points, loss=0.01)
     assert settled.holds([0.05])
     assert settled.holds([0.95])
     assert not settled.holds([0.5])
-    useless = choose_settled(np.full(200, 0.5), clear, labels, loss=0.01)
+    assert not settled.holds([0.85]), "suspicious is no last word"
+    useless = choose_settled(np.full(200, 0.5), clear, labels, points=points, loss=0.01)
     assert not useless.holds([0.5])
 
 

@@ -146,7 +146,9 @@ Slot `{bundle.slot}`, network `{bundle.network}`, licence {bundle.licence}.
 
 def _calibration_part(calibration: Calibration, *, each_source: bool) -> str:
     points, spans = calibration.points, ""
-    whose = "of every bona fide source" if each_source else "of the bona fide sources"
+    whose = (
+        "of each of 95 % of the bona fide sources" if each_source else "of the bona fide sources"
+    )
     if calibration.span_windows:
         spans = f"""
 In a recording of more than {calibration.span_windows} windows the highest mean of so many adjacent

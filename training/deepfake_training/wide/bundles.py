@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from deepfake.bundle import Bundle, QuickShare, Settled
+from deepfake.types import OperatingPoints
 
 from ..assess import assess
 from ..calibrate import cross_calibrate, pool_logits, source_weights
@@ -23,6 +24,8 @@ from .recipe import BothTiers, WideRecipe
 
 MOST_LOSS = 0.01
 """Of AUC, by which the cascade may fall behind the full tier."""
+TOLD = ("clean", "web")
+"""The views in which bundle and card tell every source; of the others they tell the means."""
 
 
 def write_bundles(
@@ -43,7 +46,11 @@ def write_bundles(
         _scores(tiers.quick.records, top_fraction=quick_fit.top_fraction),
         _scores(joined, top_fraction=1.0),
         np.array([one.label for one in joined]),
+        points=quick_fit.points,
         loss=MOST_LOSS,
+    )
+    sources, full_sources = (
+        [row for row in rows if row.view in TOLD] for rows in (sources, full_sources)
     )
     command = f"deepfake recipe evaluate training/configs/{recipe.name}.toml"
     quick = write_bundle(
@@ -106,16 +113,19 @@ def choose_settled(
     full: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
     *,
+    points: OperatingPoints,
     loss: float,
 ) -> Settled:
     """The limits by which fewest files need the full tier while the cascade's AUC stays within
-    ``loss`` of the full tier's. Both arrays (files,) are calibrated scores, out of fold. Where no
+    ``loss`` of the full tier's. Both arrays (files,) are calibrated scores, out of fold. Only what
+    the quick tier calls synthetic or without a sign, by its ``points``, can be settled. Where no
     limits do, every file is asked about.
     """
     least = roc_auc_score(labels, full) - loss
     best = (1.1, 0.0, 1.0)
-    for low in (0.0, *np.quantile(quick, np.linspace(0.05, 0.5, 10))):
-        for high in (*np.quantile(quick, np.linspace(0.5, 0.95, 10)), 1.0):
+    below, above = quick[quick < points.authentic], quick[quick >= points.synthetic]
+    for low in (0.0, *(np.quantile(below, np.linspace(0.1, 1, 10)) if len(below) else ())):
+        for high in (*(np.quantile(above, np.linspace(0, 0.9, 10)) if len(above) else ()), 1.0):
             asked = (quick > low) & (quick < high)
             if asked.mean() >= best[0]:
                 continue
