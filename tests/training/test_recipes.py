@@ -26,7 +26,7 @@ def test_every_recipe_of_the_repository_is_read() -> None:
     assert isinstance(image, WideRecipe)
     assert image.calibration.each_source
     assert image.preprocess.side_pixels == 160
-    assert image.material[0] == "image"
+    assert "image" in image.material
     assert isinstance(finder, FinderRecipe)
     assert [chosen.fit.steps for chosen in finder.rounds] == [4000, 3000, 4000]
     with pytest.raises(FrozenInstanceError):
