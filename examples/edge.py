@@ -8,9 +8,9 @@ file to the device. It reads binary PPM, PNG with 8 bits a channel, and PCM WAV 
 bundle; a camera or a microphone gives such arrays directly.
 
 Prints the calibrated P(synthetic) of the file, where it lies between the operating points of the
-bundle, and how long the graph took. The crops are those of ``deepfake detect --effort quick``. Of
-sounds every window between silent ends is judged, where ``deepfake detect`` leaves out those without
-speech.
+bundle, and how long the graph took. The crops are those of ``deepfake detect --effort quick``.
+Of sounds every window between silent ends is judged, where ``deepfake detect`` leaves out those
+without speech.
 """
 
 from __future__ import annotations
