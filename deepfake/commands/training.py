@@ -95,7 +95,7 @@ def add_calibrate(commands: Any) -> None:
     calibrate.add_argument(
         "--each-source",
         action="store_true",
-        help="hold the false-positive rates on every genuine source by itself, not on their mean",
+        help="hold the false-positive rates on 95 %% of the genuine sources, not on their mean",
     )
     calibrate.add_argument(
         "--records",

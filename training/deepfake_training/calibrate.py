@@ -44,7 +44,7 @@ def fit_calibration(
     """Fit slope, intercept, spread and operating points on all views together.
 
     With ``each_source`` the upper operating points hold their false-positive rates on at least 95 %
-    of the bona fide sources, each by itself (on all of fewer than twenty), which is dearer than on
+    of the bona fide sources, each by itself (on all of twenty or fewer), which is dearer than on
     their average, and safer for a new one.
     """
     pooled = np.array([pool_logits(record, top_fraction=top_fraction) for record in records])

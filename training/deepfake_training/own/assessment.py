@@ -32,7 +32,8 @@ class Assessed:
 def assess(judged: Sequence[Judged], *, slot: str) -> Assessed:
     """Calibrate on left-out files and tabulate, every number by a calibration without the source.
 
-    As for the shipped bundles, the limits hold their false-positive rates on every genuine source.
+    As for the shipped bundles, the limits hold their false-positive rates on 95 % of the genuine
+    sources.
     """
     records = [one.record for one in judged]
     top_fraction = choose_pooling(records) if slot == "image" else 1.0
