@@ -128,7 +128,7 @@ def _accuracy(bundle: Bundle, story: Story) -> str:
 
 | score | word |
 |---|---|
-| at least {points.synthetic:.3f} | synthetic (at most 1 % of the files, on 95 % of the genuine sources) |
+| at least {points.synthetic:.3f} | synthetic (at most 1 %, on 95 % of the genuine sources) |
 | at least {points.suspicious:.3f} | suspicious (at most 5 %) |
 | below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
 | between | inconclusive |
