@@ -57,6 +57,7 @@ class Policy:
             Code.CLIPPED,
             Code.TOO_NOISY,
             Code.MUSIC,
+            Code.SINGING,
             Code.NOT_CALIBRATED_FOR_VIDEO,
             Code.TOO_FEW_FRAMES,
         }

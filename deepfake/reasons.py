@@ -219,8 +219,14 @@ class Code(StrEnum):
     MUSIC = (
         "music",
         Group.CAUTION,
-        "There is music or singing in the sound, which the detector was not made for.",
+        "There is music in the sound, which the detector was not made for.",
         "Examine a part with speech alone.",
+    )
+    SINGING = (
+        "singing",
+        Group.CAUTION,
+        "The voice seems to sing, and the detector was made for speech.",
+        "Examine a part that is spoken; nothing here judges singing.",
     )
     TOO_NOISY = (
         "too_noisy",

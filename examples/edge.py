@@ -1,7 +1,7 @@
 """Judge a picture or a sound with an exported bundle and nothing but onnxruntime and NumPy.
 
     python edge.py image-3.onnx photo.png
-    python edge.py audio-2.onnx speech.wav --threads 1
+    python edge.py audio-3.onnx speech.wav --threads 1
 
 Make the ONNX file with ``deepfake models export image-3 --format onnx``, then copy it and this
 file to the device. It reads binary PPM, PNG with 8 bits a channel, and PCM WAV at the rate of the

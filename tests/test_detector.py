@@ -276,7 +276,7 @@ import sys, io
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"torch", "timm", "gradio", "matplotlib", "librosa", "scipy",
-                                      "sklearn", "onnx", "soundfile", "pyworld", "torchvision"}:
+                                      "sklearn", "onnx", "soundfile", "torchvision"}:
             raise ImportError(name + " is not part of the base install")
 sys.meta_path.insert(0, Absent())
 import deepfake

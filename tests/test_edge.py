@@ -102,7 +102,7 @@ def test_the_score_of_speech_is_that_of_the_engine(
     bundle = engine.bundle("audio")
     assert isinstance(bundle.preprocess, AudioPreprocess)
     batch = bundle.preprocess(edge.read_sound(path, 16000)).batch
-    score, _ = run_alone(exports / "audio-2.onnx", path)
+    score, _ = run_alone(exports / "audio-3.onnx", path)
     assert score == pytest.approx(engine.score(bundle, batch).score, abs=1e-4)
 
 
@@ -204,8 +204,8 @@ def test_other_models_and_sounds_are_named(
     wav.write_bytes(wav_bytes(speech(2.0), sample_rate=8000))
     text.write_text("no model")
     for model, file, message in (
-        ("audio-2.onnx", wav, "8000 Hz; bring it to 16000 Hz"),
-        ("audio-2.onnx", text, "not a WAV file with plain PCM"),
+        ("audio-3.onnx", wav, "8000 Hz; bring it to 16000 Hz"),
+        ("audio-3.onnx", text, "not a WAV file with plain PCM"),
         ("face-1.onnx", wav, "no exported image or audio bundle"),
         (str(text), wav, "cannot be loaded"),
         ("nowhere.onnx", wav, "No such file"),

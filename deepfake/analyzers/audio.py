@@ -100,5 +100,6 @@ def _details(sound: Sound, scored: Scored) -> dict[str, object]:
         "speech_seconds": round(sound.speech_seconds, 2),
         "snr_db": round(sound.scene.snr_db, 1),
         "music_share": round(sound.scene.music_share, 3),
+        "held_share": round(sound.scene.held_share, 3),
         "cautions": list(sound.scene.cautions),
     }

@@ -38,7 +38,7 @@ examples:
   deepfake models install image-3-large.zip
   deepfake models export image-3 --format onnx --output edge
   deepfake models export image-3 --format openvino --half --check photos/
-  deepfake models export audio-2 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
+  deepfake models export audio-3 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
   deepfake models export face-1 --format tflite-ready
 
 exit status: 0 done, 1 the export does not agree (nothing is written) or a bundle is not what it

@@ -18,7 +18,7 @@ INT8, SCALE = ".int8", ".scale"
 """What a weight of a linear layer is stored under in int8: its name with these two endings."""
 
 _PLACES = {
-    "spectrogram_mobilenet": ("speech", "spectrogram_mobilenet"),
+    "mobile_speech": ("speech", "MobileSpeech"),
     "picture_net": ("pictures", "PictureNet"),
     "mobile_picture": ("pictures", "MobilePicture"),
     "clip_picture": ("clip", "ClipPicture"),

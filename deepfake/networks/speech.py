@@ -1,7 +1,6 @@
-"""Networks for speech: samples (windows, samples) at 16 kHz to logits (windows,).
+"""The network for speech: samples (windows, samples) at 16 kHz to logits (windows,).
 
-Features such as a spectrogram are computed inside, so that an exported graph needs no code around
-it.
+Its spectra are computed inside by convolutions, so that an exported graph needs no code around it.
 """
 
 from __future__ import annotations
@@ -9,160 +8,125 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 
-class LogSpectrum(nn.Module):
-    """Samples (windows, samples) at 16 kHz to a log-power spectrogram (windows, 1, bins, frames).
+class SpectralPlanes(nn.Module):
+    """Samples (windows, samples) at 16 kHz to three planes (windows, 3, rows, frames) of 10 ms: the
+    logarithm of power in mel bands, in bands of equal width, and how the first changes over 50 ms.
 
-    The discrete Fourier transform is a strided convolution, so that the exported graph needs no
-    STFT. Every bin has its mean over time taken away (cepstral mean normalisation), which removes
-    level, equalisation and the long-term spectrum of the room and the microphone. ``floor`` hides
-    whatever lies that far below the window's mean power (-26 dBFS). ``merge`` neighbouring bins
-    count as one band. With ``smooth_bins`` above 0 the means are first averaged over so many
-    neighbouring bands, so that a narrow stationary line, as vocoders leave, stays visible.
+    Bands end at ``top_hz``, below where converters of sample rates leave their edge. Each plane has
+    mean 0 and deviation 1 over the window; with ``by_band`` the first two have mean 0 in every band
+    before, which takes the long-term spectrum of voice, room and microphone away.
     """
 
     kernels: torch.Tensor
+    bands: torch.Tensor
 
     def __init__(
         self,
         *,
+        rows: int = 96,
         fft: int = 512,
         hop: int = 160,
+        top_hz: float = 7400.0,
         floor: float = 1e-6,
-        merge: int = 1,
-        smooth_bins: int = 0,
+        by_band: bool = False,
     ) -> None:
         super().__init__()
-        self.hop, self.floor, self.merge, self.smooth_bins = hop, floor, merge, smooth_bins
-        bins = fft // 2
-        self.rows = bins // merge
-        angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(fft)) / fft
-        taper = np.hanning(fft + 1)[:-1]
-        taper = taper / np.sqrt(np.square(taper).sum()) / 10 ** (-26 / 20)
-        kernels = np.concatenate([np.cos(angles), -np.sin(angles)]) * taper
+        self.rows, self.hop, self.floor, self.by_band = rows, hop, floor, by_band
+        self.register_buffer("kernels", _fourier_kernels(fft), persistent=False)
+        edges = mel_to_hz(np.linspace(hz_to_mel(40.0), hz_to_mel(top_hz), rows + 2))
+        equal = np.linspace(0.0, top_hz, rows + 2)
+        bands = np.concatenate([_triangles(some, fft=fft) for some in (edges, equal)])
         self.register_buffer(
-            "kernels", torch.from_numpy(kernels.astype(np.float32))[:, None], persistent=False
+            "bands", torch.from_numpy(bands.astype(np.float32))[:, :, None], persistent=False
         )
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        power = self.power(samples)
-        if self.merge > 1:
-            power = nn.functional.avg_pool2d(power[:, None], (self.merge, 1))[:, 0]
-        decibels = torch.log(power + self.floor)
-        mean = decibels.mean(dim=2, keepdim=True)
-        if self.smooth_bins:
-            sides = (self.smooth_bins // 2, (self.smooth_bins - 1) // 2)
-            wide = nn.functional.pad(mean.transpose(1, 2), sides, mode="replicate")
-            mean = nn.functional.avg_pool1d(wide, self.smooth_bins, stride=1).transpose(1, 2)
-        return ((decibels - mean) / 3.0)[:, None]
-
-    def power(self, samples: torch.Tensor) -> torch.Tensor:
-        """Power (windows, bins, frames), 1 where it equals the mean power of the window."""
         parts = nn.functional.conv1d(samples[:, None], self.kernels, stride=self.hop)
         real, imaginary = parts.chunk(2, dim=1)
-        power: torch.Tensor = real * real + imaginary * imaginary
-        return power
+        power = nn.functional.conv1d(real * real + imaginary * imaginary, self.bands)
+        mel, equal = torch.log(power + self.floor).chunk(2, dim=1)
+        wide = nn.functional.pad(mel, (2, 3), mode="replicate")
+        change = wide[:, :, 5:] - wide[:, :, :-5]
+        if self.by_band:
+            mel, equal = (plane - plane.mean(dim=2, keepdim=True) for plane in (mel, equal))
+        planes = torch.stack([mel, equal, change], dim=1)
+        planes = planes - planes.mean(dim=(2, 3), keepdim=True)
+        spread = planes.square().mean(dim=(2, 3), keepdim=True)
+        return planes / torch.sqrt(spread + 1e-3)
 
 
-class AttentiveStatistics(nn.Module):
-    """Weighted mean and deviation over time (Okabe et al. 2018): (n, c, t) to (n, 2c)."""
+class MobileSpeech(nn.Module):
+    """MobileNetV2 (Sandler et al. 2018), whole, on :class:`SpectralPlanes`.
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attention = nn.Sequential(nn.Conv1d(width, 32, 1), nn.Tanh(), nn.Conv1d(32, width, 1))
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        weights = torch.softmax(self.attention(hidden), dim=2)
-        mean = (weights * hidden).sum(dim=2)
-        spread = (weights * hidden * hidden).sum(dim=2) - mean * mean
-        return torch.cat([mean, torch.sqrt(spread.clamp(min=1e-4))], dim=1)
-
-
-class SpeechNet(nn.Module):
-    """A speech network as training sees it: ``features`` in fp32, then ``judge`` in any precision.
-
-    Features are images (windows, 1, rows, frames) with the lowest frequency first. In training,
-    random bands and spans of up to ``hidden_frames`` frames of them are hidden (SpecAugment, Park
-    et al. 2019), among them everything above a random row, as a telephone does.
+    In training half of the windows have a random span of bands and one of frames hidden
+    (SpecAugment, Park et al. 2019), sometimes everything above a random band, as a telephone does.
     """
 
-    def __init__(self, features: nn.Module, *, rows: int, hidden_frames: int = 40) -> None:
+    HIDDEN_FRAMES = 40
+
+    def __init__(self, *, rows: int = 96, by_band: bool = False) -> None:
+        import timm
+
         super().__init__()
-        self.features, self.rows = features, rows
-        self.hidden_frames, self.hidden_share = hidden_frames, 0.5
+        self.features = SpectralPlanes(rows=rows, by_band=by_band)
+        self.trunk: Any = timm.create_model("mobilenetv2_100", pad_type="same", num_classes=0)
+        self.decide = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1))
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        return self.judge(self.features(samples))
-
-    def judge(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (windows,) from the features."""
-        return self.classify(self._hide(features) if self.training else features)
-
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (windows,) from features with nothing more to hide."""
-        raise NotImplementedError
-
-    def _hide(self, features: torch.Tensor) -> torch.Tensor:
-        keep = torch.ones_like(features[:, :, :, :1])
-        frames = torch.ones_like(features[:, :, :1])
-        for index in range(len(features)):
-            if torch.rand(()) > self.hidden_share:
-                continue
-            start = int(torch.randint(self.rows, ()))
-            height = int(torch.randint(self.rows // 6, ()))
-            keep[index, :, start : start + height] = 0
-            if torch.rand(()) < 0.3:
-                keep[index, :, int(torch.randint(self.rows // 3, self.rows, ())) :] = 0
-            begin = int(torch.randint(features.shape[3], ()))
-            frames[index, :, :, begin : begin + int(torch.randint(self.hidden_frames, ()))] = 0
-        return features * keep * frames
-
-
-class ConvolutionalNet(SpeechNet):
-    """Features of sound, a convolutional trunk and attentive pooling over time.
-
-    The trunk's rows are kept apart until the last projection, so that the network knows at which
-    frequency it saw something. ``rows`` is the number of rows that enter the trunk.
-    """
-
-    def __init__(
-        self, features: nn.Module, trunk: nn.Module, *, rows: int, width: int = 128
-    ) -> None:
-        super().__init__(features, rows=rows)
-        self.trunk = trunk
-        with torch.no_grad():
-            _, channels, left, _ = trunk.eval()(torch.zeros(1, 1, rows, 64)).shape
-        trunk.train()
-        self.project = nn.Sequential(
-            nn.Conv1d(channels * left, width, 1), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2)
-        )
-        self.pool = AttentiveStatistics(width)
-        self.decide = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * width, 1))
-
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        pooled = self.pool(self.project(self.trunk(features).flatten(1, 2)))
-        logits: torch.Tensor = self.decide(pooled)[:, 0]
+        planes = self.features(samples)
+        logits: torch.Tensor = self.decide(self.trunk(self._hide(planes)))[:, 0]
         return logits
 
+    def _hide(self, planes: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return planes
+        rows, frames = planes.shape[2:]
+        keep = torch.ones_like(planes[:, :1])
+        for kept in keep:
+            if torch.rand(()) < 0.5:
+                continue
+            start, height = int(torch.randint(rows, ())), int(torch.randint(rows // 6, ()))
+            kept[:, start : start + height] = 0
+            if torch.rand(()) < 0.3:
+                kept[:, int(torch.randint(rows // 3, rows, ())) :] = 0
+            begin = int(torch.randint(frames, ()))
+            kept[:, :, begin : begin + int(torch.randint(self.HIDDEN_FRAMES, ()))] = 0
+        return planes * keep
 
-def spectrogram_mobilenet(
-    *,
-    stages: int = 5,
-    dense: int = 128,
-    fft: int = 512,
-    merge: int = 2,
-    smooth_bins: int = 0,
-    floor: float = 1e-6,
-) -> ConvolutionalNet:
-    """The first ``stages`` stages of MobileNetV2 (Sandler et al. 2018) on the linear-frequency log
-    spectrogram (by default 128 bands of 62 Hz, 10 ms; see ``LogSpectrum`` for the options).
+
+def _fourier_kernels(fft: int) -> torch.Tensor:
+    """Cosines, then sines of all bins but the lowest (2 · bins, 1, fft) under a Hann window, so
+    that a window of -26 dBFS has a mean power near 1.
     """
-    import timm
+    bins = fft // 2
+    angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(fft)) / fft
+    taper = np.hanning(fft + 1)[:-1]
+    taper = taper / np.sqrt(np.square(taper).sum()) / 10 ** (-26 / 20)
+    kernels = np.concatenate([np.cos(angles), -np.sin(angles)]) * taper
+    return torch.from_numpy(kernels.astype(np.float32))[:, None]
 
-    whole: Any = timm.create_model("mobilenetv2_100", in_chans=1, pad_type="same")
-    trunk = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:stages])
-    spectrum = LogSpectrum(fft=fft, merge=merge, smooth_bins=smooth_bins, floor=floor)
-    return ConvolutionalNet(spectrum, trunk, rows=spectrum.rows, width=dense)
+
+def _triangles(edges: npt.NDArray[np.float64], *, fft: int) -> npt.NDArray[np.float64]:
+    """Weights (bands, bins) that sum to 1 of triangles between neighbouring ``edges`` (bands + 2,)
+    in Hz, none of them narrower than a bin.
+    """
+    width = 16000 / fft
+    hertz = (np.arange(fft // 2) + 1) * width
+    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising = (hertz - middle) / np.maximum(middle - low, width) + 1
+    falling = (middle - hertz) / np.maximum(high - middle, width) + 1
+    weights = np.clip(np.minimum(rising, falling), 0, None)
+    return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9))
+
+
+def hz_to_mel(hertz: float) -> float:
+    return float(2595 * np.log10(1 + hertz / 700))
+
+
+def mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(700 * (10 ** (mel / 2595) - 1))

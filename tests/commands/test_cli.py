@@ -221,5 +221,5 @@ def test_doctor_says_what_runs_where(
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "bundles: 7 active, 7 of them shipped\n" in text
-    for words in ("image-3", "audio-2", "openvino", "onnxruntime", "match within", "auto chooses"):
+    for words in ("image-3", "audio-3", "openvino", "onnxruntime", "match within", "auto chooses"):
         assert words in text

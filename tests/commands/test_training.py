@@ -77,9 +77,9 @@ def test_a_misspelt_recipe_is_refused_before_anything_is_done(
 
 
 def test_a_run_is_told_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "audio-2"
+    output = tmp_path / "audio-3"
     output.mkdir()
-    command = ["recipe", "evaluate", str(CONFIGS / "audio-2.toml"), "--runs", str(tmp_path)]
+    command = ["recipe", "evaluate", str(CONFIGS / "audio-3.toml"), "--runs", str(tmp_path)]
     assert main(command) == 2
     assert "out_of_fold.jsonl" in capsys.readouterr().err
     write_records(output / "out_of_fold.jsonl", make_records(files=30))
@@ -95,6 +95,6 @@ def test_a_stopped_run_says_how_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "evaluate_run", stop)
-    command = ["recipe", "evaluate", str(CONFIGS / "audio-2.toml"), "--runs", str(tmp_path)]
+    command = ["recipe", "evaluate", str(CONFIGS / "audio-3.toml"), "--runs", str(tmp_path)]
     assert main(command) == 130
     assert "the same command goes on from there" in capsys.readouterr().err

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +10,56 @@ import numpy as np
 import pytest
 import timm
 import torch
-from deepfake_training import perturb
-from deepfake_training.audio import data as audio_data
 from deepfake_training.audio import recipe as audio
-from deepfake_training.audio import vocoder as audio_vocoder
-from deepfake_training.audio.fit import Sampler, SpeechFitSettings
-from deepfake_training.audio.vocoder import MelGenerator, MelVocoder, WaveCodec, train_resynthesiser
-from deepfake_training.export import export_onnx
-from deepfake_training.imagenet import FILE, load_mobilenet
+from deepfake_training.audio.families import family_of, tabulate_families
+from deepfake_training.audio.judging import VIEWS, Judged
+from deepfake_training.audio.material import corpus_of, heard_corpora, read_recordings, system_of
+from deepfake_training.audio.recordings import MOST_SECONDS, build_recordings
+from deepfake_training.audio.tuned import Batches
+from deepfake_training.export import Trained
+from deepfake_training.imagenet import FILE
+from deepfake_training.known import Known
+from deepfake_training.manifests import Item
 from deepfake_training.records import unheard
 from safetensors.torch import save_file
 from scipy.io import wavfile
 
-from deepfake.errors import ModelError, SettingsError
-from deepfake.networks import create
+from deepfake.preprocess import AudioPreprocess
+from tests.media_files import speech
 from tests.training.recipes import recipe
 
 RATE = 16000
-FOLDERS = {"corpus-a": 0, "corpus-b": 0, "system-a": 1, "system-b": 1}
-
-
-def voice(seed: int, *, seconds: float) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    time = np.arange(round(seconds * RATE)) / RATE
-    turns = np.cumsum(120 + 30 * np.sin(2 * np.pi * rng.uniform(1, 3) * time)) / RATE
-    buzz = sum(np.sin(2 * np.pi * k * turns) / k for k in range(1, 20))
-    level = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(2, 4) * time)
-    return 0.1 * buzz * level + rng.normal(0, 0.003, len(time))
+PAGES = {
+    "one/page": {"gt-ljspeech@one": 0, "vits@one": 1, "copy-hifigan@one": 1},
+    "two/page": {"gt-ljspeech@two": 0, "glow-tts@two": 1},
+    "three/page": {"phones@three": 0, "vits@three": 1, "singing-svs@three": 1},
+    "four/page": {"radio@four": 0, "phone@four": 0, "gt-ljspeech@four": 0, "encodec@four": 1},
+}
+"""Sources by repository; the first two pages share a corpus."""
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
-    rows = ["path\tsha256\tlabel\tsystem"]
-    for number, (folder, label) in enumerate(FOLDERS.items()):
-        kind = "fake" if label else "real"
-        (data / "audio" / kind / folder).mkdir(parents=True)
-        for index in range(3):
-            path = data / "audio" / kind / folder / f"{folder}-{index}.wav"
-            samples = voice(10 * number + index, seconds=1.1 + 0.5 * index)
-            wavfile.write(path, RATE, np.round(samples * 32767).astype(np.int16))
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            rows.append(f"{path.relative_to(data / 'audio')}\t{sha256}\t{kind}\t{folder}")
+    rows = ["path\tsha256\trepo\tlabel\tsource\tnote"]
+    number = 0
+    for page, sources in PAGES.items():
+        for source, label in sources.items():
+            kind = "fake" if label else "real"
+            folder = data / "audio" / kind / source.replace("@", "_")
+            folder.mkdir(parents=True)
+            for _ in range(5):
+                number += 1
+                path = folder / f"{number}.wav"
+                samples = speech(seed=number, seconds=1.1 + 0.1 * (number % 5))
+                wavfile.write(path, RATE, np.round(samples * 32767).astype(np.int16))
+                sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+                name = path.relative_to(data / "audio")
+                rows.append(f"{name}\t{sha256}\t{page}\t{kind}\t{source}\ten 2021")
+    (data / "audio" / "fake" / "broken").mkdir()
+    (data / "audio" / "fake" / "broken" / "text.wav").write_text("no sound")
+    rows.append("fake/broken/text.wav\t0\tfour/page\tfake\tbroken@four\ten codec")
+    rows.append(rows[1])
     (data / "audio" / "manifest.tsv").write_text("\n".join(rows) + "\n")
     (data / "weights").mkdir()
     torch.manual_seed(0)
@@ -64,253 +70,213 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(**changed: Any) -> audio.AudioRecipe:
     values = {
-        "seed": 3,
+        "threads": 1,
         "workers": 1,
-        "network": {"name": "spectrogram_mobilenet", "options": {"stages": 1, "dense": 8}},
-        "fit": {"steps": 2, "steps_per_epoch": 1, "genuine": 3, "paired": 2, "fakes": 2},
-        "vocoder_steps": 3,
-        "pool_rounds": 1,
+        "material": ["audio"],
+        "by_band": False,
         "preprocess": {"window_seconds": 1.0, "hop_seconds": 0.5},
         "limits": {"min_seconds": 0.5},
-        "folds": [
-            {"name": "a", "folders": ["corpus-a", "system-a"], "unseen_makers": ["world"]},
-            {"name": "b", "folders": ["corpus-b", "system-b"]},
-        ],
+        "tuned": [{"pieces": 8, "batch": 4, "seed": 3}, {"pieces": 8, "batch": 4, "seed": 5}],
+        "final": {"pieces": 8, "batch": 4, "seed": 4},
+        "judging": {"genuine": 2, "synthetic": 1, "seed": 3},
     }
     return recipe(audio.AudioRecipe, values | changed)
 
 
 @pytest.fixture(scope="module")
-def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     output = tmp_path_factory.mktemp("run")
-    return audio.train(
-        settings(), data=material, weights=material / "weights", output=output
-    ), output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepfake_training.audio.minutes.RECORDINGS_PER_FOLD", 2)
+        trained = audio.train(
+            settings(), data=material, weights=material / "weights", output=output
+        )
+    return trained, output
 
 
-def test_every_file_is_scored_once_in_every_view_by_a_model_that_never_saw_it(
-    run: tuple[Any, Path],
+def known(
+    label: int, source: str, *, group: str = "", fold: int = 0, note: str = "", path: str = "x"
+) -> Known:
+    facts = {"path": path, "sha256": f"{source}{path}", "note": note}
+    return Known(Item(Path(path), label, source, facts), group or source, fold)
+
+
+def test_pages_of_one_corpus_are_left_out_together_and_singing_is_no_speech(
+    material: Path,
 ) -> None:
-    trained, _ = run
-    unseen = unheard(trained.records)
-    keys = [(record.path, record.view) for record in unseen]
-    assert len(keys) == len(set(keys)) == 12 * len(perturb.AUDIO_VIEWS)
-    for record in unseen:
-        assert record.group == "ab"[record.fold]
-        assert ("-a/" in record.path) == (record.fold == 0)
-        assert len(record.logits) >= 1
-    assert set(trained.facts["shortcut_shifts"]) == set(audio.CHECKS)
+    files = read_recordings([material / "audio"], folds=2)
+    assert len(files) == len({file.item.facts["sha256"] for file in files}) == 56
+    assert not any("singing" in file.source for file in files)
+    groups = {file.item.facts["repo"]: file.group for file in files}
+    assert groups == {
+        "one/page": "ljspeech",
+        "two/page": "ljspeech",
+        "three/page": "three/page",
+        "four/page": "four/page",
+    }
+    for group in groups.values():
+        assert len({file.fold for file in files if file.group == group}) == 1
+    assert {file.fold for file in files} == {0, 1}
 
 
-def test_reserved_clips_are_scored_by_models_that_heard_their_corpus_but_not_them(
-    run: tuple[Any, Path], material: Path
+def test_a_network_hears_no_corpus_that_is_mostly_in_the_half_left_out(material: Path) -> None:
+    files = read_recordings([material / "audio"], folds=2)
+    home = next(file.fold for file in files if file.group == "ljspeech")
+    assert heard_corpora(files, without=home) == set()
+    assert heard_corpora(files, without=1 - home) == {"ljspeech"}
+    seen = audio._known(files, without=home)
+    for file, allowed in zip(files, seen, strict=True):
+        corpus = "" if file.label else corpus_of(file.source)
+        assert allowed == (file.fold != home and corpus != "ljspeech")
+
+
+@pytest.mark.parametrize(
+    ("source", "corpus", "system"),
+    [
+        ("gt-libri-lj-vctk@quickvc", "ljspeech", "gtlibriljvctk"),
+        ("gt-vctk-16k@yangai", "vctk", "gtvctk16k"),
+        ("LibriSpeech-test-other@x/y", "librispeech", "librispeechtestother"),
+        ("Glow-TTS@page", "", "glowtts"),
+        ("jlj@page", "", "jlj"),
+    ],
+)
+def test_names_of_corpora_and_systems(source: str, corpus: str, system: str) -> None:
+    assert corpus_of(source) == corpus
+    assert system_of(source) == system
+
+
+def test_recordings_begin_where_they_are_loud_and_are_not_long(tmp_path: Path) -> None:
+    quiet = np.zeros(RATE)
+    sounds = {
+        "silence around": np.concatenate([quiet, speech(1.0, seed=1), quiet]),
+        "long": speech(MOST_SECONDS + 2, seed=2),
+        "short": speech(0.2, seed=3),
+        "silent": quiet,
+    }
+    files = []
+    for name, samples in sounds.items():
+        wavfile.write(tmp_path / f"{name}.wav", RATE, np.round(samples * 32767).astype(np.int16))
+        files.append(Known(Item(tmp_path / f"{name}.wav", 0, name), name, 0))
+    made = build_recordings(files, tmp_path / "kept", workers=1)
+    assert len(made[0]) == pytest.approx(RATE, abs=2 * RATE // 50)
+    assert np.abs(made[0]).max() == pytest.approx(np.abs(sounds["silence around"]).max(), abs=1e-3)
+    assert len(made[1]) == MOST_SECONDS * RATE
+    assert made.readable.tolist() == [True, True, False, False]
+    for file in files:
+        file.item.path.unlink()
+    again = build_recordings(files, tmp_path / "kept", workers=1)
+    assert (again[0] == made[0]).all()
+
+
+def test_batches_hold_both_classes_of_what_is_chosen_and_repeat(
+    material: Path, tmp_path: Path
+) -> None:
+    files = read_recordings([material / "audio"], folds=2)
+    recordings = build_recordings(files, tmp_path, workers=1)
+    preprocess = AudioPreprocess(window_seconds=1.0)
+    chosen = np.array([file.group == "ljspeech" for file in files])
+    arguments: dict[str, Any] = {"chosen": chosen, "preprocess": preprocess, "seed": 1}
+    batches = Batches(files, recordings, **arguments)
+    windows, labels = batches.draw(3, size=6)
+    assert windows.shape == (6, RATE)
+    assert labels.tolist() == [0, 1, 0, 1, 0, 1]
+    levels = 20 * torch.log10(windows.square().mean(dim=1).sqrt())
+    torch.testing.assert_close(levels, torch.full((6,), -26.0), atol=0.1, rtol=0)
+    again, _ = Batches(files, recordings, **arguments).draw(3, size=6)
+    torch.testing.assert_close(again, windows, rtol=0, atol=0)
+    for some in batches._classes:
+        assert chosen[some].all()
+
+
+def test_every_recording_is_judged_in_every_view_by_the_network_that_left_it_out(
+    run: tuple[Trained, Path], material: Path
 ) -> None:
     trained, output = run
-    config = settings()
-    clips = audio_data.read_clips([material / "audio"], folds=config.folds)
-    reserved = {clip.item.path.name for clip in clips if clip.reserved}
-    assert reserved
-    assert not any(clip.item.label for clip in clips if clip.reserved)
-    heard = [record for record in trained.records if record.heard]
-    assert {Path(record.path).name for record in heard} == reserved
-    assert all(("-a/" in record.path) == (record.fold == 1) for record in heard)
-    pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
-    given: list[Any] = []
-
-    def note(network: Any, *_: Any, allowed: Any, **__: Any) -> Any:
-        given.append(allowed)
-        return network
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "fit_network", note)
-        for number in (0, 1, None):
-            audio.train_fold(
-                config,
-                number=number,
-                clips=clips,
-                pool=pool,
-                weights=material / "weights",
-                output=output,
-            )
-    for allowed in given[:2]:
-        assert not any(clips[index].reserved for index in pool.clips[allowed])
-    assert len(given[2]) == len(pool.clips)
+    keys = [(record.path, record.view) for record in trained.records]
+    assert len({record.source for record in trained.records}) == 11
+    assert len(keys) == len(set(keys))
+    assert {view for _, view in keys} == set(VIEWS)
+    assert sum(view == "clean" for _, view in keys) == 6 * 2 + 5 * 1
+    files = read_recordings([material / "audio"], folds=2)
+    home = next(file.fold for file in files if file.group == "ljspeech")
+    for record in trained.records:
+        assert record.heard == (record.source == "gt-ljspeech@four" and record.fold != home)
+    together = next(file.fold for file in files if file.group == "four/page") == home
+    assert (unheard(trained.records) == trained.records) == together
+    assert {one.fold for one in trained.recordings} == {0, 1}
+    kept = {path.stem for path in output.glob("tuned-*.safetensors")}
+    assert kept == {"tuned-0-0", "tuned-0-1", "tuned-1-0", "tuned-1-1", "tuned-all"}
+    assert trained.facts["genuine sources"] == 6
 
 
 def test_a_second_run_reads_everything_back(
-    run: tuple[Any, Path], material: Path, monkeypatch: pytest.MonkeyPatch
+    run: tuple[Trained, Path], material: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained, output = run
 
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("done again")
 
-    monkeypatch.setattr(audio_data, "make_round", fail)
-    monkeypatch.setattr("deepfake_training.audio.fit._loss", fail)
+    for place in ("tuned.fit_steps", "judging.read_samples", "recordings.read_samples"):
+        monkeypatch.setattr(f"deepfake_training.audio.{place}", fail)
+    monkeypatch.setattr("deepfake_training.audio.minutes.chain", fail)
     again = audio.train(settings(), data=material, weights=material / "weights", output=output)
     assert again.records == trained.records
+    assert again.recordings == trained.recordings
     for one, two in zip(again.network.parameters(), trained.network.parameters(), strict=True):
         torch.testing.assert_close(one, two)
 
 
-def test_an_interrupted_fit_ends_as_if_it_had_not_been(
-    run: tuple[Any, Path], material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained, output = run
-    config = settings()
-    clips = audio_data.read_clips([material / "audio"], folds=config.folds)
-    preprocess = trained.preprocess
-    pool = audio.prepare_pool(config, clips=clips, preprocess=preprocess, output=output)
-    whole = audio.train_fold(
-        config, number=0, clips=clips, pool=pool, weights=material / "weights", output=output
-    )
-    real = audio_data.Pool.batch
-    calls = []
-
-    def stop_in_second_epoch(self: Any, rows: Any) -> Any:
-        calls.append(rows)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(self, rows)
-
-    monkeypatch.setattr(audio_data.Pool, "batch", stop_in_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        audio.train_fold(
-            config, number=0, clips=clips, pool=pool, weights=material / "weights", output=tmp_path
-        )
-    assert (tmp_path / "fold_0.checkpoint").exists()
-    resumed = audio.train_fold(
-        config, number=0, clips=clips, pool=pool, weights=material / "weights", output=tmp_path
-    )
-    assert len(calls) == 3
-    for one, two in zip(resumed.parameters(), whole.parameters(), strict=True):
-        torch.testing.assert_close(one, two)
-
-
-def test_other_settings_do_not_mix_with_what_is_there(run: tuple[Any, Path]) -> None:
-    _, output = run
-    with pytest.raises(SettingsError, match="holds the work of other settings; remove it"):
-        audio.check_settings(settings(seed=4), output=output)
-    audio.check_settings(settings(workers=2), output=output)
-
-
-def test_batches_hold_pairs_and_nothing_that_is_held_out(
-    run: tuple[Any, Path], material: Path
-) -> None:
-    trained, output = run
-    config = settings()
-    clips = audio_data.read_clips([material / "audio"], folds=config.folds)
-    pool = audio.prepare_pool(config, clips=clips, preprocess=trained.preprocess, output=output)
-    folds = np.array([clip.fold for clip in clips])[pool.clips]
-    fit = SpeechFitSettings(steps=1, genuine=3, paired=2, fakes=2)
-    sampler = Sampler(pool, allowed=np.flatnonzero(folds == 1), clips=clips, fit=fit)
-    rows, labels = sampler.draw(np.random.default_rng(0))
-    assert labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    assert (folds[rows] == 1).all()
-    for original, copy in zip(rows[:2], rows[3:5], strict=True):
-        assert pool.pairs[copy] == original
-        assert pool.clips[copy] == pool.clips[original]
-        assert pool.makers[copy] != ""
-    assert [clips[i].item.label for i in pool.clips[rows]] == [0, 0, 0, 0, 0, 1, 1]
-
-
-def test_a_folder_without_a_fold_is_an_error(material: Path) -> None:
-    with pytest.raises(SettingsError, match="folder system-b: in no fold"):
-        audio_data.read_clips(
-            [material / "audio"],
-            folds=[audio_data.SpeechFold(name="a", folders=("corpus-a", "corpus-b", "system-a"))],
-        )
-
-
 @pytest.mark.parametrize(
-    "make",
+    ("file", "family"),
     [
-        partial(MelVocoder, width=8, layers=1),
-        partial(MelGenerator, width=16),
-        partial(WaveCodec, width=4),
+        (known(1, "copy-hifigan@page"), "vocoder copy"),
+        (known(1, "melgan@page", note="en 2021 copy-synthesis"), "vocoder copy"),
+        (known(1, "encodec@page", note="codec 2024"), "codec"),
+        (known(1, "voicecraft-edit@page"), "editing"),
+        (known(1, "vqmivc@page", note="en 2020 VC"), "voice conversion"),
+        (known(1, "hierspeech++-vc@page"), "voice conversion"),
+        (known(1, "vits@page", note="en 2021"), "text to speech"),
     ],
 )
-def test_resynthesisers_learn(make: Callable[[], torch.nn.Module], tmp_path: Path) -> None:
-    from deepfake_training.audio.vocoder import resynthesis_loss
-
-    torch.manual_seed(0)
-    network = make()
-    sounds = [voice(1, seconds=1.0).astype(np.float32)]
-    target = torch.from_numpy(sounds[0])[None]
-    before = float(resynthesis_loss(network(target), target, aligned=False).detach())
-    train_resynthesiser(
-        network,
-        sounds,
-        path=tmp_path / "x.safetensors",
-        steps=16,
-        seed=0,
-        sounds_per_step=2,
-        samples_per_sound=4096,
-    )
-    made = network(target)
-    assert made.shape == target.shape
-    assert float(resynthesis_loss(made, target, aligned=False).detach()) < before - 0.3
+def test_families_are_told_from_names_and_notes(file: Known, family: str) -> None:
+    assert family_of(file) == family
 
 
-def test_an_interrupted_resynthesiser_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sounds = [voice(1, seconds=1.0).astype(np.float32)]
-    monkeypatch.setattr(audio_vocoder, "STEPS_PER_ROUND", 2)
-    real, calls = audio_vocoder.resynthesis_loss, []
-
-    def stop_at_fourth_step(*values: Any, **options: Any) -> torch.Tensor:
-        calls.append(values)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*values, **options)
-
-    def fit(name: str) -> dict[str, torch.Tensor]:
-        torch.manual_seed(0)
-        network = MelVocoder(width=8, layers=1)
-        path = tmp_path / f"{name}.safetensors"
-        train_resynthesiser(
-            network, sounds, path=path, steps=5, seed=0, sounds_per_step=1, samples_per_sound=2048
-        )
-        return network.state_dict()
-
-    whole = fit("whole")
-    monkeypatch.setattr(audio_vocoder, "resynthesis_loss", stop_at_fourth_step)
-    with pytest.raises(KeyboardInterrupt):
-        fit("parts")
-    resumed = fit("parts")
-    assert len(calls) == 7
-    for key, value in whole.items():
-        torch.testing.assert_close(resumed[key], value)
+def test_families_are_compared_with_genuine_recordings_of_their_own_fold() -> None:
+    files = [
+        known(0, "a", fold=0),
+        known(0, "b", fold=1),
+        known(0, "heard", fold=1),
+        known(1, "vits@one", fold=0, note="en 2021", path="1"),
+        known(1, "vits@two", fold=1, note="de 2021", path="2"),
+        known(1, "encodec@two", fold=1, note="codec", path="3"),
+    ]
+    logits = [0.0, 2.0, 9.0, 1.0, 1.0, 3.0]
+    judged = [Judged(number, "clean", (logit,)) for number, logit in enumerate(logits)]
+    judged += [Judged(number, "noise_20db", (-logit,)) for number, logit in enumerate(logits)]
+    rows = tabulate_families(files, judged, heard=[file.source == "heard" for file in files])
+    told = {row.family: (row.files, row.auc) for row in rows}
+    assert told == {
+        "text to speech": (2, 0.5),
+        "codec": (1, 1.0),
+        "English": (1, 1.0),
+        "others": (1, 0.0),
+        "systems of one half only": (1, 1.0),
+    }
 
 
-def test_networks_export_and_agree(tmp_path: Path) -> None:
-    import onnxruntime
+def test_a_network_starts_from_imagenet_weights(run: tuple[Trained, Path], material: Path) -> None:
+    from deepfake_training.imagenet import load_mobilenet
 
-    torch.manual_seed(0)
-    network = create("spectrogram_mobilenet", stages=2, dense=8).eval()
-    batch = np.stack([voice(seed, seconds=1.0) for seed in range(3)]).astype(np.float32)
-    export_onnx(network, batch, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (logits,) = session.run(None, {"batch": batch})
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(batch)).numpy()
-        louder = network(torch.from_numpy(batch * 1.02)).numpy()
-    assert logits.shape == (3,)
-    np.testing.assert_allclose(logits, expected, atol=1e-3)
-    assert np.abs(louder - expected).max() < 0.05
+    from deepfake.networks import create
 
-
-def test_imagenet_weights_reach_the_trunk(tmp_path: Path) -> None:
     whole = timm.create_model("mobilenetv2_100", pad_type="same")
-    save_file(whole.state_dict(), tmp_path / FILE)
-    network = create("spectrogram_mobilenet", stages=2, dense=8)
-    places = {"conv_stem": "trunk.0", "blocks.1": "trunk.3"}
-    load_mobilenet(network, tmp_path, places=places)
-    stem = whole.conv_stem.weight.sum(1, keepdim=True)
-    torch.testing.assert_close(network.trunk[0].weight, stem)
-    torch.testing.assert_close(
-        network.trunk[3].state_dict(), whole.blocks[1].state_dict(), rtol=0, atol=0
+    torch.manual_seed(0)
+    network = create("mobile_speech")
+    load_mobilenet(
+        network, material / "weights", places={"conv_stem": "trunk.conv_stem", "bn1": "trunk.bn1"}
     )
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_mobilenet(network, tmp_path / "nowhere", places=places)
+    torch.manual_seed(0)
+    whole = timm.create_model("mobilenetv2_100", pad_type="same")
+    torch.testing.assert_close(network.trunk.conv_stem.weight, whole.conv_stem.weight)

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepfake_training.audio.data import Clip
 from deepfake_training.audio.minutes import chain
 from deepfake_training.inserts import tabulate_inserts, with_spans
-from deepfake_training.manifests import Item
 from deepfake_training.records import LongLogits, read_long, write_records
 
 from deepfake.bundle import Calibration
@@ -24,10 +22,9 @@ CALIBRATION = Calibration(
 )
 
 
-def clip(hertz: float) -> Clip:
+def tone(hertz: float) -> np.ndarray:
     time = np.arange(3 * 16000) / 16000
-    stored = np.round(8000 * np.sin(2 * np.pi * hertz * time)).astype(np.int16)
-    return Clip(Item(Path("x"), 0, "corpus"), "a", 0, stored)
+    return (0.25 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
 
 
 def minute(*, fold: int, seed: int, height: float | None) -> LongLogits:
@@ -50,9 +47,9 @@ def minute(*, fold: int, seed: int, height: float | None) -> LongLogits:
 
 def test_a_minute_holds_the_insert_at_the_stated_place() -> None:
     preprocess = AudioPreprocess(window_seconds=2.0, hop_seconds=1.0)
-    fake = clip(2500).samples
+    fake = tone(2500)
     samples, start = chain(
-        [clip(300), clip(310)], fake, rng=np.random.default_rng(0), preprocess=preprocess
+        [tone(300), tone(310)], fake, rng=np.random.default_rng(0), preprocess=preprocess
     )
     assert len(samples) == 60 * 16000
     frames = samples.reshape(-1, 1600)
@@ -61,7 +58,7 @@ def test_a_minute_holds_the_insert_at_the_stated_place() -> None:
     assert high[0] / 10 == pytest.approx(start, abs=0.11)
     assert len(high) == pytest.approx(30, abs=1)
     assert np.sqrt(np.mean(samples**2)) == pytest.approx(10 ** (-26 / 20), rel=0.02)
-    plain, nowhere = chain([clip(300)], None, rng=np.random.default_rng(0), preprocess=preprocess)
+    plain, nowhere = chain([tone(300)], None, rng=np.random.default_rng(0), preprocess=preprocess)
     assert nowhere == -1.0
     assert len(plain) == len(samples)
 

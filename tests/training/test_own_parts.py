@@ -120,7 +120,7 @@ def test_classes_sources_and_files_count_alike() -> None:
     [
         ("mobile_picture", {}, (2, 3, 64, 64)),
         ("picture_net", {"stages": 0}, (2, 3, 32, 32)),
-        ("spectrogram_mobilenet", {"stages": 1, "dense": 8}, (2, 8000)),
+        ("mobile_speech", {}, (2, 8000)),
         ("clip_net", {"residual": False, "width": 4}, (1, 4, 3, 64, 64)),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from deepfake_training.audio.data import read_samples
+from deepfake_training.audio.recordings import read_samples
 from deepfake_training.face.data import read_clip
 from deepfake_training.finder.labels import read_frames
 from deepfake_training.image.data import decode

@@ -50,7 +50,7 @@ def test_every_recipe_of_the_repository_is_read() -> None:
             r"unknown key rounds\[1\]\.scenes\.smalest; did you mean rounds\[1\]\.scenes\.smallest",
         ),
         ("frame-1", "couples = 16000", 'couples = "many"', r"got `str` - at `\$\.bank\.couples`"),
-        ("audio-2", "seed = 22\n", "", "missing required field `seed`"),
+        ("audio-3", "by_band = false\n", "", "missing required field `by_band`"),
         ("image-3", 'slot = "image"', 'slot = "imag"', r"slot 'imag' has no recipe; slot is one"),
         ("image-3", "[head]", "[head", "is no TOML"),
     ],

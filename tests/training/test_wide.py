@@ -11,15 +11,15 @@ import pytest
 import timm
 import torch
 from deepfake_training.imagenet import FILE
+from deepfake_training.known import Known, assign_folds, choose_files, draw_probabilities
 from deepfake_training.manifests import Item
 from deepfake_training.records import FileLogits
 from deepfake_training.runs import make_bundle
 from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
 from deepfake_training.wide.clip import load_clip
-from deepfake_training.wide.crops import draw_probabilities, make_cropper
+from deepfake_training.wide.crops import make_cropper
 from deepfake_training.wide.cutouts import SIDE, build_cutouts, perceptual_hash
-from deepfake_training.wide.judging import choose_files
-from deepfake_training.wide.material import Known, assign_folds, group_of, read_known
+from deepfake_training.wide.material import group_of, read_known
 from deepfake_training.wide.recipe import WideRecipe
 from deepfake_training.wide.tokens import measure_tokens, plan_crops, read_tokens
 from deepfake_training.wide.tuned import mean_state

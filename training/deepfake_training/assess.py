@@ -11,6 +11,16 @@ from .inserts import InsertRow, tabulate_inserts, with_spans
 from .metrics import SourceRow, ViewRow, tabulate
 from .records import FileLogits, LongLogits, unheard
 
+TOLD = ("clean", "web")
+"""The views in which bundle and card tell every source where there are many."""
+MANY_SOURCES = 40
+
+
+def told(sources: Sequence[SourceRow]) -> list[SourceRow]:
+    """The rows that bundle and card tell: of many sources those of :data:`TOLD` alone."""
+    few = len({row.source for row in sources}) <= MANY_SOURCES
+    return [row for row in sources if few or row.view in TOLD]
+
 
 def assess(
     records: Sequence[FileLogits],

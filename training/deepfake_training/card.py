@@ -13,7 +13,7 @@ from deepfake.bundle import Bundle, Calibration
 
 from .calibrate import cross_calibrate
 from .inserts import InsertRow
-from .metrics import SourceRow, ViewRow
+from .metrics import FamilyRow, SourceRow, ViewRow
 from .records import FileLogits
 
 
@@ -69,12 +69,19 @@ def insert_table(rows: Sequence[InsertRow]) -> str:
     return markdown([*head, "located within 1 s"], cells)
 
 
+def family_table(rows: Sequence[FamilyRow]) -> str:
+    """Markdown: one line for each family of synthesis."""
+    head = ["family, as it is", "files", "AUC", "EER", "TPR at 1 % FPR"]
+    return markdown(head, [[r.family, r.files, r.auc, r.eer, r.tpr_at_1] for r in rows])
+
+
 def write_card(
     bundle: Bundle,
     *,
     sources: Sequence[SourceRow],
     views: Sequence[ViewRow],
     inserts: Sequence[InsertRow] = (),
+    families: Sequence[FamilyRow] = (),
     text: Mapping[str, str],
     command: str,
     each_source: bool = False,
@@ -93,7 +100,7 @@ Every number is about sources that neither the model nor its calibration had see
 (`{command}` prints them). "Files" of a view are scored after its degradation.
 
 {view_table(views)}
-### Synthetic systems
+{_families_part(families)}### Synthetic systems
 
 {source_table(sources, label=1)}
 ### Bona fide sources
@@ -170,6 +177,10 @@ the reported interval.
 | below {points.authentic:.3f} | no sign of synthesis (10 % of synthetic files score this low) |
 | between | inconclusive |
 """
+
+
+def _families_part(families: Sequence[FamilyRow]) -> str:
+    return f"### Families\n\n{family_table(families)}\n" if families else ""
 
 
 def _inserts_part(inserts: Sequence[InsertRow]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from deepfake.errors import ModelError
 from deepfake.preprocess import AudioPreprocess, FinderPreprocess, Preprocess
 from deepfake.settings import Settings
 
+from .metrics import FamilyRow
 from .records import FileLogits, LongLogits
 
 MAX_BUNDLE_BYTES = 15_000_000
@@ -34,7 +35,8 @@ class Trained:
 
     ``network`` is in evaluation mode on the CPU. ``facts`` goes into the bundle and the card: seed,
     data hash, wall time, machine, settings and what was tried. ``recordings`` are long genuine ones
-    with and without a synthetic insert, for the slots that have them.
+    with and without a synthetic insert, ``families`` accuracy by kind of synthesis, for the slots
+    that have them.
     """
 
     network: nn.Module
@@ -43,8 +45,9 @@ class Trained:
     preprocess: Preprocess
     records: Sequence[FileLogits]
     limits: Applicability
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     recordings: Sequence[LongLogits] = ()
+    families: Sequence[FamilyRow] = ()
 
 
 def write_bundle(
@@ -97,7 +100,7 @@ def write_bundle(
             )
         },
         metrics=metrics,
-        provenance=trained.facts,
+        provenance=dict(trained.facts),
         licence="Apache-2.0",
         folder=partial,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -196,6 +196,15 @@ def average_weights(network: nn.Module, *, decay: float, warm_up: bool = False) 
         update(kept, new, count)
 
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def mean_state(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
+    """The mean of the weights and running statistics of networks of one form."""
+    states = [network.state_dict() for network in networks]
+    return {
+        key: torch.stack([state[key].float() for state in states]).mean(0).to(value.dtype)
+        for key, value in states[0].items()
+    }
 
 
 def couples_at(couples: Numbers, *, size: int, seed: int) -> Callable[[int], Numbers]:

@@ -104,6 +104,19 @@ class ViewRow:
     system_eer: float
 
 
+@dataclass(frozen=True)
+class FamilyRow:
+    """Files of a ``family`` of synthesis as they are, against all genuine ones that the same
+    network did not see either.
+    """
+
+    family: str
+    files: int
+    auc: float
+    eer: float
+    tpr_at_1: float
+
+
 def tabulate(
     records: Sequence[FileLogits],
     calibration: Calibration,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from deepfake.bundle import Bundle, Calibration
 
-from .assess import assess
+from .assess import assess, told
 from .card import add_part, insert_table, plot_evaluation, source_table, view_table, write_card
 from .export import metrics_to_dict, write_bundle
 from .finder import recipe as finder
@@ -64,11 +64,14 @@ def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs
     calibration, sources, views, inserts = assess(
         trained.records, trained.recordings, each_source=each_source
     )
+    sources = told(sources)
     bundle = write_bundle(
         trained,
         name=recipe.name,
         calibration=calibration,
-        metrics=metrics_to_dict(sources=sources, views=views, inserts=inserts),
+        metrics=metrics_to_dict(
+            sources=sources, views=views, inserts=inserts, families=trained.families
+        ),
         folder=models / recipe.name,
     )
     write_card(
@@ -76,6 +79,7 @@ def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs
         sources=sources,
         views=views,
         inserts=inserts,
+        families=trained.families,
         text=asdict(recipe.card),
         command=f"deepfake recipe evaluate training/configs/{recipe.name}.toml",
         each_source=each_source,

@@ -1,4 +1,4 @@
-"""Minutes put together from genuine clips of one corpus, half of them with a synthetic sentence."""
+"""Minutes put together from genuine recordings of one source, half with a synthetic sentence."""
 
 from __future__ import annotations
 
@@ -6,53 +6,61 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
 from deepfake.preprocess import AudioPreprocess, Samples
 
 from ..inserts import INSERT_SECONDS, RECORDING_SECONDS, RECORDINGS_PER_FOLD
+from ..known import Known
 from ..perturb import SAMPLE_RATE
 from ..records import LongLogits, read_long, round_logits, write_records
-from .data import Clip
+from .judging import open_graph
+from .recordings import Recordings
+
+_LEAST_RECORDINGS = 4
+"""Of a source whose recordings make up a minute, so that not one of them fills it."""
 
 
-def score_long(
-    network: nn.Module,
-    clips: Sequence[Clip],
+def judge_minutes(
+    files: Sequence[Known],
+    recordings: Recordings,
     *,
     fold: int,
+    graph: Path,
     preprocess: AudioPreprocess,
     path: Path,
     seed: int,
+    unheard: Sequence[bool],
 ) -> list[LongLogits]:
-    """Logits of long recordings made from the clips of ``fold``, or those already in ``path``."""
+    """Logits of minutes made from the recordings of ``fold``, or those already in ``path``; voices
+    are the genuine ones that are ``unheard`` (files,).
+    """
     if path.exists():
         return read_long(path)
-    genuine: dict[str, list[Clip]] = {}
-    fakes: dict[str, list[Clip]] = {}
-    for clip in clips:
-        if clip.fold == fold:
-            (fakes if clip.label else genuine).setdefault(clip.source, []).append(clip)
-    made = []
+    voices: dict[str, list[int]] = {}
+    fakes: dict[str, list[int]] = {}
+    for number, file in enumerate(files):
+        usable = file.fold == fold and bool(recordings.readable[number])
+        if usable and (file.label or unheard[number]):
+            (fakes if file.label else voices).setdefault(file.source, []).append(number)
+    voices = {name: some for name, some in voices.items() if len(some) >= _LEAST_RECORDINGS}
+    run, made = open_graph(graph), []
     for number in range(RECORDINGS_PER_FOLD):
         rng = np.random.default_rng((seed, fold, number))
-        corpus = str(rng.choice(sorted(genuine)))
+        source = str(rng.choice(sorted(voices)))
         system = str(rng.choice(sorted(fakes))) if number % 2 else ""
-        fake = fakes[system][int(rng.integers(len(fakes[system])))].samples if system else None
-        samples, insert = chain(genuine[corpus], fake, rng=rng, preprocess=preprocess)
-        windows = preprocess(samples)
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(windows.batch))
+        fake = recordings[int(rng.choice(fakes[system]))] if system else None
+        samples, insert = chain(
+            [recordings[one] for one in voices[source]], fake, rng=rng, preprocess=preprocess
+        )
         made.append(
             LongLogits(
                 fold=fold,
-                corpus=corpus,
+                corpus=source,
                 system=system,
                 insert=insert,
                 hop_seconds=preprocess.hop_seconds,
                 window_seconds=preprocess.window_seconds,
-                logits=round_logits(logits),
+                logits=round_logits(run(preprocess(samples).batch)),
             )
         )
     write_records(path, made)
@@ -60,22 +68,21 @@ def score_long(
 
 
 def chain(
-    genuine: Sequence[Clip],
+    genuine: Sequence[Samples],
     fake: Samples | None,
     *,
     rng: np.random.Generator,
     preprocess: AudioPreprocess,
 ) -> tuple[Samples, float]:
-    """A minute of clips at one level, three seconds of ``fake`` somewhere inside, and where."""
+    """A minute of recordings at one level, three seconds of ``fake`` inside it, and from where."""
     pieces: list[Samples] = []
     length = RECORDING_SECONDS * SAMPLE_RATE
     while sum(map(len, pieces)) < length:
-        pieces.append(_trimmed(genuine[int(rng.integers(len(genuine)))].samples, preprocess))
+        pieces.append(_trimmed(genuine[int(rng.integers(len(genuine)))], preprocess))
     samples = np.concatenate(pieces)[:length]
     if fake is None:
         return samples, -1.0
-    speech = _trimmed(fake, preprocess)
-    speech = np.resize(speech, INSERT_SECONDS * SAMPLE_RATE)
+    speech = np.resize(_trimmed(fake, preprocess), INSERT_SECONDS * SAMPLE_RATE)
     start = int(rng.integers(2 * SAMPLE_RATE, length - (INSERT_SECONDS + 2) * SAMPLE_RATE))
     samples[start : start + len(speech)] = speech
     return samples, start / SAMPLE_RATE

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake.bundle import Bundle, QuickShare, Settled
 from deepfake.types import OperatingPoints
 
-from ..assess import assess
+from ..assess import assess, told
 from ..calibrate import cross_calibrate, pool_logits, source_weights
 from ..card import write_card
 from ..export import metrics_to_dict, write_bundle
@@ -24,8 +24,6 @@ from .recipe import BothTiers, WideRecipe
 
 MOST_LOSS = 0.01
 """Of AUC, by which the cascade may fall behind the full tier."""
-TOLD = ("clean", "web")
-"""The views in which bundle and card tell every source; of the others they tell the means."""
 
 
 def write_bundles(
@@ -49,9 +47,7 @@ def write_bundles(
         points=quick_fit.points,
         loss=MOST_LOSS,
     )
-    sources, full_sources = (
-        [row for row in rows if row.view in TOLD] for rows in (sources, full_sources)
-    )
+    sources, full_sources = told(sources), told(full_sources)
     command = f"deepfake recipe evaluate training/configs/{recipe.name}.toml"
     quick = write_bundle(
         tiers.quick,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,35 +10,11 @@ import numpy.typing as npt
 
 from deepfake.preprocess import ImagePreprocess, Pixels
 
+from ..known import Known
 from ..perturb import SUBSAMPLINGS, draw_picture_chain, jpeg
 from .cutouts import SIDE, Cutouts
-from .material import Known
 
-Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
-
-
-def draw_probabilities(pictures: Sequence[Known]) -> Floats:
-    """Probability (files,) of each file: groups by the root of their files, the sources of a group
-    by the root of theirs, the files of a source alike, both classes half.
-    """
-    groups = Counter((picture.label, picture.group) for picture in pictures)
-    sources = Counter((picture.label, picture.group, picture.source) for picture in pictures)
-    inside: Counter[tuple[int, str]] = Counter()
-    for (label, group, _), count in sources.items():
-        inside[label, group] += float(np.sqrt(count))  # type: ignore[assignment]
-    weights = np.array(
-        [
-            np.sqrt(groups[p.label, p.group])
-            * np.sqrt(sources[p.label, p.group, p.source])
-            / (inside[p.label, p.group] * sources[p.label, p.group, p.source])
-            for p in pictures
-        ]
-    )
-    labels = np.array([picture.label for picture in pictures])
-    for label in (0, 1):
-        weights[labels == label] /= 2 * max(weights[labels == label].sum(), 1e-12)
-    return np.asarray(weights, np.float64)
 
 
 @dataclass(frozen=True)

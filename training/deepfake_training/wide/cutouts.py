@@ -23,7 +23,7 @@ from deepfake.preprocess import Pixels
 
 from ..files import replaced
 from ..image.data import jpeg_quality
-from .material import Known
+from ..known import Known
 
 SIDE = 320
 LARGE = 900

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from .crops import draw_probabilities
-from .material import Known
+from ..known import Known, draw_probabilities
 from .tokens import Tokens
 
 Array = npt.NDArray[np.float32]

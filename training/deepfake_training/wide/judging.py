@@ -19,9 +19,9 @@ from deepfake.reasons import Code
 
 from ..export import compile_graph
 from ..files import read_lines, write_arrays, write_lines
+from ..known import Known
 from ..perturb import PICTURE_VIEWS, PictureStep, blur, jpeg, limit_side, rescale, screenshot
 from .cutouts import read_upright
-from .material import Known
 
 Net = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """From a batch (windows, 3, side, side) to logits (windows,) or features (windows, features)."""
@@ -73,20 +73,6 @@ class Networks:
     quick: Mapping[str, Path]
     trunk: Path
     full: ImagePreprocess
-
-
-def choose_files(pictures: Sequence[Known], *, most: tuple[int, int], seed: int) -> list[int]:
-    """At most ``most`` files of every genuine and of every synthetic source, the same for the same
-    seed.
-    """
-    rng = np.random.default_rng(seed)
-    by_source: dict[tuple[int, str], list[int]] = {}
-    for number in rng.permutation(len(pictures)):
-        label = pictures[number].label
-        own = by_source.setdefault((label, pictures[number].source), [])
-        if len(own) < most[label]:
-            own.append(int(number))
-    return sorted(number for own in by_source.values() for number in own)
 
 
 def judge_files(

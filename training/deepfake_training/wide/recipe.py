@@ -26,14 +26,15 @@ from ..export import Trained, export_onnx
 from ..export_large import linear_weights, round_network
 from ..files import read_times, timed
 from ..fitting import prepare_process
+from ..known import Known, choose_files
 from ..manifests import data_sha256
 from ..recipes import Recipe
 from ..records import FileLogits, round_logits
 from .clip import load_clip
 from .cutouts import build_cutouts
 from .head import Head, apply_head, fit_head
-from .judging import Judged, Networks, choose_files, judge_files
-from .material import Known, read_known
+from .judging import Judged, Networks, judge_files
+from .material import read_known
 from .tokens import CLIP_PREPROCESS, measure_tokens
 from .tuned import TuneSettings, tune
 

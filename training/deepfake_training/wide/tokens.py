@@ -15,9 +15,9 @@ from tqdm import tqdm
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import compile_graph, export_onnx
-from .crops import draw_probabilities, make_cropper
+from ..known import Known, draw_probabilities
+from .crops import make_cropper
 from .cutouts import Cutouts
-from .material import Known
 
 CLIP_PREPROCESS = ImagePreprocess(
     side_pixels=224,

@@ -14,11 +14,11 @@ from torch import nn
 from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
-from ..fitting import Loop, Losses, fit_once, fit_steps
+from ..fitting import Loop, Losses, fit_once, fit_steps, mean_state
 from ..imagenet import load_mobilenet
-from .crops import draw_probabilities, make_cropper
+from ..known import Known, draw_probabilities
+from .crops import make_cropper
 from .cutouts import Cutouts
-from .material import Known
 
 _PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
 
@@ -88,15 +88,6 @@ def tune(
         )
 
     return fit_once(MobilePicture(), path, fit)
-
-
-def mean_state(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
-    """The mean of the weights and running statistics of networks of one form."""
-    states = [network.state_dict() for network in networks]
-    return {
-        key: torch.stack([state[key].float() for state in states]).mean(0).to(value.dtype)
-        for key, value in states[0].items()
-    }
 
 
 class Batches:

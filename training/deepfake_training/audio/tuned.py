@@ -1,0 +1,131 @@
+"""A network tuned end to end on augmented pieces of recordings, both classes alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from deepfake.networks.speech import MobileSpeech
+from deepfake.preprocess import AudioPreprocess, Samples
+
+from ..fitting import Loop, Losses, fit_once, fit_steps
+from ..imagenet import load_mobilenet
+from ..known import Known, draw_probabilities
+from .channels import change_channel
+from .recordings import Recordings
+
+_PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """So many ``pieces`` in batches of ``batch``, half of each class; ``smoothing`` moves labels
+    off 0 and 1; weights are averaged with decay ``average``.
+    """
+
+    pieces: int
+    seed: int
+    batch: int = 32
+    learning_rate: float = 4e-4
+    weight_decay: float = 0.02
+    smoothing: float = 0.03
+    average: float = 0.998
+
+
+def tune(
+    files: Sequence[Known],
+    recordings: Recordings,
+    *,
+    chosen: npt.NDArray[np.bool_],
+    preprocess: AudioPreprocess,
+    settings: TuneSettings,
+    weights: Path,
+    path: Path,
+    by_band: bool = False,
+    start: MobileSpeech | None = None,
+) -> MobileSpeech:
+    """A network tuned on the files (files,) that are ``chosen``, or the one that ``path`` holds; an
+    interrupted run goes on from its checkpoint. It begins with ImageNet weights, or with those of
+    ``start``.
+    """
+
+    def fit(network: MobileSpeech) -> MobileSpeech:
+        if start:
+            network.load_state_dict(start.state_dict())
+        else:
+            load_mobilenet(network, weights, places={part: f"trunk.{part}" for part in _PARTS})
+        network.to(memory_format=torch.channels_last)
+        optimiser = torch.optim.AdamW(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        steps = max(2, settings.pieces // settings.batch)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=settings.learning_rate, total_steps=steps, pct_start=0.05
+        )
+        batches = Batches(
+            files, recordings, chosen=chosen, preprocess=preprocess, seed=settings.seed
+        )
+
+        def losses_at(step: int) -> Losses:
+            sounds, labels = batches.draw(step, size=settings.batch)
+            goal = labels * (1 - 2 * settings.smoothing) + settings.smoothing
+            return {"loss": nn.functional.binary_cross_entropy_with_logits(network(sounds), goal)}
+
+        return fit_steps(
+            network,
+            losses_at,
+            optimiser,
+            schedule,
+            Loop(steps=steps, round_steps=100, average=settings.average, warm_up=True),
+            checkpoint=path.with_suffix(".checkpoint"),
+            name=path.stem,
+        )
+
+    torch.manual_seed(settings.seed)
+    return fit_once(MobileSpeech(by_band=by_band), path, fit)
+
+
+class Batches:
+    """Seeded batches of windows after random channels, half of each class."""
+
+    def __init__(
+        self,
+        files: Sequence[Known],
+        recordings: Recordings,
+        *,
+        chosen: npt.NDArray[np.bool_],
+        preprocess: AudioPreprocess,
+        seed: int,
+    ) -> None:
+        self._recordings, self._preprocess, self._seed = recordings, preprocess, seed
+        labels = np.array([file.label for file in files])
+        weights = draw_probabilities(files) * (chosen & recordings.readable)
+        self._classes = [np.flatnonzero((weights > 0) & (labels == label)) for label in (0, 1)]
+        self._weights = [weights[some] / weights[some].sum() for some in self._classes]
+
+    def draw(self, step: int, *, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows (size, samples) and labels (size,) of a step, the same at every call."""
+        rng = np.random.default_rng([self._seed, step])
+        labels = np.arange(size) % 2
+        windows = np.stack([self._window(int(label), rng) for label in labels])
+        return torch.from_numpy(windows), torch.from_numpy(labels.astype(np.float32))
+
+    def _window(self, label: int, rng: np.random.Generator) -> Samples:
+        piece = self._piece(label, rng)
+        crowd = [self._piece(0, rng) for _ in range(3)] if rng.random() < 0.1 else []
+        changed = change_channel(piece, rng=rng, babble=crowd)
+        return self._preprocess.level(self._preprocess.fit(changed))
+
+    def _piece(self, label: int, rng: np.random.Generator) -> Samples:
+        """A random part, mostly a little longer than one window, sometimes shorter."""
+        samples = self._recordings[int(rng.choice(self._classes[label], p=self._weights[label]))]
+        window = self._preprocess.window_samples
+        length = round(window * (rng.uniform(0.4, 1.0) if rng.random() < 0.2 else 1.15))
+        start = int(rng.integers(max(1, len(samples) - length + 1)))
+        return samples[start : start + length]
