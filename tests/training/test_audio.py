@@ -15,11 +15,13 @@ from deepfake_training.audio.families import family_of, tabulate_families
 from deepfake_training.audio.judging import VIEWS, Judged
 from deepfake_training.audio.material import corpus_of, heard_corpora, read_recordings, system_of
 from deepfake_training.audio.recordings import MOST_SECONDS, build_recordings
+from deepfake_training.audio.shortcuts import measure_shortcuts
 from deepfake_training.audio.tuned import Batches
 from deepfake_training.export import Trained
 from deepfake_training.imagenet import FILE
 from deepfake_training.known import Known
 from deepfake_training.manifests import Item
+from deepfake_training.perturb import limit_band
 from deepfake_training.records import unheard
 from safetensors.torch import save_file
 from scipy.io import wavfile
@@ -88,6 +90,7 @@ def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
     output = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deepfake_training.audio.minutes.RECORDINGS_PER_FOLD", 2)
+        patch.setattr("deepfake_training.audio.shortcuts.PIECES", 30)
         trained = audio.train(
             settings(), data=material, weights=material / "weights", output=output
         )
@@ -207,6 +210,8 @@ def test_every_recording_is_judged_in_every_view_by_the_network_that_left_it_out
     kept = {path.stem for path in output.glob("tuned-*.safetensors")}
     assert kept == {"tuned-0-0", "tuned-0-1", "tuned-1-0", "tuned-1-1", "tuned-all"}
     assert trained.facts["genuine sources"] == 6
+    shortcuts = trained.facts["AUC of shortcuts alone, by half of the pages"]
+    assert set(shortcuts) == {"bandwidth", "pauses", "level", "all"}
 
 
 def test_a_second_run_reads_everything_back(
@@ -280,3 +285,29 @@ def test_a_network_starts_from_imagenet_weights(run: tuple[Trained, Path], mater
     torch.manual_seed(0)
     whole = timm.create_model("mobilenetv2_100", pad_type="same")
     torch.testing.assert_close(network.trunk.conv_stem.weight, whole.conv_stem.weight)
+
+
+def test_a_shortcut_is_found_where_there_is_one_and_is_gone_once_equalised(
+    tmp_path: Path,
+) -> None:
+    """Fakes are 20 dB louder and end at 3 kHz; a level and a random band hide the most of it."""
+    files, numbers = [], iter(range(100))
+    for label in (0, 1):
+        for fold in (0, 1):
+            for number in range(6):
+                samples = speech(1.5, seed=next(numbers))
+                if label:
+                    samples = limit_band(samples, low_hz=0, high_hz=3000)
+                path = tmp_path / f"{label}{fold}{number}.wav"
+                levels = np.round(samples * (20000 if label else 2000)).astype(np.int16)
+                wavfile.write(path, RATE, levels)
+                files.append(Known(Item(path, label, f"{label}{fold}"), f"{label}{fold}", fold))
+    recordings = build_recordings(files, tmp_path / "kept", workers=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepfake_training.audio.shortcuts.PIECES", 120)
+        told = measure_shortcuts(
+            files, recordings, preprocess=AudioPreprocess(window_seconds=1.0), seed=1
+        )
+    assert told["level"]["as they are"] == told["bandwidth"]["as they are"] == 1.0
+    assert told["level"]["equalised"] < 0.7
+    assert told["bandwidth"]["equalised"] < 0.95

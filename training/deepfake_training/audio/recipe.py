@@ -31,6 +31,7 @@ from .judging import Judged, Networks, judge_files
 from .material import corpus_of, heard_corpora, read_recordings
 from .minutes import judge_minutes
 from .recordings import build_recordings
+from .shortcuts import measure_shortcuts
 from .tuned import TuneSettings, tune
 
 HALVES = 2
@@ -128,6 +129,9 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
                 unheard=[not (file.label or one) for file, one in zip(files, heard, strict=True)],
             )
         ]
+    shortcuts = measure_shortcuts(
+        files, recordings, preprocess=recipe.preprocess, seed=recipe.judging.seed
+    )
     return Trained(
         network=networks[ALL],
         network_name="mobile_speech",
@@ -135,7 +139,10 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
         preprocess=recipe.preprocess,
         records=[_record(one, files[one.file], heard=heard[one.file]) for one in judged],
         limits=recipe.limits,
-        facts=_facts(recipe, files, output=output),
+        facts={
+            **_facts(recipe, files, output=output),
+            "AUC of shortcuts alone, by half of the pages": shortcuts,
+        },
         recordings=minutes,
         families=tabulate_families(files, judged, heard=heard),
     )

@@ -116,6 +116,15 @@ class Batches:
         windows = np.stack([self._window(int(label), rng) for label in labels])
         return torch.from_numpy(windows), torch.from_numpy(labels.astype(np.float32))
 
+    def pieces(self, count: int, *, changed: bool) -> tuple[list[Samples], npt.NDArray[np.float64]]:
+        """So many pieces, as they are or ``changed`` to windows as a network sees them, and labels
+        (count,).
+        """
+        rng = np.random.default_rng([self._seed, count])
+        labels = np.arange(count) % 2
+        make = self._window if changed else self._piece
+        return [make(int(label), rng) for label in labels], labels.astype(np.float64)
+
     def _window(self, label: int, rng: np.random.Generator) -> Samples:
         piece = self._piece(label, rng)
         crowd = [self._piece(0, rng) for _ in range(3)] if rng.random() < 0.1 else []
