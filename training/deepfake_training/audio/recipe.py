@@ -28,7 +28,7 @@ from ..recipes import Recipe
 from ..records import FileLogits
 from .families import tabulate_families
 from .judging import Judged, Networks, judge_files
-from .material import corpus_of, heard_corpora, read_recordings
+from .material import corpus_of, heard_corpora, page_of, read_recordings
 from .minutes import judge_minutes
 from .recordings import build_recordings
 from .shortcuts import measure_shortcuts
@@ -161,10 +161,11 @@ def _known(files: Sequence[Known], *, without: int) -> np.ndarray[tuple[int], np
 
 
 def _record(one: Judged, file: Known, *, heard: bool) -> FileLogits:
+    """The systems of a page are told together: most have one or two files that are judged."""
     return FileLogits(
         path=file.item.facts["path"],
         label=file.label,
-        source=file.source,
+        source=page_of(file.item) if file.label else file.source,
         group=file.group,
         fold=file.fold,
         view=one.view,
