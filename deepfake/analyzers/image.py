@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import FULL_TIERS
+from ..bundle import FULL_TIERS, QUICK_TIERS
 from ..content import localisation as localise
 from ..content.inputs import read_picture, sides
 from ..preprocess import Box, Crops, ImagePreprocess, Pixels
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 STABILITY_QUALITY = 75
 STABILITY_WINDOWS = 4
 FULL_STABILITY_WINDOWS = 1
-"""Of the full tier, whose windows cost several times as much."""
+"""Of a full tier that judges alone, whose windows cost several times as much. Beside a quick one it
+has none: what the quick one makes of the copy moves both."""
 UNIT = 16
 
 
@@ -95,7 +96,7 @@ class Look:
         """The full tier's look with that of the quick one counted in, where it does so."""
         if self.bundle.calibration.quick is None:
             return self
-        again = self.again and quick.again and self.again.beside(quick.again)
+        again = quick.again and self.scored.beside(quick.again)
         return Look(self.bundle, self.scored.beside(quick.scored), again)
 
     def details(self) -> dict[str, object]:
@@ -161,8 +162,10 @@ def look_at(
     preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
     batch, boxes = crops
-    most = STABILITY_WINDOWS if bundle.slot == "image" else FULL_STABILITY_WINDOWS
-    chosen = spread_over(len(boxes), most=most) if options.stability else []
+    most = STABILITY_WINDOWS
+    if bundle.slot in QUICK_TIERS:
+        most = 0 if bundle.calibration.quick else FULL_STABILITY_WINDOWS
+    chosen = spread_over(len(boxes), most=most) if most and options.stability else []
     if chosen:
         changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
         batch = np.concatenate([batch, np.stack(changed)])
