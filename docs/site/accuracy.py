@@ -62,6 +62,13 @@ MINUTES: Columns = (
     ("flagged_suspicious", "suspicious or more"),
     ("located", "located within 1 s"),
 )
+FAMILIES: Columns = (
+    ("family", "family (clean)"),
+    ("files", "files"),
+    ("auc", "AUC"),
+    ("eer", "EER"),
+    ("tpr_at_1", "TPR at 1 % FPR"),
+)
 CLIP_VIEWS: Columns = (
     ("view", "view"),
     ("clips", "clips"),
@@ -166,6 +173,8 @@ def slot_tables(slot: str, models: Path = MODELS) -> str:
     else:
         clean = in_first_view(metrics["sources"])
         parts = [table(metrics["views"], VIEWS), _by_label(clean, SYSTEMS, GENUINE)]
+    if metrics.get("families"):
+        parts.insert(1, table(metrics["families"], FAMILIES))
     if metrics.get("inserts"):
         parts.append(table(metrics["inserts"], MINUTES))
     if metrics.get("int8"):
