@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from deepfake_training.assess import MANY_SOURCES, told
 from deepfake_training.calibrate import fit_calibration
 from deepfake_training.card import plot_evaluation, write_card
 from deepfake_training.export import Trained, check_parity, metrics_to_dict, write_bundle
-from deepfake_training.metrics import tabulate
+from deepfake_training.metrics import FamilyRow, tabulate
 from torch import nn
 
 from deepfake import networks
@@ -72,11 +74,15 @@ def test_bundle_from_training_to_card(
     again.verify()
     assert str(tmp_path).encode() not in (tmp_path / name / "model.onnx").read_bytes()
     text = dict.fromkeys(("intended", "data", "recipe", "failures"), "words")
-    write_card(bundle, sources=sources, views=views, text=text, command="the command")
+    families = [FamilyRow("codec", 7, 0.9, 0.1, float("nan"))]
+    write_card(
+        bundle, sources=sources, views=views, families=families, text=text, command="the command"
+    )
     card = (tmp_path / name / "README.md").read_text(encoding="utf-8")
     assert card.startswith(f"# {name}\n")
     assert "system0" in card
     assert "the command" in card
+    assert "| codec | 7 | 0.900 | 0.100 | – |" in card
     plot_evaluation(records, top_fraction=1.0, folder=tmp_path)
     assert {"roc.png", "reliability.png"} <= {path.name for path in tmp_path.iterdir()}
 
@@ -106,3 +112,17 @@ def test_a_backend_that_differs_is_not_shipped(
 class Shifted(Tiny):
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         return super().forward(batch) + 1
+
+
+def test_of_many_sources_only_two_views_are_told() -> None:
+    records = make_records(files=4)
+    rows, _ = tabulate(records, fit_calibration(records))
+    assert told(rows) == rows
+    one = rows[0]
+    many = [
+        replace(one, source=f"s{number}", view=view)
+        for number in range(MANY_SOURCES + 1)
+        for view in ("clean", "web", "noise")
+    ]
+    assert {row.view for row in told(many)} == {"clean", "web"}
+    assert len(told(many)) == 2 * (MANY_SOURCES + 1)
