@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -21,17 +22,22 @@ class BodyLimits:
     """Ends a request whose body stalls, takes too long or is too large.
 
     The application reads an ``HTTPException`` (408 or 413) in place of the rest of the body; when
-    nothing of it answers before, this does.
+    nothing of it answers before, this does. ``uploads`` are the paths that take files, with the
+    most bytes of each; every other body has at most ``limits.json_bytes``.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: PageLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, *, limits: PageLimits, uploads: Mapping[str, int] | None = None
+    ) -> None:
         self.app, self._limits = app, limits
+        self._uploads = uploads or {UPLOADS: limits.upload_bytes + MULTIPART_BYTES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body, started = _Body(receive, self._limits, path=scope["path"]), False
+        most = self._uploads.get(scope["path"], self._limits.json_bytes)
+        body, started = _Body(receive, self._limits, most=most), False
 
         async def send_on(message: Message) -> None:
             nonlocal started
@@ -52,12 +58,10 @@ class BodyLimits:
 class _Body:
     """The body of one request on its way to the application."""
 
-    def __init__(self, receive: Receive, limits: PageLimits, *, path: str) -> None:
+    def __init__(self, receive: Receive, limits: PageLimits, *, most: int) -> None:
         self._receive, self._limits = receive, limits
         self._end = asyncio.get_running_loop().time() + limits.body_seconds
-        self._most = limits.json_bytes
-        if path == UPLOADS:
-            self._most = limits.upload_bytes + MULTIPART_BYTES
+        self._most = most
         self._bytes, self.complete = 0, False
         self.refused: HTTPException | None = None
 

@@ -42,7 +42,7 @@ def test_an_address_for_others_needs_the_word_public(host: str) -> None:
     ("arguments", "message"),
     [
         (["--port", "80000"], "port 80000: does not exist"),
-        (["--host", "0.0.0.0"], "add --public"),
+        (["--host", "0.0.0.0"], "deepfake keys create"),
         (["--upload-megabytes", "0"], "bytes 0: not positive"),
         (["--file-seconds", "-1"], "not positive"),
         (["--file-seconds", "nan"], "not positive"),
