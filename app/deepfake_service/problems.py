@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import logging
 import math
 from typing import Any
 
@@ -28,6 +29,7 @@ from deepfake.errors import (
 from deepfake.reasons import Code, find_code
 from deepfake.text import printable
 
+LOG = logging.getLogger("deepfake_service")
 MEDIA_TYPE = "application/problem+json"
 MOST_DETAIL_CHARACTERS = 600
 STATUS_OF_CODES: dict[str, int] = {Code.TOO_LARGE: 413, Code.NO_ROOM: 507, Code.NOT_SENT: 400}
@@ -71,7 +73,7 @@ class Problem(BaseModel):
 
 
 def problem_of(error: DeepfakeError, *, request_id: str) -> Problem:
-    """The problem that an error is; nothing of a bug is told but the number in the log."""
+    """The problem that an error is. Of what is wrong with the service, the log has the rest."""
     code: Code | str = error.code
     known = find_code(str(code)) or Code.ERROR
     remedy = error.hint or known.remedy
@@ -79,6 +81,9 @@ def problem_of(error: DeepfakeError, *, request_id: str) -> Problem:
     if isinstance(error, InternalError):
         detail = f"the service made a mistake; in its log it has the id {error.fault_id}"
         remedy = "tell whoever runs the service that id"
+    elif isinstance(error, ModelError | BackendError):
+        LOG.error("service: %s", printable(str(error), most=MOST_DETAIL_CHARACTERS))
+        detail, remedy = "the service lacks a model or a runtime", "tell whoever runs the service"
     return Problem(
         type=f"urn:deepfake:problem:{code}",
         title=known.meaning,

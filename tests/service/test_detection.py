@@ -10,6 +10,7 @@ import pytest
 from deepfake_app.limits import PageLimits
 
 from deepfake.detector import Detector
+from deepfake.errors import ModelError
 from deepfake.reasons import Code
 from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions
@@ -56,6 +57,7 @@ def test_options_are_the_fields_of_detect_options(client: Client) -> None:
         ("/v1/detect?prior=nan", PICTURE, {}, 422, Code.BAD_REQUEST),
         ("/v1/detect?effort=most", PICTURE, {}, 422, Code.BAD_REQUEST),
         ("/v1/detect?unknown=1", PICTURE, {}, 422, Code.BAD_REQUEST),
+        ("/v1/detect?effort=full", PICTURE, {}, 422, Code.MODEL),
         ("/v1/detect?name=" + "x" * 201, PICTURE, {}, 422, Code.BAD_REQUEST),
         ("/v1/detect", PICTURE, {"Content-Type": "text/plain"}, 415, Code.WRONG_TYPE),
         ("/v1/detect", PICTURE, {"Content-Encoding": "gzip"}, 415, Code.WRONG_TYPE),
@@ -248,3 +250,16 @@ def test_methods_that_an_address_does_not_have_are_problems(client: Client) -> N
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_what_is_wrong_with_the_service_is_told_to_its_log(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise ModelError("bundle image-1: lacks /secret/path", hint="restore /secret/path")
+
+    monkeypatch.setattr(client.service.detector, "detect", fail)
+    answer = client.send("/v1/detect")
+    assert (answer.status_code, answer.json()["code"]) == (503, Code.MODEL)
+    assert "secret" not in answer.text
+    assert "/secret/path" in caplog.text

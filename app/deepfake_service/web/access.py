@@ -32,6 +32,22 @@ def service_of(request: Request) -> Service:
 ServiceHere = Annotated[Service, Depends(service_of)]
 
 
+def refuse_unknown(request: Request) -> None:
+    """The dependency of every endpoint that refuses a query that its description does not name,
+    so that a slip of the pen is no option that is silently left out.
+    """
+    path = request.app.openapi()["paths"][request.scope["route"].path]
+    parameters = path[request.method.lower()].get("parameters", ())
+    known = {it["name"] for it in parameters if it["in"] == "query"}
+    for name in request.query_params:
+        if name not in known:
+            raise ServiceError(
+                f"query {name!r}: is no parameter of this address",
+                hint=f"choose some of {', '.join(sorted(known))}" if known else "leave it away",
+                status=422,
+            )
+
+
 class Allowed:
     """The dependency of an endpoint that needs a scope, or just a key where there is none.
 

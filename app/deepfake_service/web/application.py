@@ -6,7 +6,7 @@ from typing import Any
 
 from deepfake_app.address import Names
 from deepfake_app.patience import MULTIPART_BYTES, BodyLimits
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -25,6 +25,7 @@ from ..problems import (
 )
 from ..service import Service
 from . import detection, jobs, reports, status
+from .access import refuse_unknown
 from .requests import Requests
 
 PREFIXES = ("/v1", "/healthz", "/readyz", "/metrics")
@@ -68,6 +69,7 @@ def make_app(service: Service, names: Names) -> FastAPI:
         docs_url=None,  # they load from elsewhere
         redoc_url=None,
         responses={status: _describe(status, code) for status, code in ERRORS.items()},
+        dependencies=[Depends(refuse_unknown)],
         exception_handlers={
             DeepfakeError: handle_error,
             HTTPException: handle_http,

@@ -12,6 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deepfake.errors import ModelError, ServiceError
+from deepfake.reasons import Code
+
 from ..service import Service
 from ..store.jobs import Wanted
 from ..store.keys import Identity
@@ -63,9 +66,21 @@ class Received:
 
 @contextlib.asynccontextmanager
 async def receiving(
-    request: Request, service: Service, identity: Identity, **how: Any
+    request: Request, service: Service, identity: Identity, asked: Options, **how: Any
 ) -> AsyncIterator[Received]:
-    """The media of a request; ``how`` is as :func:`receive_media` has it, and so are errors."""
+    """The media of a request; ``how`` is as :func:`receive_media` has it, and so are errors.
+
+    Raises ``ServiceError`` for an effort that this service has no model for.
+    """
+    try:
+        service.detector.engine.require_effort(asked.chosen().effort)
+    except ModelError as error:
+        raise ServiceError(
+            "option effort: there is no full tier here",
+            code=Code.MODEL,
+            hint="choose auto or quick",
+            status=422,
+        ) from error
     files = await receive_media(request, service.uploads, **how)
     received = Received(service, identity, files)
     try:
@@ -91,7 +106,7 @@ async def detect(
     prefer: Prefer = None,
 ) -> Response:
     """Examine one file, and answer with its report; a large file becomes a job (202)."""
-    async with receiving(request, service, identity, name=asked.name) as received:
+    async with receiving(request, service, identity, asked, name=asked.name) as received:
         (file,) = received.files
         gone = request.is_disconnected if repeat is None else _stays
 
@@ -127,7 +142,7 @@ async def add_job(
     repeat: IdempotencyKey = None,
 ) -> Response:
     """Put one file in line. Its media are deleted with its report."""
-    async with receiving(request, service, identity, name=asked.name) as received:
+    async with receiving(request, service, identity, asked, name=asked.name) as received:
 
         async def add() -> Response:
             return _accept(await received.add_jobs(asked), service)
@@ -159,7 +174,7 @@ async def add_batch(
     """Put the files of a form in line, all or none of them."""
     most = service.settings.batch_files
     how: dict[str, Any] = {"name": "", "most_files": most, "raw": False}
-    async with receiving(request, service, identity, **how) as received:
+    async with receiving(request, service, identity, asked, **how) as received:
 
         async def add() -> Response:
             batch = new_id("bat")

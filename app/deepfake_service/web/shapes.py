@@ -32,9 +32,7 @@ ReportJson = Annotated[
 
 
 class _Options(BaseModel):
-    """What every request to examine may ask; other parameters are refused."""
-
-    model_config = ConfigDict(extra="forbid")
+    """What every request to examine may ask."""
 
     name: str = Field(
         "", max_length=200, description="what the file is called, of a body that is no form"
