@@ -62,11 +62,11 @@ class Fault(BaseModel):
 class Problem(BaseModel):
     """What went wrong (RFC 9457), for a program and for a person."""
 
-    type: str = Field(examples=["urn:deepfake:problem:too_large"])
+    type: str = Field(examples=[f"urn:deepfake:problem:{Code.TOO_LARGE}"])
     title: str = Field(description="what the code means")
     status: int = Field(examples=[413], ge=400, le=599)
     detail: str = Field(description="what happened to this request")
-    code: str = Field(description="a row of `deepfake explain`", examples=["too_large"])
+    code: str = Field(description="a row of `deepfake explain`", examples=[str(Code.TOO_LARGE)])
     remedy: str = Field(description="what to do")
     instance: str = Field(description="the id of the request, which the log has too")
     errors: list[Fault] = Field(default=[], description="values that do not fit")

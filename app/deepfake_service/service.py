@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deepfake_app.storage import Uploads
+from sqlalchemy import URL
 
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
@@ -80,8 +81,8 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
     """
     try:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (settings.folder / "service.sqlite").touch(mode=0o600)
-        database = Database(settings.database_url)
+        settings.database.touch(mode=0o600)
+        database = Database(URL.create("sqlite", database=str(settings.database)))
         try:
             database.migrate()
             yield database, Keys(database, settings.folder)

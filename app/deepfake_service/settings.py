@@ -11,6 +11,18 @@ from deepfake_app.limits import MEBIBYTE, PageLimits
 from deepfake.errors import SettingsError
 from deepfake.settings import user_data_folder
 
+_RANGES = {
+    "sync_bytes": (0, 2**40),
+    "examinations": (1, 1024),
+    "waiting": (0, 10_000),
+    "streams": (0, 10_000),
+    "workers": (0, 1024),
+    "attempts": (1, 100),
+    "back_off_seconds": (0, 3600),
+    "batch_files": (1, 10_000),
+    "keep_days": (0, 36_500),
+}
+
 
 def default_folder() -> Path:
     """Where the service keeps its database and the media of jobs, unless told otherwise."""
@@ -43,23 +55,16 @@ class ServiceSettings:
     keep_days: float = 30.0
 
     def __post_init__(self) -> None:
-        least = {"sync_bytes": 0, "workers": 0}
-        for name in ("sync_bytes", "examinations", "waiting", "streams", "workers", "attempts"):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value < least.get(name, 1):
+            if not least <= value <= most:
                 raise SettingsError(
-                    f"setting {name} {value}: too small", hint=f"give {least.get(name, 1)} or more"
-                )
-        for name in ("back_off_seconds", "keep_days", "batch_files"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(
-                    f"setting {name} {getattr(self, name)}: not positive", hint="give more"
+                    f"setting {name} {value}: out of range", hint=f"give {least:g} to {most:g}"
                 )
 
     @property
-    def database_url(self) -> str:
-        """The SQLite file in the folder, as SQLAlchemy names it."""
-        return f"sqlite:///{self.folder / 'service.sqlite'}"
+    def database(self) -> Path:
+        return self.folder / "service.sqlite"
 
     @property
     def media_folder(self) -> Path:

@@ -49,7 +49,7 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     add_data(service)
     service.add_argument(
         "--sync-megabytes",
-        type=float,
+        type=int,
         default=16,
         help="largest file that is examined while its sender waits, in MiB; larger ones become "
         "jobs (%(default)s)",
@@ -110,7 +110,7 @@ def run_serve(options: argparse.Namespace) -> int:
         how["settings"] = service.ServiceSettings(
             folder=options.data or service.default_folder(),
             limits=limits,
-            sync_bytes=round(options.sync_megabytes * 1024**2),
+            sync_bytes=options.sync_megabytes * 1024**2,
             workers=options.job_workers,
             keep_days=options.keep_days,
         )

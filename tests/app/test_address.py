@@ -46,6 +46,10 @@ def test_an_address_for_others_needs_the_word_public(host: str) -> None:
         (["--upload-megabytes", "0"], "bytes 0: not positive"),
         (["--file-seconds", "-1"], "not positive"),
         (["--file-seconds", "nan"], "not positive"),
+        (["--keep-days", "nan"], "keep_days nan: out of range"),
+        (["--keep-days", "inf"], "keep_days inf: out of range"),
+        (["--job-workers", "-1"], "workers -1: out of range"),
+        (["--sync-megabytes", "-1"], "out of range"),
     ],
 )
 def test_serve_refuses_it_as_wrong_usage(

@@ -62,6 +62,46 @@ def test_events_tell_of_progress_and_of_the_end(client: Client) -> None:
     assert json.loads(lines["data"])["state"] == "done"
 
 
+def test_only_so_many_follow_their_jobs(
+    detector: Detector, endless: Endless, tmp_path: Path
+) -> None:
+    with serviced(detector, tmp_path, streams=1) as client:
+        job = client.send("/v1/jobs", STUCK).json()["id"]
+        assert endless.begun.wait(20)
+        answers = []
+        follower = threading.Thread(
+            target=lambda: answers.append(client.get(f"/v1/jobs/{job}/events"))
+        )
+        follower.start()
+        until = time.monotonic() + 20
+        while not client.service.streams.open:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        refused = client.get(f"/v1/jobs/{job}/events")
+        assert (refused.status_code, refused.json()["code"]) == (503, Code.BUSY)
+        client.ask("DELETE", f"/v1/jobs/{job}")
+        follower.join(20)
+        assert "event: progress" in answers[0].text
+        assert "event: end" in answers[0].text
+        assert client.get(f"/v1/jobs/{job}/events").status_code == 200
+
+
+def test_only_so_many_wait_for_their_reports(
+    detector: Detector, endless: Endless, tmp_path: Path
+) -> None:
+    with serviced(detector, tmp_path, examinations=1, waiting=0) as client:
+        answers = []
+        first = threading.Thread(target=lambda: answers.append(client.send("/v1/detect", STUCK)))
+        first.start()
+        assert endless.begun.wait(20)
+        busy = client.send("/v1/detect")
+        assert (busy.status_code, busy.json()["code"]) == (503, Code.BUSY)
+        assert int(busy.headers["retry-after"]) > 0
+        client.service.examiner.stop()
+        first.join(20)
+        assert client.send("/v1/detect").status_code == 200
+
+
 def test_a_bad_file_fails_at_once_and_leaves_nothing(client: Client) -> None:
     job = client.wait(client.send("/v1/jobs", b"no picture at all").json()["id"])
     assert (job["state"], job["attempts"]) == ("failed", 1)

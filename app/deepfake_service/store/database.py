@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.orm import Session
 
@@ -34,7 +34,7 @@ class Database:
     its disk is full.
     """
 
-    def __init__(self, url: str, *, busy_seconds: float | None = None) -> None:
+    def __init__(self, url: URL | str, *, busy_seconds: float | None = None) -> None:
         busy_seconds = BUSY_SECONDS if busy_seconds is None else busy_seconds
         self._engine = create_engine(
             url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_timeout=busy_seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path as FilePath
+from importlib.resources import files
 from typing import Annotated, Literal
 
 from deepfake_app.views import render_report
@@ -22,7 +22,6 @@ from .shapes import REPORT_ID, FeedbackAnswer, FeedbackRequest, ReportAnswer
 from .wording import answer, word_feedback, word_report
 
 router = APIRouter(prefix="/v1", tags=["reports"])
-_STYLE = FilePath(__file__).parent.parent.parent / "deepfake_app" / "page.css"
 
 
 @router.get(
@@ -69,7 +68,7 @@ async def rule(
 def render_page(row: StoredReport, identity: Identity) -> str:
     """The report as a page that loads nothing, without the pictures, which are gone."""
     shown = redact(Report.from_dict(row.document), identity.policy)
-    style = _STYLE.read_text(encoding="utf-8")
+    style = (files("deepfake_app") / "page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
