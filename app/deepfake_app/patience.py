@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .guards import refuse
+from .guards import SAFE_METHODS, refuse
 from .limits import PageLimits
 
 UPLOADS = "/gradio_api/upload"
@@ -22,7 +22,8 @@ class BodyLimits:
     """Ends a request whose body stalls, takes too long or is too large.
 
     The application reads an ``HTTPException`` (408 or 413) in place of the rest of the body; when
-    nothing of it answers before, this does. ``uploads`` are the paths that take files, with the
+    nothing of it answers before, this does. A connection on which a body was not read to its end is
+    closed, so that nobody goes on sending it. ``uploads`` are the paths that take files, with the
     most bytes of each; every other body has at most ``limits.json_bytes``.
     """
 
@@ -43,7 +44,7 @@ class BodyLimits:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if not body.complete and body.refused:
+                if not body.complete and scope["method"] not in SAFE_METHODS:
                     message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await send(message)
 

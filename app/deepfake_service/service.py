@@ -23,7 +23,7 @@ from .settings import ServiceSettings
 from .store.budgets import Budgets, Rates
 from .store.database import Database
 from .store.jobs import Jobs
-from .store.keys import Keys
+from .store.keys import Keys, read_secret
 from .store.repeats import Repeats
 from .store.reports import Reports
 from .workers import Workers
@@ -82,17 +82,18 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
     try:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.database.touch(mode=0o600)
-        database = Database(URL.create("sqlite", database=str(settings.database)))
-        try:
-            database.migrate()
-            yield database, Keys(database, settings.folder)
-        finally:
-            database.close()
+        secret = read_secret(settings.folder / "hash.key")
     except OSError as error:
         raise SettingsError(
             f"folder {settings.folder}: cannot be used ({error.strerror})",
             hint="choose another with --data",
         ) from error
+    database = Database(URL.create("sqlite", database=str(settings.database)))
+    try:
+        database.migrate()
+        yield database, Keys(database, secret)
+    finally:
+        database.close()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from deepfake.errors import (
     SettingsError,
     TimeLimit,
 )
-from deepfake.faults import internal_error
+from deepfake.faults import contain_faults, internal_error
 from deepfake.settings import DetectOptions
 
 from .examination import Examiner
@@ -133,8 +133,10 @@ class Workers:
     ) -> State | None:
         """Examine a job and note how it ended; the state that it has then."""
         try:
+            with contain_faults(job.name):
+                options = DetectOptions(**job.options)  # which another release may have written
             report = self._examiner.examine(
-                path, DetectOptions(**job.options), name=job.name, progress=tell, cancel=cancel
+                path, options, name=job.name, progress=tell, cancel=cancel
             )
         except DeepfakeError as error:
             if isinstance(error, Cancelled) and not isinstance(error, TimeLimit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -137,7 +138,7 @@ def _list(keys: Any, module: Any, options: argparse.Namespace) -> None:
 
 def _show_once(key: str) -> None:
     print(key)
-    print("It is not shown again; only a hash of it is kept.")
+    print("The key is not shown again; only a hash of it is kept.", file=sys.stderr)
 
 
 def _word_limits(allowance: Any) -> str:

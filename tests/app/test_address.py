@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import socket
 
 import pytest
@@ -57,6 +58,20 @@ def test_serve_refuses_it_as_wrong_usage(
 ) -> None:
     assert main(["serve", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_without_the_packages_of_the_service_the_page_needs_no_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "sqlalchemy" else find_spec(name)
+    )
+    assert main(["serve", "--host", "0.0.0.0"]) == 2
+    assert "add --public" in capsys.readouterr().err
+    assert main(["keys", "list"]) == 2
+    assert 'pip install "deepfake[server]"' in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_sockets")

@@ -11,7 +11,7 @@ from deepfake_service.store.database import Database
 from deepfake_service.store.jobs import Jobs, Wanted
 from deepfake_service.store.keys import Allowance, Identity, Policy, Scope, find_tenant
 from deepfake_service.store.tables import Job, State, StoredReport
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from deepfake.detector import Detector
 from deepfake.reasons import Code
@@ -316,6 +316,16 @@ def test_a_failure_waits_longer_each_time(tmp_path: Path) -> None:
     assert job is not None
     assert jobs.fail(job, {"code": "error", "detail": ""}, again=True) == State.DEAD
     database.close()
+
+
+def test_options_of_another_release_are_a_dead_letter(detector: Detector, tmp_path: Path) -> None:
+    with serviced(detector, tmp_path, workers=0) as client:
+        job = client.send("/v1/jobs").json()["id"]
+        with client.service.database.writing() as session:
+            session.execute(update(Job).values(options={"unknown": 1}))
+    with serviced(detector, tmp_path) as client:
+        ended = client.wait(job)
+        assert (ended["state"], ended["error"]["code"]) == ("dead", Code.INTERNAL)
 
 
 def test_many_workers_take_each_job_once(tmp_path: Path) -> None:

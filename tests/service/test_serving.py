@@ -115,6 +115,15 @@ def test_a_slow_body_is_a_problem_and_keeps_nothing(
     assert list((folder / "media").iterdir()) == []
 
 
+def test_a_refused_body_is_not_listened_to(address: str) -> None:
+    with connect(address) as connection:
+        connection.sendall(
+            b"POST /v1/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
+            b"Content-Type: text/plain\r\n\r\nsome of it"
+        )
+        assert read_problem(connection)["code"] == Code.WRONG_TYPE  # and then the end
+
+
 def test_a_client_that_leaves_keeps_nothing(address: str, folder: Path) -> None:
     with connect(address) as connection:
         connection.sendall(

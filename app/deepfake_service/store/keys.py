@@ -112,15 +112,13 @@ class KeyInfo(NamedTuple):
 
 
 class Keys:
-    """The keys in ``database``, hashed (HMAC-SHA256) with a secret in a file beside it.
+    """The keys in ``database``, hashed (HMAC-SHA256) with ``secret``.
 
-    The secret is made when it is first needed; without it the hashes are worth nothing, and no key
-    that was made with it is valid any more.
+    Without that the hashes are worth nothing, and no key that was made with it is valid any more.
     """
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self._database = database
-        self._secret = _read_secret(folder / "hash.key")
+    def __init__(self, database: Database, secret: bytes) -> None:
+        self._database, self._secret = database, secret
 
     def create(
         self,
@@ -323,9 +321,11 @@ def _expiry(days: float | None) -> int | None:
     return now_ms() + round(days * DAY_MS)
 
 
-def _read_secret(path: Path) -> bytes:
-    """The secret in the file, which is made where there is none and whole from the first moment."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def read_secret(path: Path) -> bytes:
+    """The secret in a file, which is made where there is none, and is whole from the first moment.
+
+    Raises ``SettingsError`` for a file that holds something else.
+    """
     if not path.exists():
         made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
