@@ -95,8 +95,10 @@ class Budgets:
 
 def charge(session: Session, key: int | None, seconds: float) -> None:
     """Count the playing time of what was examined for the key of this number."""
+    if key is None or not seconds > 0:
+        return
     lineage = session.scalar(select(Key.lineage).where(Key.number == key))
-    if lineage is not None and seconds > 0:
+    if lineage is not None:
         _today(session, lineage).seconds += seconds
 
 

@@ -112,6 +112,8 @@ def _describe(status: int, code: Code) -> dict[str, Any]:
 
 def _with_problems(app: FastAPI) -> dict[str, Any]:
     """The description of the interface, which names the form of its errors."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
     schema = FastAPI.openapi(app)
     for shape in (Problem, Fault):
         said = shape.model_json_schema(ref_template="#/components/schemas/{model}")
