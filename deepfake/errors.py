@@ -12,6 +12,7 @@
     ├── SettingsError              an option has a wrong value
     │   └── MissingDependency      names what to install
     ├── InternalError              the file met a bug of this program (see deepfake.faults)
+    ├── ServiceError               the service refuses a request, or does not answer
     └── Cancelled                  the examination was stopped on request
         └── TimeLimit              it reached the time limit that it was given
 
@@ -82,6 +83,27 @@ class InternalError(DeepfakeError):
     def __init__(self, message: str, *, hint: str, fault_id: str) -> None:
         self.fault_id = fault_id
         super().__init__(message, hint=hint)
+
+
+class ServiceError(DeepfakeError):
+    """``status`` is that of HTTP, None where nothing was answered; ``retry_seconds`` says when the
+    same request may fare better, None where it never will. ``request_id`` leads to the log.
+    """
+
+    code = Code.BAD_REQUEST
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Code | None = None,
+        hint: str = "",
+        status: int | None = 400,
+        retry_seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.status, self.retry_seconds, self.request_id = status, retry_seconds, request_id
+        super().__init__(message, code=code, hint=hint)
 
 
 class ModelError(DeepfakeError):

@@ -18,6 +18,7 @@ class Group(StrEnum):
     CAUTION = "cautions about a score"
     NOT_JUDGED = "why something was not judged"
     FILE = "errors of a file"
+    SERVICE = "answers of the service that are no reports"
     INSTALLATION = "errors of the installation, or of how it was called"
 
 
@@ -480,6 +481,82 @@ class Code(StrEnum):
         Group.FILE,
         "The examination was stopped on request, before its end.",
         "Start it again for a report.",
+    )
+
+    # Answers of the service.
+    BAD_REQUEST = (
+        "bad_request",
+        Group.SERVICE,
+        "The request does not have the form that this address takes.",
+        "Compare it with what docs/service.md and the OpenAPI description of the service say.",
+    )
+    WRONG_TYPE = (
+        "wrong_type",
+        Group.SERVICE,
+        "The body of the request is of a type that this address does not take.",
+        "Send a form with the file (multipart/form-data), or the file itself as "
+        "application/octet-stream.",
+    )
+    NO_KEY = (
+        "no_key",
+        Group.SERVICE,
+        "The request carries no key, or one that is unknown, has expired or was revoked.",
+        "Send a valid key as Authorization: Bearer KEY; whoever runs the service makes them.",
+    )
+    NOT_ALLOWED = (
+        "not_allowed",
+        Group.SERVICE,
+        "The key may not do this, or the request comes from another site.",
+        "Ask whoever runs the service for a key with the scope that the error names.",
+    )
+    NOTHING_HERE = (
+        "nothing_here",
+        Group.SERVICE,
+        "There is nothing at this address, or it belongs to somebody else.",
+        "Check the id; jobs and reports are deleted after a while.",
+    )
+    CONFLICT = (
+        "conflict",
+        Group.SERVICE,
+        "The thing is in a state in which this cannot be done to it.",
+        "Look at its state first.",
+    )
+    REPEATED = (
+        "repeated",
+        Group.SERVICE,
+        "Another request with the same Idempotency-Key is still in work, or asked for something "
+        "else.",
+        "Send the same request again a little later, or a new one under a new Idempotency-Key.",
+    )
+    RATE_LIMITED = (
+        "rate_limited",
+        Group.SERVICE,
+        "The key has sent more requests than it may in the time that its limit names.",
+        "Wait as long as Retry-After says, and send fewer at once.",
+    )
+    BUDGET_SPENT = (
+        "budget_spent",
+        Group.SERVICE,
+        "The files or the seconds of media that the key may have examined in a day are used up.",
+        "Go on tomorrow (UTC), or ask whoever runs the service for more.",
+    )
+    BUSY = (
+        "busy",
+        Group.SERVICE,
+        "As many requests wait as the service lets wait.",
+        "Try again after the seconds that Retry-After names, or send a job.",
+    )
+    DATABASE = (
+        "database",
+        Group.SERVICE,
+        "The database of the service does not answer, or its disk is full.",
+        "Try again later; whoever runs the service looks at its database, its disk and its log.",
+    )
+    NO_ANSWER = (
+        "no_answer",
+        Group.SERVICE,
+        "The service could not be reached, or its answer is none of this service.",
+        "Check the address, and whether the service runs there.",
     )
 
     # Errors of the installation, or of how it was called.

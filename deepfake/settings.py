@@ -143,14 +143,19 @@ def shipped_models_folder() -> Path:
 
 
 def user_models_folder() -> Path:
-    """Where ``deepfake models install`` puts bundles: a folder of the user (XDG base directories).
+    """Where ``deepfake models install`` puts bundles: a folder of the user.
 
     A bundle that the list of a models folder names, and that does not lie there, is looked for
     here.
     """
+    return user_data_folder() / "models"
+
+
+def user_data_folder() -> Path:
+    """Where everything that we keep for this user lies (XDG base directories)."""
     data = os.environ.get("XDG_DATA_HOME", "")
     home = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
-    return home / "deepfake" / "models"
+    return home / "deepfake"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,11 @@ What a fenced block is depends on its word:
               held as ``sh`` is, and so is a line that begins with ``deepfake``
 ``json toml`` must be read by its parser
 
-Outputs are compared without digests, times and bars; shares may differ by ``NEAR``. Every inline
-``deepfake …`` and ``python -m …`` must name commands and options that exist, too. Between
+A document whose blocks ask at ``SERVED`` gets a service of its own there; the key that one of its
+commands makes is ``$DEEPFAKE_API_KEY`` for those that follow.
+
+Outputs are compared without digests, keys, times and bars; shares may differ by ``NEAR``. Every
+inline ``deepfake …`` and ``python -m …`` must name commands and options that exist, too. Between
 ``<!-- generated: NAME -->`` and ``<!-- end -->`` stands a table of ``docs.site.accuracy``.
 """
 
@@ -33,6 +36,7 @@ import tempfile
 import tomllib
 from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,10 +49,11 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 SHELL = ("sh", "bash")
 SHOWN = ("", "text", "json", "toml", *SHELL)
 NEAR = 0.02
+SERVED = "http://127.0.0.1:7860"
 FENCE = re.compile(r"^```(?P<word>[^\n]*)\n(?P<body>.*?)^```[ ]*$", re.DOTALL | re.MULTILINE)
 TABLE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 INLINE = re.compile(r"(?<!`)`((?:deepfake|python -m) [^`]+)`")
-EXTERNAL = {"cd", "export", "find", "git", "jq", "onnx2tf", "pytest", "ray", "taskset"}
+EXTERNAL = {"cd", "curl", "export", "find", "git", "jq", "onnx2tf", "pytest", "ray", "taskset"}
 """Programs of others, of which nothing is held here."""
 
 
@@ -74,16 +79,17 @@ def rewrite(text: str, folder: Path) -> str:
     """
     before: Block | None = None
     changes = []
-    for block in blocks(text):
-        made = block.body
-        if block.word == "console":
-            commands = [line for line in block.body.splitlines() if line.startswith("$ ")]
-            made = "".join(f"{line}\n{_run(line[2:], folder)}" for line in commands)
-        elif block.word == "text" and before is not None and before.word == "python":
-            made = _output([sys.executable, "-c", before.body], folder)
-        if not same(made, block.body):
-            changes.append((block, made))
-        before = block
+    with Place.of(text, folder) as place:
+        for block in blocks(text):
+            made = block.body
+            if block.word == "console":
+                commands = [line for line in block.body.splitlines() if line.startswith("$ ")]
+                made = "".join(f"{line}\n{place.run(line[2:])}" for line in commands)
+            elif block.word == "text" and before is not None and before.word == "python":
+                made = place.output([sys.executable, "-c", before.body])
+            if not same(made, block.body):
+                changes.append((block, made))
+            before = block
     for block, made in reversed(changes):
         text = text[: block.start] + made + text[block.end :]
     return TABLE.sub(lambda m: f"{m[1]}\n{getattr(accuracy, m[2])()}\n{m[3]}", text)
@@ -97,7 +103,10 @@ def same(one: str, other: str) -> bool:
     return all(abs(first - second) <= NEAR for first, second in pairs)
 
 
-VARIES = re.compile(r"[0-9a-f]{12}…|\d[\d,]* kB|\d{4}-\d\d-\d\dT[\d:]+Z|in [\d.]+ m?s\b")
+VARIES = re.compile(
+    r"[0-9a-f]{12}…|dfk_[0-9a-z]{10}_[\w-]{43}|\b[0-9a-z]{10}(?= +shop)|\d[\d,]* kB|"
+    r"\d{4}-\d\d-\d\dT[\d:]+Z|in [\d.]+ m?s\b"
+)
 SHARE = re.compile(r"\b(?:\d(?:\.\d+)?e-\d+|[01]\.\d+)")
 
 
@@ -257,29 +266,73 @@ def _check_pip(words: list[str]) -> list[str]:
     return found + [f"no file {name}" for name in files if not (ROOT / name).exists()]
 
 
-def _run(command: str, folder: Path) -> str:
-    words = shlex.split(command)
-    if words[0] == "deepfake":
-        words = [sys.executable, "-m", "deepfake", *words[1:]]
-    elif words[0] == "python":
-        words[0] = sys.executable
-    return _output(words, folder)
+class Place:
+    """Where blocks are run: a ``folder``, and the ``address`` of a service if they ask one."""
 
+    def __init__(self, folder: Path, address: str = SERVED) -> None:
+        self._folder, self._address = folder, address
+        paths = [ROOT, ROOT / "app", ROOT / "training"]
+        self._environment = {
+            **os.environ,
+            "COLUMNS": "100",
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        }
 
-def _output(command: list[str], folder: Path) -> str:
-    paths = [ROOT, ROOT / "app", ROOT / "training"]
-    environment = {
-        **os.environ,
-        "COLUMNS": "100",
-        "PYTHONPATH": os.pathsep.join(map(str, paths)),
-    }
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{command}: exit status {done.returncode}\n{done.stderr}")
-    lines = re.sub(r"[ \t]+$", "", done.stdout, flags=re.MULTILINE).rstrip("\n")
-    return lines + "\n" if lines else ""
+    @classmethod
+    @contextmanager
+    def of(cls, text: str, folder: Path) -> Iterator[Place]:
+        """The place for the blocks of a document, until the end of the block."""
+        if not any(it.word in ("console", "python") and SERVED in it.body for it in blocks(text)):
+            yield cls(folder)
+            return
+        place = cls(folder)
+        place._environment["XDG_DATA_HOME"] = str(folder / "data")
+        place._environment.pop("DEEPFAKE_API_KEY", None)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "deepfake", "serve", "--port", "0"],
+            cwd=folder,
+            env=place._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert server.stdout is not None
+            found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
+            assert found is not None, "the service did not start"
+            place._address = found[0]
+            yield place
+        finally:
+            server.terminate()
+            server.communicate(timeout=60)
+
+    def run(self, command: str) -> str:
+        """What a command of a ``console`` block prints."""
+        key = self._environment.get("DEEPFAKE_API_KEY", "")
+        words = shlex.split(command.replace("$DEEPFAKE_API_KEY", key))
+        if words[0] == "deepfake":
+            words = [sys.executable, "-m", "deepfake", *words[1:]]
+        elif words[0] == "python":
+            words[0] = sys.executable
+        printed = self.output(words)
+        if made := re.search(r"\bdfk_\S+", printed):
+            self._environment["DEEPFAKE_API_KEY"] = made[0]
+        return printed
+
+    def output(self, command: list[str]) -> str:
+        """What a command prints, with the address that the document names."""
+        done = subprocess.run(
+            [word.replace(SERVED, self._address) for word in command],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command}: exit status {done.returncode}\n{done.stderr}")
+        printed = done.stdout.replace(self._address, SERVED)
+        lines = re.sub(r"[ \t]+$", "", printed, flags=re.MULTILINE).rstrip("\n")
+        return lines + "\n" if lines else ""
 
 
 def make_folder(folder: Path) -> None:

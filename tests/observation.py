@@ -174,7 +174,7 @@ class Observed:
                     **{name: os.environ[name] for name in INHERITED if name in os.environ},
                     "HOME": str(self.home),
                     "TMPDIR": str(self.temporary),
-                    "PYTHONPATH": str(PROJECT),
+                    "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'app'}",
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "PYTHONUNBUFFERED": "1",
                 },

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "deepfake" / "reasons.py"
 SOURCES = sorted(
     path
-    for folder in ("deepfake", "app/deepfake_app")
+    for folder in ("deepfake", "app/deepfake_app", "app/deepfake_service")
     for path in (ROOT / folder).rglob("*.py")
     if path != TABLE
 )

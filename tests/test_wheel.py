@@ -21,7 +21,7 @@ from deepfake.version import VERSION
 from examples.samples import write_samples
 
 ROOT = Path(__file__).parent.parent
-OURS = {"deepfake", "deepfake_app", "deepfake_training"}
+OURS = {"deepfake", "deepfake_app", "deepfake_service", "deepfake_training"}
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 THEIRS = "raise SystemExit('this file is the user\\'s')\n"
 
@@ -100,6 +100,7 @@ def test_it_holds_our_packages_alone_and_the_models(wheel: Path) -> None:
     assert "deepfake/trust/shipped.json" in names
     assert "deepfake/trust/c2pa_trust_list/anchors.pem" in names
     assert "deepfake_app/page.css" in names
+    assert "deepfake_service/migrations/versions/first.py" in names
     assert not [name for name in names if "-large/" in name]
 
 
@@ -157,9 +158,11 @@ def served(place: Place) -> Iterator[str]:
         process.communicate(timeout=60)
 
 
-def test_the_page_opens(served: str) -> None:
+def test_the_page_opens_and_the_interface_answers(served: str) -> None:
     with urlopen(served) as answer:
         assert "gradio" in answer.read().decode()
+    with urlopen(f"{served}/v1/models") as answer:
+        assert json.load(answer)["models"]
 
 
 def test_training_tells_its_commands(place: Place) -> None:

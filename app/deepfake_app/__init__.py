@@ -19,7 +19,7 @@ from .limits import PageLimits
 if TYPE_CHECKING:
     from deepfake.detector import Detector
 
-__all__ = ["PageLimits", "check_address", "serve"]
+__all__ = ["PageLimits", "check_address", "prepare", "serve"]
 
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",  # gradio takes themes from there
@@ -41,7 +41,7 @@ def serve(
     under which the page answers. Raises ``MissingDependency`` without gradio, and
     ``SettingsError`` when the address is taken or not allowed.
     """
-    _prepare()
+    prepare()
     from .server import serve as serve_page
 
     serve_page(
@@ -54,7 +54,8 @@ def serve(
     )
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """What must come before gradio is imported. Raises ``MissingDependency`` without it."""
     if importlib.util.find_spec("gradio") is None:
         raise MissingDependency("gradio", extra="app")
     os.environ.update(_OFFLINE)

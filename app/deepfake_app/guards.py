@@ -61,26 +61,28 @@ class SameSite:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] == "http" and (why := self._refusal(scope)):
+        elif scope["type"] == "http" and (why := find_refusal(scope, self._names)):
             await refuse(403, why)(scope, receive, send)
         elif scope["type"] == "http":
             await self.app(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
 
-    def _refusal(self, scope: Scope) -> str:
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._names.hold(hosts[0]):
-            return "This host name is not one of the page; start it with --allow-host NAME."
-        if scope["method"] in SAFE_METHODS:
-            return ""
-        origin = headers.get("origin")
-        if origin is not None and not _same_authority(origin, hosts[0]):
-            return "Another site may not use this page."
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return "Another site may not use this page."
+
+def find_refusal(scope: Scope, names: Names) -> str:
+    """Why :class:`SameSite` refuses a request; nothing when it does not."""
+    headers = Headers(scope=scope)
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or not names.hold(hosts[0]):
+        return "This host name is not one of the page; start it with --allow-host NAME."
+    if scope["method"] in SAFE_METHODS:
         return ""
+    origin = headers.get("origin")
+    if origin is not None and not _same_authority(origin, hosts[0]):
+        return "Another site may not use this page."
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return "Another site may not use this page."
+    return ""
 
 
 class OnlyNeeded:

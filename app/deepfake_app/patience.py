@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .guards import refuse
+from .guards import SAFE_METHODS, refuse
 from .limits import PageLimits
 
 UPLOADS = "/gradio_api/upload"
@@ -21,23 +22,29 @@ class BodyLimits:
     """Ends a request whose body stalls, takes too long or is too large.
 
     The application reads an ``HTTPException`` (408 or 413) in place of the rest of the body; when
-    nothing of it answers before, this does.
+    nothing of it answers before, this does. A connection on which a body was not read to its end is
+    closed, so that nobody goes on sending it. ``uploads`` are the paths that take files, with the
+    most bytes of each; every other body has at most ``limits.json_bytes``.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: PageLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, *, limits: PageLimits, uploads: Mapping[str, int] | None = None
+    ) -> None:
         self.app, self._limits = app, limits
+        self._uploads = uploads or {UPLOADS: limits.upload_bytes + MULTIPART_BYTES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body, started = _Body(receive, self._limits, path=scope["path"]), False
+        most = self._uploads.get(scope["path"], self._limits.json_bytes)
+        body, started = _Body(receive, self._limits, most=most), False
 
         async def send_on(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if not body.complete and body.refused:
+                if not body.complete and scope["method"] not in SAFE_METHODS:
                     message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await send(message)
 
@@ -52,12 +59,10 @@ class BodyLimits:
 class _Body:
     """The body of one request on its way to the application."""
 
-    def __init__(self, receive: Receive, limits: PageLimits, *, path: str) -> None:
+    def __init__(self, receive: Receive, limits: PageLimits, *, most: int) -> None:
         self._receive, self._limits = receive, limits
         self._end = asyncio.get_running_loop().time() + limits.body_seconds
-        self._most = limits.json_bytes
-        if path == UPLOADS:
-            self._most = limits.upload_bytes + MULTIPART_BYTES
+        self._most = most
         self._bytes, self.complete = 0, False
         self.refused: HTTPException | None = None
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -17,6 +17,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from deepfake.detector import Detector
 from deepfake.errors import BackendError
@@ -48,17 +49,22 @@ def serve(
     limits: PageLimits,
 ) -> None:
     """See :func:`app.serve`."""
-    stop = threading.Event()
     page = running(
         detector, host=host, port=port, public=public, allowed_hosts=allowed_hosts, limits=limits
     )
     check_address(host, port, public=public)
     sys.stderr.write(warn_of(host))
-    with page as address, _stopping_on_sigterm(stop):
-        sys.stdout.write(f"The page is open at {address} (Ctrl-C ends it)\n")
+    with page as address:
+        wait_for_the_end(f"The page is open at {address} (Ctrl-C ends it)\n")
+
+
+def wait_for_the_end(greeting: str) -> None:
+    """Say that the server is open, and wait for Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    with _stopping_on_sigterm(stop), contextlib.suppress(KeyboardInterrupt):
+        sys.stdout.write(greeting)
         sys.stdout.flush()
-        with contextlib.suppress(KeyboardInterrupt):
-            stop.wait()
+        stop.wait()
 
 
 @contextlib.contextmanager
@@ -80,12 +86,27 @@ def running(
         upload_bytes=min(PageLimits().upload_bytes, detector.settings.limits.file_bytes)
     )
     names = Names(host, allowed=allowed_hosts, public=public)
-    listener = open_listener(host, port, public=public)
-    with listener, private_folder() as folder, _gradio_folder(folder), keep_tidy():
+    with (
+        open_listener(host, port, public=public) as listener,
+        opened(detector, names=names, limits=limits) as app,
+        served(app, listener, limits=limits, ending=lambda: end_page(app)),
+    ):
+        yield url_of(listener)
+
+
+@contextlib.contextmanager
+def opened(detector: Detector, *, names: Names, limits: PageLimits) -> Iterator[FastAPI]:
+    """The page as an application with a folder for its uploads, gone at the end of the block."""
+    with private_folder() as folder, _gradio_folder(folder), keep_tidy():
         uploads = Uploads(folder, limits)
-        app = make_app(detector, uploads=uploads, names=names, limits=limits)
-        with _served(app, listener, limits), _swept(uploads, limits):
-            yield url_of(listener)
+        with _swept(uploads, limits):
+            yield make_app(detector, uploads=uploads, names=names, limits=limits)
+
+
+def end_page(app: FastAPI) -> None:
+    """End what visitors of the page have in work, before its server is stopped."""
+    app.state.stops.stop_all()
+    app.state.page.close(verbose=False)
 
 
 def make_app(detector: Detector, *, uploads: Uploads, names: Names, limits: PageLimits) -> FastAPI:
@@ -131,13 +152,19 @@ def guards(uploads: Uploads, names: Names, limits: PageLimits) -> list[Middlewar
 
 
 @contextlib.contextmanager
-def _served(app: FastAPI, listener: socket, limits: PageLimits) -> Iterator[None]:
-    """Serve ``app`` from a thread until the end of the block."""
-    protocol = type("Protocol", (PatientProtocol,), {"limits": limits})
+def served(
+    app: ASGIApp,
+    listener: socket,
+    *,
+    limits: PageLimits,
+    ending: Callable[[], None],
+    protocol: type[PatientProtocol] = PatientProtocol,
+) -> Iterator[None]:
+    """Serve ``app`` from a thread until the end of the block, where ``ending`` is called first."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=protocol,
+            http=type("Protocol", (protocol,), {"limits": limits}),
             ws="none",
             access_log=False,
             log_level="warning",
@@ -155,8 +182,7 @@ def _served(app: FastAPI, listener: socket, limits: PageLimits) -> Iterator[None
         _await_start(server, thread)
         yield
     finally:
-        app.state.stops.stop_all()
-        app.state.page.close(verbose=False)
+        ending()
         server.should_exit = True
         thread.join(timeout=STOP_SECONDS)
 

@@ -8,13 +8,14 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from deepfake.errors import MediaError, TooLarge
 from deepfake.media.sniff import EXTENSIONS
 from deepfake.reasons import Code
+from deepfake.text import printable
 
 from .limits import MEBIBYTE, PageLimits
 
@@ -61,7 +62,7 @@ class Uploads:
         raises.
         """
         token = uuid.uuid4().hex
-        incoming = Incoming(self, token, self.folder / token / f"upload{_suffix(name)}")
+        incoming = Incoming(self, token, self.folder / token / f"upload{_suffix(name)}", name=name)
         try:
             with incoming:
                 yield incoming
@@ -78,7 +79,7 @@ class Uploads:
         Raises ``MediaError`` when it is none, or was claimed or deleted before.
         """
         token = self._token(path)
-        shown = PurePosixPath(name).name[:MOST_NAME_CHARACTERS] or "upload"
+        shown = shown_name(name)
         with self._lock:
             kept = self._kept.pop(token, None)
         if kept is None:
@@ -91,6 +92,20 @@ class Uploads:
             yield Upload(kept.path, shown)
         finally:
             self._delete(token, kept.bytes)
+
+    def adopt(self, paths: Iterable[Path]) -> None:
+        """Keep these uploads of a process before, and delete everything else in the folder."""
+        wanted = {self._token(str(path)): path for path in paths if path.is_file()}
+        for place in self.folder.iterdir():
+            if place.name in wanted:
+                count = wanted[place.name].stat().st_size
+                with self._lock:
+                    self._kept[place.name] = _Kept(
+                        wanted[place.name], count, time.monotonic(), None
+                    )
+                    self._bytes += count
+            else:
+                shutil.rmtree(place, ignore_errors=True)
 
     def hold(self, path: str) -> bool:
         """Whether ``path`` is exactly that of an upload that waits for its examination."""
@@ -161,8 +176,9 @@ class Uploads:
 class Incoming:
     """An upload that is being written; each byte is taken from the quota first."""
 
-    def __init__(self, uploads: Uploads, token: str, path: Path) -> None:
+    def __init__(self, uploads: Uploads, token: str, path: Path, *, name: str) -> None:
         self._uploads, self.token, self.path = uploads, token, path
+        self.name = shown_name(name)
         self.bytes = 0
         self._file: BinaryIO | None = None
 
@@ -181,6 +197,11 @@ class Incoming:
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def shown_name(name: str) -> str:
+    """The last part of what a sender calls a file, on one line and not too long."""
+    return printable(PurePosixPath(name).name, most=MOST_NAME_CHARACTERS) or "upload"
 
 
 def _suffix(name: str) -> str:

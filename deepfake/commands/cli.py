@@ -11,6 +11,7 @@ from ..version import VERSION
 from .detect import add_detect
 from .evaluate import add_evaluate
 from .explain import add_explain, explain
+from .keys import add_keys
 from .models import add_models, manage_models
 from .options import (
     detection_parser,
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_scan(commands, [detection, engine]).set_defaults(run=run_scan)
 
     add_serve(commands, [engine])
+    add_keys(commands)
     add_evaluate(commands, [engine])
 
     add_models(commands, [engine]).set_defaults(run=run_models)

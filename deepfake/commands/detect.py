@@ -6,15 +6,22 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, DeepfakeError, ModelError, SettingsError
+from ..errors import Cancelled, DeepfakeError, ModelError, ServiceError, SettingsError
 from ..settings import Limits
 from .options import make_console, read_detect_options, read_settings, word_error
 
 if TYPE_CHECKING:
+    from ..progress import Progress
     from ..types import Report
+
+    Examine = Callable[[str, Progress], Report]
 
 
 def add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -32,6 +39,12 @@ def add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "maps, or the contact sheet of a video: its most telling frames and all timelines; of "
         "several files to where-1.png, where-2.png …, numbered as the files are given",
     )
+    detect.add_argument(
+        "--server",
+        metavar="URL",
+        help="have the files examined by the service there (extra client); its key is taken from "
+        "DEEPFAKE_API_KEY",
+    )
     detect.set_defaults(run=run_detect)
 
 
@@ -39,33 +52,24 @@ def run_detect(options: argparse.Namespace) -> int:
     """``deepfake detect``: a report for each path, errors on standard error."""
     from ..media.process import POOL
 
-    POOL.prepare(memory_bytes=Limits().decode_memory_bytes)  # it starts during the next imports
-    from ..detector import Detector
+    if options.server is None:
+        POOL.prepare(memory_bytes=Limits().decode_memory_bytes)  # it starts during the next imports
     from ..faults import contain_faults
-    from ..media.sniff import promises_picture
     from ..progress import ctrl_c
+    from ..show.console import FileProgress
     from ..text import display_name
-    from ..types import Kind
 
-    detection = read_detect_options(options)
     pictures = _name_pictures(options.save_heatmap, options.paths)
-    status = 0
-    with ctrl_c() as stop, Detector(read_settings(options)) as detector:
-        if promises_picture(options.paths[0]):
-            detector.engine.prepare(Kind.IMAGE, effort=detection.effort)
-        if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
-            detector.engine.require_effort(detection.effort)
-            detector.engine.check(detector.engine.active)  # before the first is reported
-        from ..show.console import FileProgress
-
-        console = make_console(stderr=True)
+    status, console = 0, make_console(stderr=True)
+    opened = _open_detector if options.server is None else _open_client
+    with ctrl_c() as stop, opened(options, stop) as examine:
         for path, picture in zip(options.paths, pictures, strict=True):
             try:
                 with contain_faults(path), FileProgress(Path(path).name, console) as progress:
-                    report = detector.detect(path, detection, progress=progress, cancel=stop)
+                    report = examine(path, progress)
             except Cancelled as error:
                 raise KeyboardInterrupt from error
-            except ModelError:  # no other file would fare better
+            except (ModelError, ServiceError):  # no other file would fare better
                 raise
             except DeepfakeError as error:
                 status = 1
@@ -85,6 +89,41 @@ def run_detect(options: argparse.Namespace) -> int:
                     file=sys.stderr,
                 )
     return status
+
+
+@contextmanager
+def _open_detector(options: argparse.Namespace, stop: Event) -> Iterator[Examine]:
+    """Examines files here."""
+    from ..detector import Detector
+    from ..media.sniff import promises_picture
+    from ..types import Kind
+
+    detection = read_detect_options(options)
+    with Detector(read_settings(options)) as detector:
+        if promises_picture(options.paths[0]):
+            detector.engine.prepare(Kind.IMAGE, effort=detection.effort)
+        if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
+            detector.engine.require_effort(detection.effort)
+            detector.engine.check(detector.engine.active)  # before the first is reported
+        yield lambda path, progress: detector.detect(
+            path, detection, progress=progress, cancel=stop
+        )
+
+
+@contextmanager
+def _open_client(options: argparse.Namespace, stop: Event) -> Iterator[Examine]:
+    """Has files examined by a service, which is told their names alone, not where they lie."""
+    from ..client import Client
+
+    detection = read_detect_options(options)
+
+    def examine(path: str, progress: Progress) -> Report:
+        if stop.is_set():
+            raise Cancelled("examination: stopped before its end", hint="start it again")
+        return replace(client.detect(path, detection).report, path=path)
+
+    with Client(options.server, key=os.environ.get("DEEPFAKE_API_KEY")) as client:
+        yield examine
 
 
 def _show_report(report: Report, options: argparse.Namespace) -> None:

@@ -32,6 +32,8 @@ PACKAGES = (
     ("onnxruntime", "base"),
     ("openvino", "base"),
     ("gradio", "app"),
+    ("sqlalchemy", "server"),
+    ("httpx", "client"),
     ("torch", "gpu"),
     ("timm", "gpu"),
     ("ray", "cluster"),

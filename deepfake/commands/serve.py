@@ -1,9 +1,12 @@
-"""``deepfake serve``: the web page."""
+"""``deepfake serve``: the web page, and the HTTP interface beside it."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependency
@@ -12,13 +15,16 @@ from .options import read_settings
 
 def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    serve = commands.add_parser("serve", parents=parents, help="open the web page on this machine")
+    serve = commands.add_parser(
+        "serve", parents=parents, help="open the web page and the HTTP interface on this machine"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
     serve.add_argument(
         "--public",
         action="store_true",
-        help="allow a --host that other machines can reach; the page asks nobody for a password",
+        help="show the page under a --host that other machines can reach; it asks nobody for a "
+        "password",
     )
     serve.add_argument(
         "--allow-host",
@@ -39,18 +45,49 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=600.0,
         help="longest examination of one file (%(default)g)",
     )
+    service = serve.add_argument_group("HTTP interface", "needs the extra server")
+    add_data(service)
+    service.add_argument(
+        "--sync-megabytes",
+        type=int,
+        default=16,
+        help="largest file that is examined while its sender waits, in MiB; larger ones become "
+        "jobs (%(default)s)",
+    )
+    service.add_argument(
+        "--job-workers",
+        type=int,
+        default=1,
+        help="threads that examine jobs; 0 leaves them in line (%(default)s)",
+    )
+    service.add_argument(
+        "--keep-days",
+        type=float,
+        default=30,
+        help="reports and jobs that have ended are deleted after so many (%(default)s)",
+    )
     serve.set_defaults(run=run_serve)
 
 
+def add_data(parser: Any) -> None:
+    """Add the option that names the folder of the service."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="where the service keeps keys, jobs and reports (service in the user's data folder)",
+    )
+
+
 def run_serve(options: argparse.Namespace) -> int:
-    """``deepfake serve``: the web page, until Ctrl-C."""
+    """``deepfake serve``: the page, and the interface where its packages are, until Ctrl-C."""
     try:
         page = importlib.import_module("deepfake_app")
     except ImportError as error:
         raise MissingDependency("gradio", extra="app") from error
+    service = find_service()
     from ..detector import Detector
 
-    page.check_address(options.host, options.port, public=options.public)
     settings = read_settings(options)
     disk_bytes = options.upload_megabytes * 1024**2
     limits = page.PageLimits(
@@ -58,15 +95,36 @@ def run_serve(options: argparse.Namespace) -> int:
         upload_bytes=min(page.PageLimits.upload_bytes, disk_bytes, settings.limits.file_bytes),
         file_seconds=options.file_seconds,
     )
+    how = {
+        "host": options.host,
+        "port": options.port,
+        "public": options.public,
+        "allowed_hosts": options.allow_host,
+    }
+    if service is None:
+        page.check_address(options.host, options.port, public=options.public)
+        missing = MissingDependency("sqlalchemy", extra="server")
+        print(f"The page alone: the HTTP interface needs more; {missing.hint}", file=sys.stderr)
+        how["limits"] = limits
+    else:
+        how["settings"] = service.ServiceSettings(
+            folder=options.data or service.default_folder(),
+            limits=limits,
+            sync_bytes=options.sync_megabytes * 1024**2,
+            workers=options.job_workers,
+            keep_days=options.keep_days,
+        )
+        service.check_binding(options.host, options.port, settings=how["settings"])
     with Detector(settings) as detector:
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
-        page.serve(
-            detector,
-            host=options.host,
-            port=options.port,
-            public=options.public,
-            allowed_hosts=options.allow_host,
-            limits=limits,
-        )
+        (page if service is None else service).serve(detector, **how)
     return 0
+
+
+def find_service() -> Any:
+    """The package of the service; None where a package that it needs is not installed."""
+    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client")
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        return None
+    return importlib.import_module("deepfake_service")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import socket
 
 import pytest
@@ -42,10 +43,14 @@ def test_an_address_for_others_needs_the_word_public(host: str) -> None:
     ("arguments", "message"),
     [
         (["--port", "80000"], "port 80000: does not exist"),
-        (["--host", "0.0.0.0"], "add --public"),
+        (["--host", "0.0.0.0"], "deepfake keys create"),
         (["--upload-megabytes", "0"], "bytes 0: not positive"),
         (["--file-seconds", "-1"], "not positive"),
         (["--file-seconds", "nan"], "not positive"),
+        (["--keep-days", "nan"], "keep_days nan: out of range"),
+        (["--keep-days", "inf"], "keep_days inf: out of range"),
+        (["--job-workers", "-1"], "workers -1: out of range"),
+        (["--sync-megabytes", "-1"], "out of range"),
     ],
 )
 def test_serve_refuses_it_as_wrong_usage(
@@ -53,6 +58,20 @@ def test_serve_refuses_it_as_wrong_usage(
 ) -> None:
     assert main(["serve", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_without_the_packages_of_the_service_the_page_needs_no_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "sqlalchemy" else find_spec(name)
+    )
+    assert main(["serve", "--host", "0.0.0.0"]) == 2
+    assert "add --public" in capsys.readouterr().err
+    assert main(["keys", "list"]) == 2
+    assert 'pip install "deepfake[server]"' in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_sockets")

@@ -1,0 +1,119 @@
+"""Files from their place on disk to a report, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deepfake.detector import Detector
+from deepfake.errors import DeepfakeError, ServiceError
+from deepfake.faults import contain_faults
+from deepfake.progress import Progress, deadline_after
+from deepfake.reasons import Code
+from deepfake.settings import DetectOptions
+from deepfake.types import Report
+
+from .metrics import Metrics
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether a client is still there."""
+
+
+class Examiner:
+    """Examines files with ``detector``, each within ``file_seconds``.
+
+    Of the requests that wait for their report, ``threads`` are examined at once and ``waiting`` may
+    wait. Use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        metrics: Metrics,
+        *,
+        threads: int,
+        waiting: int,
+        file_seconds: float,
+    ) -> None:
+        self._detector, self._metrics, self._file_seconds = detector, metrics, file_seconds
+        self._most, self._present = threads + waiting, 0
+        self._running: set[threading.Event] = set()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="examination")
+
+    def examine(
+        self,
+        path: Path,
+        options: DetectOptions,
+        *,
+        name: str,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Report:
+        """The report on a file, in this thread. Raises ``DeepfakeError``."""
+        try:
+            with contain_faults(name):
+                report = self._detector.detect(
+                    path,
+                    options,
+                    name=name,
+                    progress=progress,
+                    cancel=cancel,
+                    deadline=deadline_after(self._file_seconds),
+                )
+        except DeepfakeError as error:
+            self._metrics.note_failure(str(error.code))
+            raise
+        self._metrics.note_report(report)
+        return report
+
+    async def report(
+        self,
+        path: Path,
+        options: DetectOptions,
+        *,
+        name: str,
+        gone: Callable[[], Awaitable[bool]],
+    ) -> Report:
+        """The report on a file; its examination is stopped when its client is ``gone``.
+
+        Raises ``ServiceError`` (``busy``, 503) when too many wait already, and ``DeepfakeError``.
+        """
+        if self._present >= self._most:
+            raise ServiceError(
+                "service: as many requests wait as may",
+                code=Code.BUSY,
+                hint="try again a little later",
+                status=503,
+                retry_seconds=2,
+            )
+        cancel = threading.Event()
+        self._present += 1
+        self._running.add(cancel)
+        try:
+            work = asyncio.get_running_loop().run_in_executor(
+                self._pool,
+                lambda: self.examine(path, options, name=name, cancel=cancel),
+            )
+            while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
+                if await gone():
+                    cancel.set()
+            return work.result()
+        finally:
+            cancel.set()
+            self._present -= 1
+            self._running.discard(cancel)
+
+    def stop(self) -> None:
+        """Stop what clients wait for."""
+        for cancel in [*self._running]:
+            cancel.set()
+
+    def __enter__(self) -> Examiner:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._pool.shutdown(cancel_futures=True)

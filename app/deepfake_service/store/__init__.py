@@ -1,0 +1,1 @@
+"""What the service remembers: identities, jobs, reports, rulings, in a database."""

@@ -1,0 +1,132 @@
+"""How much a key may ask for: its rate, and what it may have examined in a day."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from deepfake.errors import ServiceError
+from deepfake.reasons import Code
+
+from .database import Database
+from .keys import DAY_MS, Identity
+from .tables import Key, Usage, now_ms
+
+
+class Rate(NamedTuple):
+    """How a key stands: so many requests in so many seconds, how many are left, and how long until
+    there are more.
+    """
+
+    most: int
+    window_seconds: int
+    left: int
+    reset_seconds: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """``RateLimit`` fields (IETF draft-ietf-httpapi-ratelimit-headers-10)."""
+        return {
+            "RateLimit-Policy": f'"default";q={self.most};w={self.window_seconds}',
+            "RateLimit": f'"default";r={self.left};t={self.reset_seconds}',
+        }
+
+
+class Rates:
+    """Requests of each lineage of keys in a moving window, kept in memory.
+
+    A clock that is set back makes nobody wait longer than the window: the requests of the time
+    that is no more are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._latest = 0.0
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def hit(self, identity: Identity) -> tuple[bool, Rate | None]:
+        """Count a request: whether it is allowed, and how the key stands; None without a limit."""
+        if identity.allowance.rate is None:
+            return True, None
+        now = time.time()
+        if now < self._latest - 1.0:
+            self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._latest = now
+        limit, name = parse(identity.allowance.rate), str(identity.lineage)
+        allowed = self._limiter.hit(limit, name)
+        stats = self._limiter.get_window_stats(limit, name)
+        reset = max(0, math.ceil(stats.reset_time - now))
+        return allowed, Rate(limit.amount, limit.get_expiry(), max(0, stats.remaining), reset)
+
+
+class Budgets:
+    """What lineages of keys have used today, in ``database``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, identity: Identity, *, files: int) -> None:
+        """Count files that are about to be examined.
+
+        Raises ``ServiceError`` (``budget_spent``, 429) when there is no room for them today, or the
+        seconds of media are used up; then nothing is counted.
+        """
+        most_files, most_seconds = (
+            identity.allowance.files_a_day,
+            identity.allowance.seconds_a_day,
+        )
+        if most_files is None and most_seconds is None:
+            return
+        with self._database.writing() as session:
+            usage = _today(session, identity.lineage)
+            if most_files is not None and usage.files + files > most_files:
+                raise _spent(f"{usage.files} of {most_files} files")
+            if most_seconds is not None and usage.seconds >= most_seconds:
+                raise _spent(f"{usage.seconds:.0f} of {most_seconds:g} seconds of media")
+            usage.files += files
+
+
+def charge(session: Session, key: int | None, seconds: float) -> None:
+    """Count the playing time of what was examined for the key of this number."""
+    if key is None or not seconds > 0:
+        return
+    lineage = session.scalar(select(Key.lineage).where(Key.number == key))
+    if lineage is not None:
+        _today(session, lineage).seconds += seconds
+
+
+def _today(session: Session, lineage: int) -> Usage:
+    """The row of this day, locked until the transaction ends."""
+    now = now_ms()
+    query = (
+        select(Usage).where(Usage.lineage == lineage, Usage.day == now // DAY_MS).with_for_update()
+    )
+    found = session.scalar(query)
+    if found is not None:
+        return found
+    try:
+        with session.begin_nested():
+            session.add(
+                Usage(created=now, lineage=lineage, day=now // DAY_MS, files=0, seconds=0.0)
+            )
+    except IntegrityError:
+        pass  # another transaction was quicker
+    return session.scalars(query).one()
+
+
+def _spent(what: str) -> ServiceError:
+    wait = (DAY_MS - now_ms() % DAY_MS) / 1000
+    return ServiceError(
+        f"key: has used {what} of today",
+        code=Code.BUDGET_SPENT,
+        hint="go on tomorrow (UTC)",
+        status=429,
+        retry_seconds=wait,
+    )

@@ -1,0 +1,117 @@
+"""One database: connections, transactions, and its tables as they should be."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
+from sqlalchemy.orm import Session
+
+from deepfake.errors import ServiceError
+from deepfake.reasons import Code
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+RETRY_SECONDS = 5
+BUSY_SECONDS = 10.0
+CONNECTIONS = 20
+_WRITES = "deepfake_writes"
+
+
+class Database:
+    """The database at a URL of SQLAlchemy; safe to share between threads.
+
+    SQLite keeps a write-ahead log, so that nobody who reads waits for somebody who writes, and a
+    transaction that has ended survives a loss of power. It has one writer at a time; one that may
+    not begin within ``busy_seconds`` fails as below.
+
+    Every method raises ``ServiceError`` (``database``, 503) when the database does not answer, or
+    its disk is full.
+    """
+
+    def __init__(self, url: URL | str, *, busy_seconds: float | None = None) -> None:
+        busy_seconds = BUSY_SECONDS if busy_seconds is None else busy_seconds
+        self._engine = create_engine(
+            url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_timeout=busy_seconds
+        )
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _prepare(busy_seconds))
+            event.listen(self._engine, "begin", _begin)
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that changes nothing."""
+        with _translated(), Session(self._engine) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that is committed at the end of the block, or undone when it raises."""
+        with (
+            _translated(),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables to their present form; those of a newer release are left alone."""
+        with _translated(), self._writer.begin() as connection:
+            command.upgrade(_alembic(connection), "head")
+
+    def check(self) -> None:
+        """Return when the database answers."""
+        with self.reading() as session:
+            session.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _prepare(busy_seconds: float) -> Any:
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions begin in ``_begin``
+        for pragma in (
+            f"busy_timeout={round(busy_seconds * 1000)}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return prepare
+
+
+def _begin(connection: Connection) -> None:
+    """One that will write says so at once: to find out later that another does is an error."""
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, TimeoutError) as error:
+        raise ServiceError(
+            "database: does not answer",
+            code=Code.DATABASE,
+            hint="try again later",
+            status=503,
+            retry_seconds=RETRY_SECONDS,
+        ) from error
