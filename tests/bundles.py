@@ -9,10 +9,13 @@ a face of 64 pixels around every red cell of 32 pixels (:func:`paint_face`).
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +35,29 @@ from deepfake.preprocess import (
     Preprocess,
     Samples,
 )
+from deepfake.trust.keys import make_pair, read_private_pair
+from deepfake.trust.signatures import sign_bundle
 from deepfake.types import OperatingPoints
 
 Graph = Callable[[Preprocess, float, float], bytes]
 
 ROUGH_GAIN, ROUGH_OFFSET = 15.0, -5.85
 POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
+
+
+@cache
+def keys_of_tests() -> Path:
+    """A folder with the pair that signs the bundles of this run, which ``conftest`` trusts."""
+    place = tempfile.TemporaryDirectory(prefix="deepfake-test-keys-")
+    atexit.register(place.cleanup)
+    make_pair(Path(place.name), "tests")
+    return Path(place.name)
+
+
+def sign(*folders: Path) -> None:
+    """Sign bundles as they are now with the keys of the tests."""
+    for folder in folders:
+        sign_bundle(Bundle.read(folder), read_private_pair(keys_of_tests()))
 
 
 def make_models(folder: Path, *, gain: float = 4.0, points: OperatingPoints = POINTS) -> Path:
@@ -72,6 +92,7 @@ def add_full_tier(
         settled=settled and Settled(low=settled[0], high=settled[1]),
     )
     quick.write(quick.folder)
+    sign(quick.folder)
     calibration = Calibration(
         slope=slope,
         intercept=0.0,
@@ -87,6 +108,7 @@ def add_full_tier(
     )
     full = replace(full, limits=Applicability(min_side_pixels=min_side_pixels))
     full.write(full.folder)
+    sign(full.folder)
     return Bundle.read(full.folder)
 
 
@@ -170,6 +192,7 @@ def make_bundle(
         folder=folder,
     )
     bundle.write(folder)
+    sign(folder)
     return bundle
 
 
@@ -178,6 +201,7 @@ def copy_bundle(folder: Path, name: str, **changes: Any) -> Bundle:
     there = folder.with_name(name)
     shutil.copytree(folder, there)
     replace(Bundle.read(there), name=name, **changes).write(there)
+    sign(there)
     return Bundle.read(there)
 
 

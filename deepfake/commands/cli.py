@@ -128,7 +128,7 @@ def run_scan(options: argparse.Namespace) -> int:
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """``deepfake models list|show|verify|activate|install|export``."""
+    """``deepfake models``."""
     return manage_models(options, read_settings(options), make_console())
 
 
