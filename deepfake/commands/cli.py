@@ -8,6 +8,7 @@ import sys
 
 from ..errors import DeepfakeError, ModelError, SettingsError
 from ..version import VERSION
+from .audit import add_audit
 from .detect import add_detect
 from .evaluate import add_evaluate
 from .explain import add_explain, explain
@@ -101,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve(commands, [engine])
     add_evaluate(commands, [engine])
 
+    add_audit(commands, [engine])
     add_models(commands, [engine]).set_defaults(run=run_models)
     add_calibrate(commands)
     add_quantise(commands)

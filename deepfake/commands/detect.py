@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, DeepfakeError, ModelError, SettingsError
 from ..settings import Limits
+from .audit import add_audit_options, auditing
 from .options import make_console, read_detect_options, read_settings, word_error
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "maps, or the contact sheet of a video: its most telling frames and all timelines; of "
         "several files to where-1.png, where-2.png …, numbered as the files are given",
     )
+    add_audit_options(detect)
     detect.set_defaults(run=run_detect)
 
 
@@ -50,7 +52,11 @@ def run_detect(options: argparse.Namespace) -> int:
     detection = read_detect_options(options)
     pictures = _name_pictures(options.save_heatmap, options.paths)
     status = 0
-    with ctrl_c() as stop, Detector(read_settings(options)) as detector:
+    with (
+        ctrl_c() as stop,
+        Detector(read_settings(options)) as detector,
+        auditing(options) as log,
+    ):
         if promises_picture(options.paths[0]):
             detector.engine.prepare(Kind.IMAGE, effort=detection.effort)
         if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
@@ -69,11 +75,20 @@ def run_detect(options: argparse.Namespace) -> int:
                 raise
             except DeepfakeError as error:
                 status = 1
+                if log:
+                    log.append("detect", bundles=detector.engine.active, error=str(error.code))
                 if options.json:
                     values = {"code": str(error.code), "message": str(error)}
                     print(json.dumps({"path": path, "error": values}), flush=True)
                 print(f"deepfake: {word_error(error)}", file=sys.stderr)
                 continue
+            if log:
+                log.append(
+                    "detect",
+                    media=report.media.sha256,
+                    bundles=detector.engine.active,
+                    verdict=str(report.verdict),
+                )
             _show_report(report, options)
             try:
                 with contain_faults(path):

@@ -243,6 +243,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _clips(options: argparse.Namespace) -> None:
     face, video = options.bundles
+    _require_signed(options.models / video)
     bundle = _training("runs").join_slots(
         models=options.models, runs=options.runs, face=face, video=video
     )
@@ -261,6 +262,7 @@ def _graphics(options: argparse.Namespace) -> None:
 
 
 def _localise(options: argparse.Namespace) -> None:
+    _require_signed(options.bundle)
     _training("studies.localisation").localise(
         options.bundle,
         data=options.data,

@@ -48,6 +48,7 @@ PREDICATE = "urn:deepfake:bundle:1"
 REVOKED_SCHEMA = "deepfake-revoked/1"
 REVOKED = "revoked.json"
 SHIPPED_KEYS = Path(__file__).with_name("public_keys")
+SHIPPED_REVOKED = Path(__file__).with_name(REVOKED)
 _HEX = re.compile("[0-9a-f]{64}")
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -81,7 +82,7 @@ class Trust:
             places.insert(1, user_keys_folder())
         return cls(
             index_pairs(pair for place in places for pair in read_public_pairs(place)),
-            read_revoked(SHIPPED_KEYS.parent / REVOKED, settings.models_folder / REVOKED),
+            read_revoked(settings.models_folder / REVOKED),
             settings.allow_unsigned,
         )
 
@@ -97,16 +98,16 @@ class Signed:
 def shipped_trust() -> Trust:
     """The keys of this release alone."""
     pairs = read_public_pairs(SHIPPED_KEYS)
-    return Trust(index_pairs(pairs), read_revoked(SHIPPED_KEYS.parent / REVOKED))
+    return Trust(index_pairs(pairs), read_revoked())
 
 
-def read_revoked(*paths: Path) -> Revoked:
-    """What these lists revoke together; one that is not there revokes nothing.
+def read_revoked(beside: Path | None = None) -> Revoked:
+    """What the package and a list ``beside`` the models, where there is one, revoke together.
 
     Raises ``ModelError`` for a damaged one: what it revokes is not known then.
     """
     found = Revoked({}, {})
-    for path in paths:
+    for path in [SHIPPED_REVOKED, *([beside] if beside and beside.exists() else [])]:
         try:
             values = json.loads(path.read_bytes())
             if set(values) != {"schema", "keys", "bundles"} or values["schema"] != REVOKED_SCHEMA:
@@ -115,9 +116,7 @@ def read_revoked(*paths: Path) -> Revoked:
             for digest, why in (keys | bundles).items():
                 if not _HEX.fullmatch(digest) or not isinstance(why, str):
                     raise ValueError(f"{digest[:80]!r} is no sha256 with a reason")
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise ModelError(
                 f"revocation list {str(path)!r}: cannot be read ({error})",
                 hint="restore it; without it what is revoked is not known",
@@ -185,7 +184,8 @@ def verify_bundle(bundle: Bundle, trust: Trust) -> Signed:
         raise NotSigned(bundle, f"has the signature of {printable(str(about[0]))}", hint=restore)
     if about[1] != bundle.sha256:
         raise NotSigned(bundle, f"{DESCRIPTION} was changed since it was signed", hint=restore)
-    present = _file_names(bundle)
+    files = _digest_files(bundle)
+    present = set(files)
     if missing := sorted(set(subjects) - present):
         raise NotSigned(bundle, f"its file {printable(missing[0])} is missing", hint=restore)
     if extra := sorted(present - set(subjects)):
@@ -194,7 +194,7 @@ def verify_bundle(bundle: Bundle, trust: Trust) -> Signed:
             f"file {printable(extra[0])} is not part of it: it was not signed",
             hint=f"remove it, or, if it is meant, run: deepfake models sign {bundle.folder}",
         )
-    for name, sha256 in _digest_files(bundle).items():
+    for name, sha256 in files.items():
         if sha256 != subjects[name]:
             raise NotSigned(
                 bundle, f"file {printable(name)} was changed since it was signed", hint=restore
@@ -254,12 +254,19 @@ def sign_bundle(
 
 
 def sign_own(bundle: Bundle) -> PublicPair:
-    """Sign a bundle with the pair of this user, which is made on first use and trusted here."""
-    folder = user_keys_folder()
-    has_any = folder.is_dir() and any(folder.glob("*.pem"))
-    pair = read_private_pair(folder) if has_any else make_pair(folder)
+    """Sign a bundle with the pair of this user; see :func:`own_pair`."""
+    pair = own_pair()
     sign_bundle(bundle, pair)
     return pair.public
+
+
+def own_pair() -> PrivatePair:
+    """The pair that this user signs with, made on first use, whose public halves are trusted on
+    this machine; raises ``SettingsError``.
+    """
+    folder = user_keys_folder()
+    has_any = folder.is_dir() and any(folder.glob("*.pem"))
+    return read_private_pair(folder) if has_any else make_pair(folder)
 
 
 def _read_statement(bundle: Bundle, trust: Trust) -> tuple[Mapping[str, Any], PublicPair]:
@@ -290,10 +297,7 @@ def _file_names(bundle: Bundle) -> set[str]:
 
 
 def _digest_files(bundle: Bundle) -> dict[str, str]:
-    """The sha256 of every file that a bundle has; those that it lists are compared with it.
-
-    The card may be missing from what is signed only if it is not there.
-    """
+    """The sha256 of every file that a bundle has; those that it lists are compared with it."""
     digests = {}
     for name in sorted(_file_names(bundle) | set(bundle.files) | {DESCRIPTION, CARD}):
         if name in bundle.files:
