@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,13 +92,12 @@ def test_every_changed_byte_is_noticed(
         opened.append("detect", error="corrupt")
     for path in (log, log.with_name("audit.jsonl.head")):
         content = path.read_bytes()
-        for place in range(len(content)):
-            changed = bytearray(content)
-            changed[place] ^= place % 255 + 1
-            path.write_bytes(changed)
-            with pytest.raises(Tampered):
-                verify_log(log, trusted)
-        path.write_bytes(content)
+        with path.open("rb+", buffering=0) as file:
+            for place, byte in enumerate(content):
+                os.pwrite(file.fileno(), bytes([byte ^ (place % 255 + 1)]), place)
+                with pytest.raises(Tampered):
+                    verify_log(log, trusted)
+                os.pwrite(file.fileno(), bytes([byte]), place)
     verify_log(log, trusted)
 
 

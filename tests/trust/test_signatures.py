@@ -95,26 +95,30 @@ def test_the_statement_names_every_file_and_where_it_comes_from(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_changed_byte_of_every_file_is_refused(bundle: Bundle, trust: Trust) -> None:
-    """Each place once by a varying difference; of the envelope also by those that text hides in:
-    the last bit (of base64) and the bit of the case.
+    """Each place by a varying difference, and of the envelope by its last bit too, where base64
+    has bits that mean nothing.
     """
     verify_bundle(bundle, trust)
     count = 0
+
+    def refuse(path: Path) -> None:
+        with pytest.raises(ModelError):
+            verify_bundle(
+                Bundle.read(bundle.folder) if path.name == "bundle.json" else bundle, trust
+            )
+
     for path in sorted(bundle.folder.iterdir()):
         content = path.read_bytes()
-        for place in range(len(content)):
-            changes = {place % 255 + 1} | ({1, 0x20} if path.name == SIGNATURE else set())
-            for change in changes:
-                changed = bytearray(content)
-                changed[place] ^= change
-                path.write_bytes(changed)
-                with pytest.raises(ModelError, match=r"image-1|cannot be read"):
-                    verify_bundle(Bundle.read(bundle.folder), trust)
-                count += 1
+        with path.open("rb+", buffering=0) as file:
+            for place, byte in enumerate(content):
+                for change in {place % 255 + 1} | ({1} if path.name == SIGNATURE else set()):
+                    os.pwrite(file.fileno(), bytes([byte ^ change]), place)
+                    refuse(path)
+                    count += 1
+                os.pwrite(file.fileno(), bytes([byte]), place)
         for other in (content[:-1], content + b"\n"):
             path.write_bytes(other)
-            with pytest.raises(ModelError):
-                verify_bundle(Bundle.read(bundle.folder), trust)
+            refuse(path)
         path.write_bytes(content)
     assert count > 10_000
     verify_bundle(Bundle.read(bundle.folder), trust)
