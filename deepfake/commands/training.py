@@ -23,8 +23,8 @@ CALIBRATE = """\
 Every file is read as `deepfake detect` reads it, as it is and degraded as it might circulate. What
 the logits mean is fitted on all of them, genuine and synthetic sources counting equally, and the
 limits of the words hold their false-positive rates on these genuine files. Printed are the numbers
-of each source by a fit without it. The bundle's folder is changed (bundle.json and the card) and
-signed with your own key, which is trusted on this machine: work on a copy.
+of each source by a fit without it. The bundle's folder is changed (bundle.json and the card): work
+on a copy. It is then signed with your own key, which is trusted on this machine.
 
 Of a frame bundle this fits how the frames of a clip are read, and of a video bundle how frames and
 motion are read together; both need clips.
