@@ -7,7 +7,8 @@
     ├── model.onnx          for OpenVINO and ONNX Runtime
     ├── model.safetensors   the same weights for torch
     ├── golden.npz          synthetic inputs and the logits that every backend must give for them
-    └── README.md           the model card
+    ├── README.md           the model card
+    └── bundle.intoto.dsse.json   who signed all of it (see deepfake.trust.signatures)
 
 A slot may have two tiers: the quick one, ``image-3`` say, and beside it the full one,
 ``image-3-large``, whose slot is ``image-large``. The quick one says by its ``settled`` limits where
@@ -52,7 +53,7 @@ LEAST_SPANS = 6
 """A file of fewer spans than this is judged as a whole: a span is no short part of it."""
 Logits = npt.NDArray[np.float32]
 
-DESCRIPTION, CARD = "bundle.json", "README.md"
+DESCRIPTION, CARD, SIGNATURE = "bundle.json", "README.md", "bundle.intoto.dsse.json"
 GRAPH, WEIGHTS = "model.onnx", "model.safetensors"
 _PICTURES = (".png", ".jpg")
 _POOLING = ("top_fraction", "span_windows", "length_penalty")
@@ -351,11 +352,12 @@ class Bundle:
         return self.files.get(graph, {}).get("weights")
 
     def extra_files(self) -> list[str]:
-        """Names in the folder that neither ``bundle.json`` nor a picture of the card accounts for.
+        """Names in the folder that neither ``bundle.json``, a signature nor a picture of the card
+        accounts for.
 
         Nothing ever loads them.
         """
-        known = {DESCRIPTION, CARD, *self.files}
+        known = {DESCRIPTION, CARD, SIGNATURE, *self.files}
         card = self.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         pictures = {n for n in re.findall(r"\]\(([^()/]+)\)", text) if n.endswith(_PICTURES)}

@@ -38,7 +38,8 @@ class Detector:
     """Holds the loaded bundles and detects in any number of files; safe to share between threads.
 
     Use it as a context manager, or call :meth:`close`. Making one compares every file of the active
-    bundles with its sha256, and raises ``ModelError`` for what is missing or differs.
+    bundles with its sha256 and with what a trusted pair of keys signed, and raises ``ModelError``
+    for what is missing, differs or is not signed.
     """
 
     def __init__(

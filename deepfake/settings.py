@@ -158,6 +158,29 @@ def user_data_folder() -> Path:
     return home / "deepfake"
 
 
+def user_keys_folder() -> Path:
+    """Where the keys lie that this user signs bundles with, and whose public halves are trusted on
+    this machine (XDG base directories).
+    """
+    config = os.environ.get("XDG_CONFIG_HOME", "")
+    home = Path(config) if Path(config).is_absolute() else Path.home() / ".config"
+    return home / "deepfake" / "keys"
+
+
+def _keys_of_environment() -> tuple[Path, ...]:
+    """The folders and files of ``DEEPFAKE_TRUSTED_KEYS``, separated as those of ``PATH``."""
+    named = os.environ.get("DEEPFAKE_TRUSTED_KEYS", "").split(os.pathsep)
+    return tuple(Path(name) for name in named if name)
+
+
+def _unsigned_of_environment() -> bool:
+    """Whether ``DEEPFAKE_ALLOW_UNSIGNED`` is 1."""
+    value = os.environ.get("DEEPFAKE_ALLOW_UNSIGNED", "")
+    if value not in ("", "0", "1"):
+        raise SettingsError(f"DEEPFAKE_ALLOW_UNSIGNED {value[:40]!r}: unknown", hint="set 1 or 0")
+    return value == "1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How a ``Detector`` is built.
@@ -175,6 +198,11 @@ class Settings:
     2 ms on a GPU and not at all on a CPU, where a larger batch is no faster. A caller waits while
     ``max_queued`` windows are in the queue of a device.
 
+    ``trusted_keys`` are folders or ``.pub.pem`` files of public keys whose bundles are believed,
+    beside those of the package and of this user; by default those that ``DEEPFAKE_TRUSTED_KEYS``
+    names. ``allow_unsigned`` (``DEEPFAKE_ALLOW_UNSIGNED=1``) uses bundles that no trusted key has
+    signed as well, for development; every report then says so.
+
     ``file_seconds`` is the most that one file may take in ``detect_many``, a scan, and on the page
     and its API; None is no limit. Ten minutes of 1080p take two to five minutes on two cores.
     """
@@ -191,6 +219,8 @@ class Settings:
     file_seconds: float | None = 600.0
     trust_anchors: Path | None = None
     face_model: Path | None = None
+    trusted_keys: tuple[Path, ...] = field(default_factory=_keys_of_environment)
+    allow_unsigned: bool = field(default_factory=_unsigned_of_environment)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -9,16 +9,22 @@ a face of 64 pixels around every red cell of 32 pixels (:func:`paint_face`).
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deepfake.bundle import Applicability, Bundle, Calibration, QuickShare, Settled, parse_name
@@ -32,12 +38,49 @@ from deepfake.preprocess import (
     Preprocess,
     Samples,
 )
+from deepfake.trust import registry, releases, signatures
+from deepfake.trust.keys import make_pair, read_private_pair
+from deepfake.trust.signatures import sign_bundle
 from deepfake.types import OperatingPoints
 
 Graph = Callable[[Preprocess, float, float], bytes]
 
 ROUGH_GAIN, ROUGH_OFFSET = 15.0, -5.85
 POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
+
+
+@cache
+def keys_of_tests() -> Path:
+    """A folder with the pair that signs the bundles of this run, which ``conftest`` trusts."""
+    for named in os.environ.get("DEEPFAKE_TRUSTED_KEYS", "").split(os.pathsep):
+        if named and (Path(named) / "tests.ed25519.pem").exists():  # of the process that started us
+            return Path(named)
+    place = tempfile.TemporaryDirectory(prefix="deepfake-test-keys-")
+    atexit.register(place.cleanup)
+    make_pair(Path(place.name), "tests")
+    return Path(place.name)
+
+
+def sign(*folders: Path) -> None:
+    """Sign bundles as they are now with the keys of the tests."""
+    for folder in folders:
+        sign_bundle(Bundle.read(folder), read_private_pair(keys_of_tests()))
+
+
+def ship_models(folder: Path, work: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Make a models folder that of the package, its bundles the shipped ones, logged in ``work``,
+    and the keys of the tests those of the project. Whoever calls clears the cache at the end.
+    """
+    bundles = registry.read_bundles(folder).values()
+    patch.setattr(registry, "SHIPPED", work / "shipped.json")
+    patch.setattr(registry, "shipped_models_folder", lambda: folder)
+    patch.setattr(releases, "RELEASES", work / "releases.jsonl")
+    patch.setattr(signatures, "SHIPPED_KEYS", keys_of_tests())
+    (work / "shipped.json").write_text(json.dumps({one.name: one.sha256 for one in bundles}))
+    for bundle in bundles:
+        releases.log_release(bundle, read_private_pair(keys_of_tests()).public)
+    registry.shipped_bundles.cache_clear()
+    return folder
 
 
 def make_models(folder: Path, *, gain: float = 4.0, points: OperatingPoints = POINTS) -> Path:
@@ -72,6 +115,7 @@ def add_full_tier(
         settled=settled and Settled(low=settled[0], high=settled[1]),
     )
     quick.write(quick.folder)
+    sign(quick.folder)
     calibration = Calibration(
         slope=slope,
         intercept=0.0,
@@ -87,6 +131,7 @@ def add_full_tier(
     )
     full = replace(full, limits=Applicability(min_side_pixels=min_side_pixels))
     full.write(full.folder)
+    sign(full.folder)
     return Bundle.read(full.folder)
 
 
@@ -170,6 +215,7 @@ def make_bundle(
         folder=folder,
     )
     bundle.write(folder)
+    sign(folder)
     return bundle
 
 
@@ -178,6 +224,7 @@ def copy_bundle(folder: Path, name: str, **changes: Any) -> Bundle:
     there = folder.with_name(name)
     shutil.copytree(folder, there)
     replace(Bundle.read(there), name=name, **changes).write(there)
+    sign(there)
     return Bundle.read(there)
 
 

@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 
 from deepfake.settings import Settings
-from tests.bundles import make_models
+from tests.bundles import keys_of_tests, make_models
 
 if TYPE_CHECKING:
     from deepfake.detector import Detector
@@ -41,10 +41,15 @@ def denormal_numbers() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder of the user with nothing in it, so that no test depends on one."""
+    """A data folder of the user with nothing in it, so that no test depends on one; a folder of
+    configuration likewise, and the keys that sign the bundles of the tests are trusted.
+    """
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("DEEPFAKE_TRUSTED_KEYS", str(keys_of_tests()))
+        patch.delenv("DEEPFAKE_ALLOW_UNSIGNED", raising=False)
         yield folder
 
 

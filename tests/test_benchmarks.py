@@ -21,6 +21,7 @@ from benchmarks import (
     peers,
     pipeline,
     scaling,
+    signatures,
     startup,
     sweeps,
     tiers,
@@ -203,6 +204,15 @@ def test_startup(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["first report"] > rows["empty interpreter"] > 0
     assert {"deepfake", "numpy"} <= {row[0] for row in imports[1:]}
     assert imports[-1][0] == "all"
+
+
+def test_signatures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert signatures.main(["--repeats", "1"]) == 0
+    (table,) = tables(capsys.readouterr().out)
+    rows = {row[0]: float(row[1]) for row in table[1:]}
+    parts = ("import", "keys", "verify, without hashing")
+    assert sum(rows[part] for part in parts) == pytest.approx(rows["all of these"], abs=0.2)
+    assert rows["hashing"] > 0
 
 
 def test_import_times_are_summed_by_package() -> None:

@@ -19,7 +19,7 @@ from deepfake.engine.backends import INT8_GRAPH
 from deepfake.settings import DetectOptions, Settings
 from deepfake.types import Report
 from tests.app.media import sent
-from tests.bundles import make_models
+from tests.bundles import make_models, sign
 from tests.media_files import image_bytes, scene
 from tests.scans import Inline
 
@@ -36,6 +36,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         digest = sha256(graph.read_bytes()).hexdigest()
         values["files"][INT8_GRAPH] = {"sha256": digest, "precision": "int8"}
         record.write_text(json.dumps(values))
+        sign(folder / name)
     monkeypatch.setattr("deepfake.engine.backends.has_int8", lambda: True)
     return folder
 

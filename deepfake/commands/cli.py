@@ -8,6 +8,7 @@ import sys
 
 from ..errors import DeepfakeError, ModelError, SettingsError
 from ..version import VERSION
+from .audit import add_audit
 from .detect import add_detect
 from .evaluate import add_evaluate
 from .explain import add_explain, explain
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_keys(commands)
     add_evaluate(commands, [engine])
 
+    add_audit(commands, [engine])
     add_models(commands, [engine]).set_defaults(run=run_models)
     add_calibrate(commands)
     add_quantise(commands)
@@ -130,7 +132,7 @@ def run_scan(options: argparse.Namespace) -> int:
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """``deepfake models list|show|verify|activate|install|export``."""
+    """``deepfake models``."""
     return manage_models(options, read_settings(options), make_console())
 
 

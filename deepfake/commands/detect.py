@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, DeepfakeError, ModelError, ServiceError, SettingsError
 from ..settings import Limits
+from .audit import add_audit_options, auditing
 from .options import make_console, read_detect_options, read_settings, word_error
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..types import Report
 
     Examine = Callable[[str, Progress], Report]
+    Note = Callable[[Report | DeepfakeError], None]
 
 
 def add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -45,6 +47,7 @@ def add_detect(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="have the files examined by the service there (extra client); its key is taken from "
         "DEEPFAKE_API_KEY",
     )
+    add_audit_options(detect)
     detect.set_defaults(run=run_detect)
 
 
@@ -62,7 +65,7 @@ def run_detect(options: argparse.Namespace) -> int:
     pictures = _name_pictures(options.save_heatmap, options.paths)
     status, console = 0, make_console(stderr=True)
     opened = _open_detector if options.server is None else _open_client
-    with ctrl_c() as stop, opened(options, stop) as examine:
+    with ctrl_c() as stop, opened(options, stop) as (examine, note):
         for path, picture in zip(options.paths, pictures, strict=True):
             try:
                 with contain_faults(path), FileProgress(Path(path).name, console) as progress:
@@ -73,11 +76,13 @@ def run_detect(options: argparse.Namespace) -> int:
                 raise
             except DeepfakeError as error:
                 status = 1
+                note(error)
                 if options.json:
                     values = {"code": str(error.code), "message": str(error)}
                     print(json.dumps({"path": path, "error": values}), flush=True)
                 print(f"deepfake: {word_error(error)}", file=sys.stderr)
                 continue
+            note(report)
             _show_report(report, options)
             try:
                 with contain_faults(path):
@@ -92,28 +97,46 @@ def run_detect(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _open_detector(options: argparse.Namespace, stop: Event) -> Iterator[Examine]:
-    """Examines files here."""
+def _open_detector(options: argparse.Namespace, stop: Event) -> Iterator[tuple[Examine, Note]]:
+    """Examines files here, and notes in the audit log, where there is one, what came of it."""
     from ..detector import Detector
     from ..media.sniff import promises_picture
     from ..types import Kind
 
     detection = read_detect_options(options)
-    with Detector(read_settings(options)) as detector:
+    with Detector(read_settings(options)) as detector, auditing(options) as log:
+
+        def note(found: Report | DeepfakeError) -> None:
+            active = detector.engine.active
+            if log is None:
+                return
+            if isinstance(found, DeepfakeError):
+                log.append("detect", bundles=active, error=str(found.code))
+            else:
+                sha256, verdict = found.media.sha256, str(found.verdict)
+                log.append("detect", media=sha256, bundles=active, verdict=verdict)
+
         if promises_picture(options.paths[0]):
             detector.engine.prepare(Kind.IMAGE, effort=detection.effort)
         if len(options.paths) > 1 and not all(map(promises_picture, options.paths)):
             detector.engine.require_effort(detection.effort)
             detector.engine.check(detector.engine.active)  # before the first is reported
-        yield lambda path, progress: detector.detect(
-            path, detection, progress=progress, cancel=stop
+        yield (
+            lambda path, progress: detector.detect(path, detection, progress=progress, cancel=stop),
+            note,
         )
 
 
 @contextmanager
-def _open_client(options: argparse.Namespace, stop: Event) -> Iterator[Examine]:
+def _open_client(options: argparse.Namespace, stop: Event) -> Iterator[tuple[Examine, Note]]:
     """Has files examined by a service, which is told their names alone, not where they lie."""
     from ..client import Client
+
+    if options.audit is not None:
+        raise SettingsError(
+            "--audit: logs what is examined here, and --server has it examined elsewhere",
+            hint="leave one of them out",
+        )
 
     detection = read_detect_options(options)
 
@@ -123,7 +146,7 @@ def _open_client(options: argparse.Namespace, stop: Event) -> Iterator[Examine]:
         return replace(client.detect(path, detection).report, path=path)
 
     with Client(options.server, key=os.environ.get("DEEPFAKE_API_KEY")) as client:
-        yield examine
+        yield examine, lambda found: None
 
 
 def _show_report(report: Report, options: argparse.Namespace) -> None:

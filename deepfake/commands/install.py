@@ -11,8 +11,10 @@ from .bars import show_steps
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..settings import Settings
 
-def install_bundle(options: argparse.Namespace, console: Console) -> int:
+
+def install_bundle(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """Install it, with a bar on standard error, and say whether it answers."""
     from ..text import printable
     from ..trust.install import install
@@ -24,7 +26,7 @@ def install_bundle(options: argparse.Namespace, console: Console) -> int:
             hint="for example: deepfake models install image-3-large.zip",
         )
     with show_steps(in_bytes=True) as advance:
-        bundle = install(options.name, sha256=options.sha256, advance=advance)
+        bundle = install(options.name, sha256=options.sha256, settings=settings, advance=advance)
     console.out(f"installed {bundle.name} ({bundle.size_bytes / 1e6:.1f} MB) in {bundle.folder}")
     try:
         active = bundle.name in {one.name for one in read_bundles(options.models).values()}

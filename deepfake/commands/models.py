@@ -1,4 +1,4 @@
-"""``deepfake models``: list, show, verify, activate, install and export bundles."""
+"""``deepfake models``: list, show, verify, activate, install, export and sign bundles."""
 
 from __future__ import annotations
 
@@ -24,11 +24,16 @@ list      every bundle with its slot, licence, size and the first digits of its 
           lies, if not in the models folder. A slot may have two tiers: image-3, image-3-large
 show      the model card of one bundle, or of all active ones
 verify    compare every bundle with active.json, the list of the models folder, and with what is
-          shipped, and every file with its recorded sha256; name what differs, lacks or is extra
+          shipped, every file with its recorded sha256 and with what was signed, and shipped bundles
+          with the log of releases; name what differs, lacks or is extra
+keygen    make a pair of keys that sign bundles, Ed25519 and ML-DSA-65, in a folder
+sign      sign every file of a bundle as it is now, with the pair in --keys, or else with your own,
+          which is made on first use in your configuration folder and trusted on this machine
 activate  make a bundle the one that answers in its slot: writes its present sha256 into active.json
 install   bring a bundle from a folder, a zip or tar archive or an https URL into your own models
           folder, as image-3-large, which the package leaves out for its size; it must be the one
-          that this release lists, or have the --sha256 that you give
+          that this release lists, or have the --sha256 that you give, and be signed by a pair
+          that is trusted here
 export    write one bundle for an edge device: a single graph that takes bytes of pixels or samples
           and gives the calibrated score, kept only when it agrees with the bundle on files
 
@@ -36,6 +41,7 @@ examples:
   deepfake models verify
   deepfake models activate image-100 --models my-models
   deepfake models install image-3-large.zip
+  deepfake models sign my-models/image-100
   deepfake models export image-3 --format onnx --output edge
   deepfake models export image-3 --format openvino --half --check photos/
   deepfake models export audio-3 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
@@ -52,20 +58,25 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
     models = commands.add_parser(
         "models",
         parents=parents,
-        help="list, show, verify, activate, install or export bundles",
+        help="list, show, verify, sign, activate, install or export bundles",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = ("list", "show", "verify", "activate", "install", "export")
+    actions = ("list", "show", "verify", "keygen", "sign", "activate", "install", "export")
     models.add_argument("action", choices=actions)
     models.add_argument(
         "name",
         nargs="?",
-        help="one bundle; activate and export need it, and install a file, a folder or a URL",
+        help="one bundle; sign, activate and export need it, install a file, a folder or a URL, "
+        "and keygen a folder",
     )
     models.add_argument(
         "--sha256", metavar="HEX", help="install: that of a bundle which is not of this release"
     )
+    signing = models.add_argument_group("sign")
+    signing.add_argument("--keys", type=Path, metavar="FOLDER", help="with a pair of private keys")
+    signing.add_argument("--recipe", type=Path, metavar="FILE", help="that it was trained by")
+    signing.add_argument("--commit", metavar="HEX", help="of the source that it was trained with")
     group = models.add_argument_group(
         "export",
         "Without --check and --labels the export is compared on the bundle's own golden input.",
@@ -102,17 +113,22 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
 
 
 def manage_models(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    """``deepfake models list|show|verify|activate|install|export``; bars go to standard error."""
+    """``deepfake models``; bars go to standard error."""
     if options.action == "activate":
-        return _activate(options, console)
+        return _activate(options, settings, console)
     if options.action == "install":
         from .install import install_bundle
 
-        return install_bundle(options, console)
+        return install_bundle(options, settings, console)
+    if options.action in ("keygen", "sign"):
+        from . import signing
+
+        return (signing.make_keys if options.action == "keygen" else signing.sign)(options, console)
     if options.action in ("list", "verify"):
         from ..trust.registry import inspect_folder
+        from ..trust.signatures import Trust
 
-        findings = inspect_folder(options.models)
+        findings = inspect_folder(options.models, Trust.read(settings))
         _check_name(options.name, [finding.name for finding in findings])
         findings = [one for one in findings if options.name in (None, one.name)]
         show = _list if options.action == "list" else _verify
@@ -164,9 +180,9 @@ def _verify(findings: Sequence[Finding], folder: Path, console: Console) -> int:
 
     listed = (folder / LIST).exists()
     if listed:
-        fine = "as recorded, every file whole"
+        fine = "signed, as recorded, every file whole"
     else:
-        fine = f"every file whole; no {LIST} vouches for bundle.json"
+        fine = f"signed, every file whole; no {LIST}"
     rows = []
     for one in findings:
         whole = fine if one.folder else "not installed"
@@ -179,12 +195,17 @@ def _verify(findings: Sequence[Finding], folder: Path, console: Console) -> int:
     return int(any(one.faults for one in findings))
 
 
-def _activate(options: argparse.Namespace, console: Console) -> int:
+def _activate(options: argparse.Namespace, settings: Settings, console: Console) -> int:
+    from ..bundle import DESCRIPTION, Bundle
     from ..show.console import print_table
-    from ..trust.registry import LIST, activate
+    from ..trust.registry import LIST, activate, locate
+    from ..trust.signatures import Trust, require_signed
 
     if options.name is None:
         raise SettingsError("models activate: needs a bundle", hint="for example: image-3")
+    folder = locate(options.models, options.name)
+    if (folder / DESCRIPTION).is_file():  # else it is a shipped one, or activate says what it is
+        require_signed([Bundle.read(folder)], Trust.read(settings))
     bundles = activate(options.models, options.name)
     rows = [[slot, one.name, one.sha256[:_DIGITS]] for slot, one in sorted(bundles.items())]
     print_table(["slot", "bundle", "sha256"], rows, console)

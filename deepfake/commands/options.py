@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DeepfakeError
 from ..settings import BACKENDS, PRECISIONS, DetectOptions, Settings, shipped_models_folder
@@ -45,6 +45,19 @@ def engine_parser() -> argparse.ArgumentParser:
         metavar="ONNX",
         help="a YuNet ONNX file of your own that finds faces in place of the shipped bundle",
     )
+    group.add_argument(
+        "--trusted-keys",
+        type=Path,
+        action="append",
+        metavar="PLACE",
+        help="folder or .pub.pem file of public keys whose bundles are believed too; may be "
+        "repeated, and takes the place of DEEPFAKE_TRUSTED_KEYS",
+    )
+    group.add_argument(
+        "--allow-unsigned",
+        action="store_true",
+        help="use bundles that no trusted key has signed, for development; reports then say so",
+    )
     return engine
 
 
@@ -68,6 +81,11 @@ def detection_parser() -> argparse.ArgumentParser:
 
 def read_settings(options: argparse.Namespace) -> Settings:
     """The settings that the flags of :func:`engine_parser` give."""
+    trust: dict[str, Any] = {}  # what is not given is as the environment has it
+    if options.trusted_keys:
+        trust["trusted_keys"] = tuple(options.trusted_keys)
+    if options.allow_unsigned:
+        trust["allow_unsigned"] = True
     return Settings(
         models_folder=options.models,
         backend=options.backend,
@@ -76,6 +94,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
         precision=options.precision,
         trust_anchors=options.trust_anchors,
         face_model=options.face_model,
+        **trust,
     )
 
 

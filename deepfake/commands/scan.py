@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
 from ..settings import DetectOptions, Settings
+from .audit import add_audit_options, auditing, files_of_log
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..scan.executors import Executor, Line, WorkerSetup
     from ..scan.scan import Summary
+    from ..trust.audit import AuditLog
 
 DESCRIPTION = """\
 Examine every file of the sources. The results file is also the journal: the same command again
@@ -114,6 +116,7 @@ def add_scan(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.
     reports.add_argument("--csv", type=Path, help="a table for spreadsheets")
     reports.add_argument("--parquet", type=Path, help="a table for data tools")
     reports.add_argument("--html", type=Path, help="a page that opens offline in a browser")
+    add_audit_options(scan)
     return scan
 
 
@@ -132,14 +135,17 @@ def run_scan(
     selection = Selection(
         include=options.include,
         exclude=options.exclude,
-        apart=[path for path in (options.csv, options.parquet, options.html) if path],
+        apart=[
+            *[path for path in (options.csv, options.parquet, options.html) if path],
+            *files_of_log(options),
+        ],
         max_files=options.max_files,
         poll_seconds=options.watch,
     )
     executor = choose_executor(options.cluster)
     if options.repair:
         _repair(options.output, console(stderr=True))
-    with Bar(console(stderr=True)) as bar:
+    with auditing(options) as log, Bar(console(stderr=True)) as bar:
         summary = scan(
             options.sources,
             output=options.output,
@@ -148,7 +154,7 @@ def run_scan(
             selection=selection,
             workers=options.workers,
             executor=executor,
-            progress=bar,
+            progress=_audited(bar, log, settings) if log else bar,
         )
     write_reports(options, settings)
     rows = [[name, f"{count:,}"] for name, count in sorted(summary.outcomes.items())]
@@ -162,6 +168,27 @@ def run_scan(
         console(stderr=True).print(message, soft_wrap=True)
         return 130
     return 1 if summary.failed else 0
+
+
+def _audited(bar: Bar, log: AuditLog, settings: Settings) -> Callable[[Summary, Line | None], None]:
+    """The progress, with an entry in the log for each file that was examined now."""
+    from ..trust.registry import read_bundles
+
+    bundles = read_bundles(settings.models_folder)
+
+    def tell(summary: Summary, line: Line | None) -> None:
+        if line is not None:
+            error = line.get("error")
+            log.append(
+                "scan",
+                media=line.get("sha256"),
+                bundles=bundles,
+                verdict=line.get("verdict"),
+                error=error and str(error["code"]),
+            )
+        bar(summary, line)
+
+    return tell
 
 
 def _repair(output: Path, console: Console) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependency, SettingsError
+from .signing import read_keys, sign_made
 
 FILES = """\
 FILES is a folder with the files of each genuine source in genuine/SOURCE and those of each
@@ -23,7 +24,7 @@ Every file is read as `deepfake detect` reads it, as it is and degraded as it mi
 the logits mean is fitted on all of them, genuine and synthetic sources counting equally, and the
 limits of the words hold their false-positive rates on these genuine files. Printed are the numbers
 of each source by a fit without it. The bundle's folder is changed (bundle.json and the card): work
-on a copy.
+on a copy. It is then signed with your own key, which is trusted on this machine.
 
 Of a frame bundle this fits how the frames of a clip are read, and of a video bundle how frames and
 motion are read together; both need clips.
@@ -40,7 +41,8 @@ QUANTISE = """\
 Adds model.int8.onnx, which OpenVINO runs with --precision auto on processors that have instructions
 for it: a quarter of the size and up to three times as quick. 150 files (at most a quarter of all)
 give the ranges of the activations, all others measure what is lost; the graph is kept only when no
-AUC falls by more than 0.002 in any view. What it costs is printed and stands in the card.
+AUC falls by more than 0.002 in any view. What it costs is printed and stands in the card. The
+bundle is then signed with your own key.
 
 examples:
   deepfake quantise models/frame-1 --files DATA/image --most-files 1200
@@ -52,7 +54,7 @@ RECIPE = """\
 A recipe is a file of training/configs: all that a shipped bundle is trained by. Runs are kept in
 --runs; one that was stopped goes on where it was, and what is done is not done again.
 
-make      train, calibrate, export and describe a bundle
+make      train, calibrate, export and describe a bundle, signed with your own key
 evaluate  print the accuracy of a run on every left-out source in every view, from its out-of-fold
           logits, and write metrics.json, roc.png and reliability.png beside them
 clips     fit how the motion and the frames of a clip are read together, and print what a user is
@@ -64,13 +66,13 @@ graphics  print what tells drawings and screenshots from photographs, how many o
           caught by a fit that did not see it, and the weights for the code
 localise  paste generated regions into real photos and print how well the heat map shows them
 ship      record a new or changed bundle of models/ as the one of its slot that the next release
-          ships, and make it the active one
+          ships, log it in releases.jsonl, and make it the active one; with --keys sign it before
 
 examples:
   deepfake recipe make training/configs/image-3.toml --data DATA --weights WEIGHTS
   deepfake recipe evaluate training/configs/image-3.toml
   deepfake recipe localise models/image-3 --data DATA
-  deepfake recipe ship image-3
+  deepfake recipe ship image-3 --keys KEYS
 """
 
 LOCALISE = """\
@@ -156,6 +158,16 @@ def add_recipe(commands: Any) -> None:
         "--card", action="store_true", help="put the first table into the bundle's card too"
     )
     ship.add_argument("name", help="a bundle of the models folder, such as image-3")
+    ship.add_argument(
+        "--keys", type=Path, metavar="FOLDER", help="sign it with the pair of private keys in there"
+    )
+    ship.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="that it was trained by (training/configs/NAME.toml, where it is there)",
+    )
+    ship.add_argument("--commit", metavar="HEX", help="of the source that it was trained with")
     for action in (make, clips, ship):
         action.add_argument(
             "--models", type=Path, default=Path("models"), help="folder of bundles (models)"
@@ -169,6 +181,7 @@ def add_recipe(commands: Any) -> None:
 
 def run_calibrate(options: argparse.Namespace) -> int:
     """``deepfake calibrate``."""
+    _require_signed(options.bundle)
     card, items = _training("card"), _training("manifests").list_labelled(options.files)
     tables = _training("recalibrate").recalibrate(
         options.bundle, items, each_source=options.each_source, kept=options.records
@@ -180,14 +193,17 @@ def run_calibrate(options: argparse.Namespace) -> int:
         print(card.view_table(views))
         print(card.source_table(sources, label=1))
         print(card.source_table(sources, label=0))
+    sign_made(options.bundle)
     _tell_next(options.bundle)
     return 0
 
 
 def run_quantise(options: argparse.Namespace) -> int:
     """``deepfake quantise``."""
+    _require_signed(options.bundle)
     items = _training("manifests").list_labelled(options.files)
     _training("quantise").quantise_bundle(options.bundle, items, most_files=options.most_files)
+    sign_made(options.bundle)
     _tell_next(options.bundle)
     return 0
 
@@ -214,6 +230,9 @@ def _make(options: argparse.Namespace) -> None:
         runs=options.runs,
     )
     print(f"wrote {bundle.folder}")
+    for folder in (bundle.folder, bundle.folder.with_name(f"{bundle.name}-large")):
+        if folder.is_dir():
+            sign_made(folder)
     _tell_next(bundle.folder)
 
 
@@ -224,9 +243,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _clips(options: argparse.Namespace) -> None:
     face, video = options.bundles
+    _require_signed(options.models / video)
     bundle = _training("runs").join_slots(
         models=options.models, runs=options.runs, face=face, video=video
     )
+    sign_made(bundle.folder)
     _tell_next(bundle.folder)
 
 
@@ -241,6 +262,7 @@ def _graphics(options: argparse.Namespace) -> None:
 
 
 def _localise(options: argparse.Namespace) -> None:
+    _require_signed(options.bundle)
     _training("studies.localisation").localise(
         options.bundle,
         data=options.data,
@@ -249,13 +271,28 @@ def _localise(options: argparse.Namespace) -> None:
         seed=options.seed,
         card=options.card,
     )
+    if options.card:
+        sign_made(options.bundle)
 
 
 def _ship(options: argparse.Namespace) -> None:
     from ..trust.registry import ship
 
-    ship(options.models, options.name)
-    print(f"recorded {options.name} in shipped.json and in {options.models}/active.json")
+    recipe: Path | None = None
+    if options.keys is not None:
+        own = Path("training/configs") / f"{options.name.removesuffix('-large')}.toml"
+        recipe = options.recipe or (own if own.is_file() else None)
+    release = ship(
+        options.models,
+        options.name,
+        keys=options.keys and read_keys(options.keys),
+        recipe=recipe,
+        commit=options.commit,
+    )
+    print(
+        f"recorded {options.name} in shipped.json, in {options.models}/active.json and as line "
+        f"{release.number} of releases.jsonl"
+    )
 
 
 _ACTIONS = {
@@ -292,6 +329,15 @@ def _training(module: str) -> Any:
         if missing.startswith("deepfake") and missing != "deepfake_training":
             raise
         raise MissingDependency(missing, extra="train") from error
+
+
+def _require_signed(folder: Path) -> None:
+    """Raise ``ModelError`` for a bundle that is not believed: what is made of it is signed."""
+    from ..bundle import Bundle
+    from ..settings import Settings
+    from ..trust.signatures import Trust, require_signed
+
+    require_signed([Bundle.read(folder)], Trust.read(Settings(models_folder=folder.parent)))
 
 
 def _tell_next(folder: Path) -> None:

@@ -18,6 +18,7 @@ from ..preprocess import Batch
 from ..reasons import Code
 from ..settings import Settings
 from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
+from ..trust.signatures import Trust, require_signed
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
 from .maps import FacePlaces, read_map
@@ -39,11 +40,12 @@ class Engine:
 
     ``active`` maps a slot to its bundle. Backends are opened at first use, or ahead of it by
     :meth:`prepare` or :meth:`warm`, but one that cannot be had raises at once
-    (``MissingDependency``, ``SettingsError``), and so does a bundle that is missing or has a file
-    that differs from its sha256 (``ModelError``). ``warnings`` are sentences about bundles that are
-    not shipped, and about backends that failed and what runs in their place. A training that works
-    on its own bundles gives them as ``active``, which are taken as they are. ``missing`` maps the
-    slots of full tiers that are listed and not installed to their names.
+    (``MissingDependency``, ``SettingsError``), and so does a bundle that is missing, has a file
+    that differs from its sha256, or is not signed by a trusted pair of keys (``ModelError``).
+    ``warnings`` are sentences about bundles that are not shipped or not signed, and about backends
+    that failed and what runs in their place. A training that works on its own bundles gives them
+    as ``active``, which are taken as they are. ``missing`` maps the slots of full tiers that are
+    listed and not installed to their names.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class Engine:
         # Importing a runtime takes as long as opening and decoding a picture: both at once.
         threading.Thread(target=self._load_runtime, daemon=True).start()
         if active is None:
-            for bundle in self.active.values():  # meanwhile: hashing needs no interpreter
-                bundle.verify()
+            # Meanwhile: hashing needs no interpreter.
+            trust = Trust.read(self.settings)
+            self.warnings += require_signed(self.active.values(), trust)
 
     def bundle(self, slot: str) -> Bundle:
         """The active bundle of a slot; raises ``ModelError`` when there is none."""

@@ -2,8 +2,8 @@
 
 What comes from elsewhere is not believed. Only plain files with names that a bundle has are taken
 out of an archive, at most so many and so large; then the bundle must have the sha256 that this
-release ships under its name, or the one that the caller gives. The folder appears whole or not at
-all.
+release ships under its name, or the one that the caller gives, and be signed by a trusted pair of
+keys. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..bundle import DESCRIPTION, Bundle, parse_name
 from ..errors import ModelError, SettingsError
-from ..settings import user_models_folder
+from ..settings import Settings, user_models_folder
 from .registry import shipped_bundles
+from .signatures import Trust, require_signed
 
 MOST_BYTES = 256 * 1024**2
 """Of an archive, and of all files of a bundle together."""
@@ -56,6 +57,7 @@ def install(
     source: str,
     *,
     sha256: str | None = None,
+    settings: Settings | None = None,
     advance: Advance = lambda text, done, total: None,
     most_seconds: float = MOST_SECONDS,
 ) -> Bundle:
@@ -63,12 +65,12 @@ def install(
 
     ``source`` is a folder, a ``.zip`` or plain ``.tar`` archive or an ``https`` URL of one.
     ``sha256`` is the bundle's, as ``active.json`` has it; without it, that of the shipped bundle of
-    this name counts. Raises ``SettingsError`` for a source that cannot be had and ``ModelError``
-    for what is in it; nothing is changed then.
+    this name counts. ``settings`` say whose signatures are trusted. Raises ``SettingsError`` for a
+    source that cannot be had and ``ModelError`` for what is in it; nothing is changed then.
     """
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise SettingsError(f"sha256 {sha256!r}: is not 64 small hexadecimal digits")
-    folder = user_models_folder()
+    folder, trust = user_models_folder(), Trust.read(settings or Settings())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".install-", dir=folder) as name:
@@ -81,7 +83,7 @@ def install(
             staged.mkdir()
             with _members(path, source) as members:
                 _copy(members, staged, source, advance)
-            bundle = _check(staged, source, sha256)
+            bundle = _check(staged, source, sha256, trust)
             _replace(bundle.folder, folder / bundle.name, work)
     except OSError as error:
         raise SettingsError(
@@ -225,7 +227,7 @@ def _copy(members: Iterator[_Member], folder: Path, source: str, advance: Advanc
                 advance("unpack", done, None)
 
 
-def _check(staged: Path, source: str, sha256: str | None) -> Bundle:
+def _check(staged: Path, source: str, sha256: str | None, trust: Trust) -> Bundle:
     """The bundle in a folder, under its own name, once it is what it should be."""
     if not (staged / DESCRIPTION).is_file():
         raise ModelError(f"bundle {source!r}: holds no {DESCRIPTION}", hint="give a bundle")
@@ -252,6 +254,7 @@ def _check(staged: Path, source: str, sha256: str | None) -> Bundle:
     bundle.verify()
     if extra := bundle.extra_files():
         raise _unexpected(source, extra[0])
+    require_signed([bundle], trust)
     return bundle
 
 

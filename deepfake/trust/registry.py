@@ -2,8 +2,8 @@
 
 ``active.json`` in the folder names the bundle of every slot with its sha256, so that nothing is
 used because it merely lies there, and nothing that was changed since. ``shipped.json`` in this
-package holds the sha256 of the bundles that a release ships, under their names. Neither is signed:
-they tell accidents and careless edits, not somebody who can write to both places.
+package holds the sha256 of the bundles that a release ships, under their names. Neither is signed;
+the bundles are (see :mod:`deepfake.trust.signatures`).
 
 A slot may have two tiers, ``image-3`` in slot ``image`` and ``image-3-large`` in slot
 ``image-large``; they answer together, so they have one number. A listed bundle that is not in the
@@ -37,6 +37,9 @@ from typing import Any, NamedTuple
 from ..bundle import DESCRIPTION, FULL_TIERS, QUICK_TIERS, SLOTS, Bundle, parse_name
 from ..errors import ModelError
 from ..settings import shipped_models_folder, user_models_folder
+from .keys import PrivatePair
+from .releases import Release, log_release, read_releases, why_unlogged
+from .signatures import Trust, shipped_trust, sign_bundle, verify_bundle
 
 SCHEMA = "deepfake-active/1"
 LIST = "active.json"
@@ -86,8 +89,8 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
 
     Raises ``ModelError`` when the list names one that is not there, a full tier apart, or differs
     from its sha256, when two tiers do not belong together, when the shipped folder has no list or
-    lacks a shipped slot, and when there is no bundle at all. Weights are not looked at: see
-    :meth:`deepfake.bundle.Bundle.verify`.
+    lacks a shipped slot, and when there is no bundle at all. Neither weights nor signatures are
+    looked at: see :func:`deepfake.trust.signatures.require_signed`.
     """
     listed = read_list(folder)
     if listed is None:
@@ -245,22 +248,41 @@ def write_list(
     _write_json(path, {"schema": SCHEMA, **others, "bundles": bundles})
 
 
-def ship(folder: Path, name: str) -> None:
-    """Record a bundle as one that the next release ships, in place of its slot's, and activate it.
+def ship(
+    folder: Path,
+    name: str,
+    *,
+    keys: PrivatePair | None = None,
+    recipe: Path | None = None,
+    commit: str | None = None,
+) -> Release:
+    """Record a bundle as one that the next release ships, in place of its slot's, log and activate
+    it. With ``keys`` it is signed before; ``recipe`` and ``commit`` are then what the signature
+    says of how it was made.
 
-    For the training side of a clone. Raises ``ModelError``.
+    For the training side of a clone. Raises ``ModelError``, also for one that is not signed by a
+    pair of keys whose public halves ship with the package: everybody else would refuse it.
     """
-    bundle = Bundle.read(folder / name)
-    bundle.verify()
+    bundle, trust = Bundle.read(folder / name), shipped_trust()
+    if keys is not None:
+        if keys.public.ids[0] not in trust.pairs:
+            raise ModelError(
+                f"bundle {name}: the keys that are to sign it do not ship with the package",
+                hint="put their .pub.pem files into deepfake/trust/public_keys first",
+            )
+        sign_bundle(bundle, keys, recipe=recipe, commit=commit)
+    signed = verify_bundle(bundle, trust)
     full = FULL_TIERS.get(bundle.slot)
     kept = {
         one: sha256
         for one, sha256 in shipped_bundles().items()
         if _slot(one) != bundle.slot and (_slot(one) != full or _number(one) == _number(name))
     }
+    release = log_release(bundle, signed.pair)
     _write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
     shipped_bundles.cache_clear()
     activate(folder, name)
+    return release
 
 
 @cache
@@ -309,10 +331,10 @@ def digest_bundles(bundles: Mapping[str, Bundle]) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def inspect_folder(folder: Path) -> list[Finding]:
+def inspect_folder(folder: Path, trust: Trust) -> list[Finding]:
     """Every bundle that lies in ``folder`` or the user's, that its list names or that answers for
-    the others, with all that is wrong with it, every file compared. Raises ``ModelError`` for a
-    damaged list and for a folder without bundles.
+    the others, with all that is wrong with it, every file compared and signatures verified. Raises
+    ``ModelError`` for a damaged list or log of releases, and for a folder without bundles.
     """
     listed = read_list(folder)
     if listed is None:
@@ -321,11 +343,17 @@ def inspect_folder(folder: Path) -> list[Finding]:
         _check_slots(folder, listed)
         chosen = {record.name for record in listed.bundles.values()}
     names = sorted({*_names(folder), *_names(user_models_folder()), *chosen}, key=_sort_key)
-    findings = [_inspect(folder, name, listed, active=name in chosen) for name in names]
+    releases = read_releases()
+    findings = [
+        _inspect(folder, name, listed, trust, releases, active=name in chosen) for name in names
+    ]
     if listed is not None and listed.others_shipped:
         shipped = shipped_models_folder()
         others = [one.name for one in _shipped_others(folder, listed).values()]
-        findings += [_inspect(shipped, name, read_list(shipped), active=True) for name in others]
+        findings += [
+            _inspect(shipped, name, read_list(shipped), trust, releases, active=True)
+            for name in others
+        ]
     if not findings:
         newest_bundles(folder)  # says so
     return findings
@@ -344,7 +372,15 @@ def _taken(listed: ActiveList) -> set[str]:
     return {*listed.bundles, *(FULL_TIERS[s] for s in listed.bundles if s in FULL_TIERS)}
 
 
-def _inspect(folder: Path, name: str, listed: ActiveList | None, *, active: bool) -> Finding:
+def _inspect(
+    folder: Path,
+    name: str,
+    listed: ActiveList | None,
+    trust: Trust,
+    releases: list[Release],
+    *,
+    active: bool,
+) -> Finding:
     there = locate(folder, name)
     if fault := _missing(folder, name):
         faults = [] if _slot(name) in QUICK_TIERS else [fault]
@@ -367,8 +403,20 @@ def _inspect(folder: Path, name: str, listed: ActiveList | None, *, active: bool
     faults += [f"file {file} is not part of it" for file in bundle.extra_files()]
     if active and _slot(name) in QUICK_TIERS and not faults:
         faults += _find_strangers(bundle, _read_quick(folder, name, set(records)))
+    if not faults:
+        faults += _find_unsigned(bundle, trust, releases)
     shipped = is_shipped(bundle) and not _misplaced(bundle)
     return Finding(name, bundle, active, shipped, tuple(faults), there)
+
+
+def _find_unsigned(bundle: Bundle, trust: Trust, releases: list[Release]) -> list[str]:
+    """Why a bundle whose files are whole is not believed."""
+    try:
+        verify_bundle(bundle, trust)
+    except ModelError as error:
+        return [str(error).removeprefix(f"bundle {bundle.name}: ")]
+    unlogged = why_unlogged(bundle, releases) if is_shipped(bundle) else None
+    return [unlogged] if unlogged else []
 
 
 def _check_slots(folder: Path, listed: ActiveList) -> None:

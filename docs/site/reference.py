@@ -77,6 +77,14 @@ FLAGS = {"models_folder": "--models"}
 """Flags that are not called as their field is."""
 
 
+FACTORIES = {
+    "models_folder": "the shipped bundles",
+    "trusted_keys": "`DEEPFAKE_TRUSTED_KEYS`",
+    "allow_unsigned": "`DEEPFAKE_ALLOW_UNSIGNED`",
+}
+"""What defaults are that are found when a ``Settings`` is made."""
+
+
 def limits() -> str:
     """The fields of ``Limits``."""
     notes = attribute_notes(settings, "Limits")
@@ -163,7 +171,7 @@ def _word_default(field: Field[Any]) -> str:
     if isinstance(field.default, Limits):
         return "`Limits()`"
     if callable(field.default_factory):
-        return "the shipped bundles"
+        return FACTORIES[field.name]
     return f"`{field.default!r}`"
 
 

@@ -203,7 +203,10 @@ def test_what_cannot_be_loaded_ends_detect(
     (full.folder / "bundle.json").write_text(json.dumps(values))
     picture = tmp_path / "a.png"
     picture.write_bytes(image_bytes(grey(UNCLEAR)))
-    assert main(["detect", str(picture), "--models", str(models)]) == 2
+    command = ["detect", str(picture), "--models", str(models)]
+    assert main(command) == 2
+    assert "image-1-large: bundle.json was changed since it was" in capsys.readouterr().err
+    assert main([*command, "--allow-unsigned"]) == 2
     assert "image-1-large: file model.onnx differs" in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from deepfake.bundle import Applicability, Bundle, Calibration
 from deepfake.preprocess import AudioPreprocess, ClipPreprocess, ImagePreprocess, Preprocess
-from tests.bundles import POINTS, roughen
+from tests.bundles import POINTS, roughen, sign
 from tests.media_files import image_bytes, scene, speech, wav_bytes
 
 PREPROCESSES: dict[str, Preprocess] = {
@@ -66,6 +66,7 @@ def make_start(models: Path, slot: str) -> Bundle:
         folder=models / f"{slot}-1",
     )
     (bundle.folder / "README.md").write_text(f"# {bundle.name}\n", encoding="utf-8")
+    sign(bundle.folder)
     return bundle
 
 

@@ -17,7 +17,8 @@ from deepfake.errors import ModelError
 from deepfake.settings import Settings
 from deepfake.trust import registry
 from deepfake.trust.registry import activate, inspect_folder, read_bundles, read_list, warn_of
-from tests.bundles import copy_bundle
+from deepfake.trust.signatures import Trust
+from tests.bundles import copy_bundle, ship_models, sign
 from tests.media_files import image_bytes, scene
 
 
@@ -26,13 +27,7 @@ def shipped(known_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The known bundles as those of the package."""
     folder = Path(shutil.copytree(known_models, tmp_path / "shipped"))
     activate(folder, "image-1")
-    recorded = tmp_path / "shipped.json"
-    names = {bundle.name: bundle.sha256 for bundle in read_bundles(folder).values()}
-    recorded.write_text(json.dumps(names))
-    monkeypatch.setattr(registry, "SHIPPED", recorded)
-    monkeypatch.setattr(registry, "shipped_models_folder", lambda: folder)
-    registry.shipped_bundles.cache_clear()
-    yield folder
+    yield ship_models(folder, tmp_path, monkeypatch)
     registry.shipped_bundles.cache_clear()
 
 
@@ -48,6 +43,7 @@ def put_own(shipped: Path, folder: Path, name: str, *, slot: str = "image") -> B
     folder.mkdir(exist_ok=True)
     place = Path(shutil.move(made.folder, folder / name))
     replace(Bundle.read(place), name=name).write(place)
+    sign(place)
     return Bundle.read(place)
 
 
@@ -63,7 +59,8 @@ def test_one_bundle_answers_beside_the_shipped_ones(own: Path, shipped: Path) ->
     assert warn_of(own, bundles) == [
         "Not shipped with this version, so that nothing published describes them: mine-1."
     ]
-    found = {one.name: (one.active, one.shipped, one.faults) for one in inspect_folder(own)}
+    inspected = inspect_folder(own, Trust.read(Settings()))
+    found = {one.name: (one.active, one.shipped, one.faults) for one in inspected}
     assert found["mine-1"] == (True, False, ())
     assert found["audio-1"] == (True, True, ())
     assert "image-1" not in found

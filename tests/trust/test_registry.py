@@ -20,7 +20,6 @@ from deepfake.detector import Detector
 from deepfake.errors import ModelError
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings, shipped_models_folder
-from deepfake.trust import registry as active
 from deepfake.trust.registry import (
     Recorded,
     activate,
@@ -33,7 +32,7 @@ from deepfake.trust.registry import (
     warn_of,
     write_list,
 )
-from tests.bundles import copy_bundle, make_bundle
+from tests.bundles import copy_bundle, make_bundle, ship_models, sign
 from tests.media_files import image_bytes, scene
 from tests.scans import read_lines, run_scan
 
@@ -51,13 +50,7 @@ def models(known_models: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def shipped(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same folder as the one that the package ships."""
-    recorded = tmp_path / "shipped.json"
-    bundles = read_bundles(models).values()
-    recorded.write_text(json.dumps({bundle.name: bundle.sha256 for bundle in bundles}))
-    monkeypatch.setattr(active, "SHIPPED", recorded)
-    monkeypatch.setattr(active, "shipped_models_folder", lambda: models)
-    shipped_bundles.cache_clear()
-    yield models
+    yield ship_models(models, tmp_path, monkeypatch)
     shipped_bundles.cache_clear()
 
 
@@ -220,9 +213,16 @@ def test_an_extra_file_is_told(
     (models / "image-1" / "model.int8.onnx").write_bytes(b"anything")
     assert main(["models", "verify", "--models", str(models)]) == 1
     assert "image-1: file model.int8.onnx is not part of it" in capsys.readouterr().out
-    assert main(["detect", "--json", str(picture), "--models", str(models)]) == 0
+    command = ["detect", "--json", str(picture), "--models", str(models)]
+    assert main(command) == 2
+    assert (
+        "image-1: file model.int8.onnx is not part of it: it was not signed; remove"
+        in capsys.readouterr().err
+    )
+    assert main([*command, "--allow-unsigned"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert [text for text in warnings if "The folder of image-1 holds files" in text]
+    assert [text for text in warnings if "(--allow-unsigned); these are used: image-1 (" in text]
 
 
 def test_bundles_that_are_not_shipped_are_told(models: Path, known_models: Path) -> None:
@@ -359,8 +359,10 @@ def test_results_of_an_edited_bundle_count_as_absent(
     output = tmp_path / "results.jsonl"
     assert run_scan(picture, output=output, models=models).scanned == 1
     (models / "image-1" / "README.md").write_text("# image-1, a better card\n")
+    sign(models / "image-1")
     assert run_scan(picture, output=output, models=models).resumed == 1
     edit_calibration(models)
+    sign(models / "image-1")
     activate(models, "image-1")
     assert run_scan(picture, output=output, models=models).scanned == 1
     first, second = read_lines(output)
@@ -374,6 +376,7 @@ def replace_graph(models: Path, name: str) -> None:
     (models / name / "model.onnx").write_bytes(b"no graph")
     facts = {"sha256": hashlib.sha256(b"no graph").hexdigest(), "precision": "fp32"}
     replace(bundle, files={**bundle.files, "model.onnx": facts}).write(bundle.folder)
+    sign(bundle.folder)
     activate(models, name)
 
 

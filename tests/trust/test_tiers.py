@@ -14,7 +14,6 @@ from deepfake.commands.cli import main
 from deepfake.errors import ModelError
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import user_models_folder
-from deepfake.trust import registry
 from deepfake.trust.registry import (
     activate,
     digest_bundles,
@@ -25,7 +24,7 @@ from deepfake.trust.registry import (
     shipped_bundles,
     warn_of,
 )
-from tests.bundles import add_full_tier, copy_bundle
+from tests.bundles import add_full_tier, copy_bundle, ship_models
 
 
 @pytest.fixture
@@ -144,11 +143,7 @@ def test_without_a_list_the_full_tier_of_the_newest_answers(models: Path) -> Non
 def test_a_release_ships_both_tiers_of_one_number(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = tmp_path / "shipped.json"
-    shipped.write_text(json.dumps({one.name: one.sha256 for one in read_bundles(models).values()}))
-    monkeypatch.setattr(registry, "SHIPPED", shipped)
-    monkeypatch.setattr(registry, "shipped_models_folder", lambda: models)
-    shipped_bundles.cache_clear()
+    ship_models(models, tmp_path, monkeypatch)
     try:
         assert warn_of(models, read_bundles(models)) == []
         ship(models, "image-1")

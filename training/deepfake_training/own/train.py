@@ -18,8 +18,9 @@ import numpy as np
 
 from deepfake.bundle import Bundle
 from deepfake.errors import ModelError
-from deepfake.settings import Settings, shipped_models_folder
+from deepfake.settings import Settings, shipped_models_folder, user_keys_folder
 from deepfake.trust.registry import LIST, activate, read_bundles
+from deepfake.trust.signatures import Trust, require_signed, sign_own
 from deepfake.version import VERSION
 
 from ..card import plot_evaluation
@@ -61,6 +62,8 @@ def train(wish: Wish) -> Bundle:
     active = read_bundles(wish.models)
     if wish.slot not in active:
         raise ModelError(f"slot {wish.slot}: no bundle in {wish.models}", hint="leave --models out")
+    for text in require_signed(active.values(), Trust.read(Settings(models_folder=wish.models))):
+        print(f"warning: {text}", file=sys.stderr)
     base, threads = active[wish.slot], wish.threads or len(os.sched_getaffinity(0))
     _print_sources(sources)
     views = list_views(wish.slot, seed=wish.seed)
@@ -164,7 +167,9 @@ def describe(
 
 
 def write(trained: Trained, story: Story, *, work: Path) -> Bundle:
-    """The bundle with its card and pictures, made in ``work`` and put in its place as a whole."""
+    """The bundle with its card and pictures, made and signed with the key of this user in ``work``,
+    and put in its place as a whole.
+    """
     output, assessed = story.wish.output, story.assessed
     clips = assessed.clips or ([], [])
     bundle = write_bundle(
@@ -184,6 +189,7 @@ def write(trained: Trained, story: Story, *, work: Path) -> Bundle:
         trained.records, top_fraction=assessed.calibration.top_fraction, folder=bundle.folder
     )
     write_card(bundle, story)
+    sign_own(bundle)
     shutil.move(bundle.folder, output)
     return Bundle.read(output)
 
@@ -197,6 +203,7 @@ def _print_sources(sources: Sequence[Source]) -> None:
 def _print_next(bundle: Bundle, wish: Wish, work: Path) -> None:
     folder = wish.output.parent
     print(f"wrote {wish.output} ({bundle.size_bytes / 1e6:.1f} MB), active in {folder / LIST}")
+    print(f"signed with your key in {user_keys_folder()}, which is trusted on this machine")
     print(f"features and logits are in {work}, which may be deleted")
     if folder.resolve() == shipped_models_folder().resolve():
         print(
