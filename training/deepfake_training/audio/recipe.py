@@ -161,11 +161,13 @@ def _known(files: Sequence[Known], *, without: int) -> np.ndarray[tuple[int], np
 
 
 def _record(one: Judged, file: Known, *, heard: bool) -> FileLogits:
-    """The systems of a page are told together: most have one or two files that are judged."""
+    """The systems of a page are told together, because most have one or two files, and so are the
+    genuine recordings of a corpus, whichever page repeats them.
+    """
     return FileLogits(
         path=file.item.facts["path"],
         label=file.label,
-        source=page_of(file.item) if file.label else file.source,
+        source=page_of(file.item) if file.label else corpus_of(file.source) or file.source,
         group=file.group,
         fold=file.fold,
         view=one.view,
