@@ -71,11 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The console script. ``detect`` ends without taking the interpreter apart, which takes longer
-    than examining a second picture; its decoders are ended before.
+    """The console script. ``detect`` and ``serve`` end without taking the interpreter apart, which
+    takes longer than examining a second picture; their decoders are ended before.
     """
     status = main()
-    if sys.argv[1:2] == ["detect"]:
+    if sys.argv[1:2] in (["detect"], ["serve"]):
         from ..media.process import POOL
 
         POOL.close()
