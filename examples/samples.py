@@ -306,8 +306,8 @@ def speech(
     syllables = int(np.ceil(seconds * SYLLABLES_PER_SECOND)) + 1
     vowels = np.array(VOWELS)[rng.integers(0, len(VOWELS), syllables)]
     formants = [np.interp(place, np.arange(syllables) + 0.5, row) for row in vowels.T]
-    pitch = np.interp(time, np.linspace(0, seconds, 9), rng.uniform(95, 150, 9))
-    pitch *= 2 ** (0.12 * np.sin(2 * np.pi * place))  # an accent on every syllable: it is not sung
+    tones = rng.uniform(95, 150, syllables)  # each syllable has another: it is not sung
+    pitch = np.interp(place, np.arange(syllables) + 0.5, tones)
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
     voice = np.zeros(count)
     for harmonic in range(1, 60):

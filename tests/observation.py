@@ -26,9 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parent.parent
-INHERITED = ("PATH", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+INHERITED = (
+    *("PATH", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
+    "DEEPFAKE_TRUSTED_KEYS",
+)
 """All that an observed command gets of this environment: telemetry rests where a ``CI`` is named,
-and where the switches are set that this process has set already.
+and where the switches are set that this process has set already. The keys sign the tests' bundles.
 """
 DNS_PORT = 53
 CHILD_SECONDS = 5.0

@@ -50,7 +50,8 @@ class SpectralPlanes(nn.Module):
         real, imaginary = parts.chunk(2, dim=1)
         power = nn.functional.conv1d(real * real + imaginary * imaginary, self.bands)
         mel, equal = torch.log(power + self.floor).chunk(2, dim=1)
-        wide = nn.functional.pad(mel, (2, 3), mode="replicate")
+        first, last = mel[:, :, :1], mel[:, :, -1:]
+        wide = torch.cat([first, first, mel, last, last, last], dim=2)
         change = wide[:, :, 5:] - wide[:, :, :-5]
         if self.by_band:
             mel, equal = (plane - plane.mean(dim=2, keepdim=True) for plane in (mel, equal))
