@@ -12,12 +12,17 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+RATE, FFT, HOP = 16000, 512, 160
+ROWS, LOW_HZ, TOP_HZ = 96, 40.0, 7400.0
+FLOOR = 1e-6
+"""Of power, where 1 is about the mean of a window of -26 dBFS."""
+
 
 class SpectralPlanes(nn.Module):
     """Samples (windows, samples) at 16 kHz to three planes (windows, 3, rows, frames) of 10 ms: the
     logarithm of power in mel bands, in bands of equal width, and how the first changes over 50 ms.
 
-    Bands end at ``top_hz``, below where converters of sample rates leave their edge. Each plane has
+    Bands end at ``TOP_HZ``, below where converters of sample rates leave their edge. Each plane has
     mean 0 and deviation 1 over the window; with ``by_band`` the first two have mean 0 in every band
     before, which takes the long-term spectrum of voice, room and microphone away.
     """
@@ -25,31 +30,22 @@ class SpectralPlanes(nn.Module):
     kernels: torch.Tensor
     bands: torch.Tensor
 
-    def __init__(
-        self,
-        *,
-        rows: int = 96,
-        fft: int = 512,
-        hop: int = 160,
-        top_hz: float = 7400.0,
-        floor: float = 1e-6,
-        by_band: bool = False,
-    ) -> None:
+    def __init__(self, *, by_band: bool = False) -> None:
         super().__init__()
-        self.rows, self.hop, self.floor, self.by_band = rows, hop, floor, by_band
-        self.register_buffer("kernels", _fourier_kernels(fft), persistent=False)
-        edges = mel_to_hz(np.linspace(hz_to_mel(40.0), hz_to_mel(top_hz), rows + 2))
-        equal = np.linspace(0.0, top_hz, rows + 2)
-        bands = np.concatenate([_triangles(some, fft=fft) for some in (edges, equal)])
+        self.by_band = by_band
+        self.register_buffer("kernels", _fourier_kernels(), persistent=False)
+        edges = _mel_to_hz(np.linspace(_hz_to_mel(LOW_HZ), _hz_to_mel(TOP_HZ), ROWS + 2))
+        equal = np.linspace(0.0, TOP_HZ, ROWS + 2)
+        bands = np.concatenate([_triangles(some) for some in (edges, equal)])
         self.register_buffer(
             "bands", torch.from_numpy(bands.astype(np.float32))[:, :, None], persistent=False
         )
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        parts = nn.functional.conv1d(samples[:, None], self.kernels, stride=self.hop)
+        parts = nn.functional.conv1d(samples[:, None], self.kernels, stride=HOP)
         real, imaginary = parts.chunk(2, dim=1)
         power = nn.functional.conv1d(real * real + imaginary * imaginary, self.bands)
-        mel, equal = torch.log(power + self.floor).chunk(2, dim=1)
+        mel, equal = torch.log(power + FLOOR).chunk(2, dim=1)
         first, last = mel[:, :, :1], mel[:, :, -1:]
         wide = torch.cat([first, first, mel, last, last, last], dim=2)
         change = wide[:, :, 5:] - wide[:, :, :-5]
@@ -70,11 +66,11 @@ class MobileSpeech(nn.Module):
 
     HIDDEN_FRAMES = 40
 
-    def __init__(self, *, rows: int = 96, by_band: bool = False) -> None:
+    def __init__(self, *, by_band: bool = False) -> None:
         import timm
 
         super().__init__()
-        self.features = SpectralPlanes(rows=rows, by_band=by_band)
+        self.features = SpectralPlanes(by_band=by_band)
         self.trunk: Any = timm.create_model("mobilenetv2_100", pad_type="same", num_classes=0)
         self.decide = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1))
 
@@ -100,24 +96,24 @@ class MobileSpeech(nn.Module):
         return planes * keep
 
 
-def _fourier_kernels(fft: int) -> torch.Tensor:
-    """Cosines, then sines of all bins but the lowest (2 · bins, 1, fft) under a Hann window, so
+def _fourier_kernels() -> torch.Tensor:
+    """Cosines, then sines of all bins but the lowest (2 · bins, 1, FFT) under a Hann window, so
     that a window of -26 dBFS has a mean power near 1.
     """
-    bins = fft // 2
-    angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(fft)) / fft
-    taper = np.hanning(fft + 1)[:-1]
+    bins = FFT // 2
+    angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(FFT)) / FFT
+    taper = np.hanning(FFT + 1)[:-1]
     taper = taper / np.sqrt(np.square(taper).sum()) / 10 ** (-26 / 20)
     kernels = np.concatenate([np.cos(angles), -np.sin(angles)]) * taper
     return torch.from_numpy(kernels.astype(np.float32))[:, None]
 
 
-def _triangles(edges: npt.NDArray[np.float64], *, fft: int) -> npt.NDArray[np.float64]:
+def _triangles(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Weights (bands, bins) that sum to 1 of triangles between neighbouring ``edges`` (bands + 2,)
     in Hz, none of them narrower than a bin.
     """
-    width = 16000 / fft
-    hertz = (np.arange(fft // 2) + 1) * width
+    width = RATE / FFT
+    hertz = (np.arange(FFT // 2) + 1) * width
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (hertz - middle) / np.maximum(middle - low, width) + 1
     falling = (middle - hertz) / np.maximum(high - middle, width) + 1
@@ -125,9 +121,9 @@ def _triangles(edges: npt.NDArray[np.float64], *, fft: int) -> npt.NDArray[np.fl
     return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9))
 
 
-def hz_to_mel(hertz: float) -> float:
+def _hz_to_mel(hertz: float) -> float:
     return float(2595 * np.log10(1 + hertz / 700))
 
 
-def mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(700 * (10 ** (mel / 2595) - 1))

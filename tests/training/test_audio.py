@@ -180,12 +180,12 @@ def test_batches_hold_both_classes_of_what_is_chosen_and_repeat(
     chosen = np.array([file.group == "ljspeech" for file in files])
     arguments: dict[str, Any] = {"chosen": chosen, "preprocess": preprocess, "seed": 1}
     batches = Batches(files, recordings, **arguments)
-    windows, labels = batches.draw(3, size=6)
+    windows, labels = batches.draw(3, 6)
     assert windows.shape == (6, RATE)
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     levels = 20 * torch.log10(windows.square().mean(dim=1).sqrt())
     torch.testing.assert_close(levels, torch.full((6,), -26.0), atol=0.1, rtol=0)
-    again, _ = Batches(files, recordings, **arguments).draw(3, size=6)
+    again, _ = Batches(files, recordings, **arguments).draw(3, 6)
     torch.testing.assert_close(again, windows, rtol=0, atol=0)
     for some in batches._classes:
         assert chosen[some].all()
@@ -224,9 +224,9 @@ def test_a_second_run_reads_everything_back(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("done again")
 
-    for place in ("tuned.fit_steps", "judging.read_samples", "recordings.read_samples"):
+    for place in ("judging.read_samples", "recordings.read_samples", "minutes.chain"):
         monkeypatch.setattr(f"deepfake_training.audio.{place}", fail)
-    monkeypatch.setattr("deepfake_training.audio.minutes.chain", fail)
+    monkeypatch.setattr("deepfake_training.tuning.fit_steps", fail)
     again = audio.train(settings(), data=material, weights=material / "weights", output=output)
     assert again.records == trained.records
     assert again.recordings == trained.recordings

@@ -22,7 +22,6 @@ CORPORA: Mapping[str, re.Pattern[str]] = {
 PLACES: Mapping[str, str] = {
     "fake/world-copy": "librispeech",
     "fake/griffinlim-copy": "librispeech",
-    "fake/larynx": "larynx",
     "fake/espeak-ng": "espeak-ng",
     "fake/flite": "flite",
     "fake/festival": "festival",

@@ -30,7 +30,7 @@ from .families import tabulate_families
 from .judging import Judged, Networks, judge_files
 from .material import corpus_of, heard_corpora, page_of, read_recordings
 from .minutes import judge_minutes
-from .recordings import build_recordings
+from .recordings import Recordings, build_recordings
 from .shortcuts import measure_shortcuts
 from .tuned import TuneSettings, tune
 
@@ -75,34 +75,14 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
     files = read_recordings([data / name for name in recipe.material], folds=HALVES)
     with timed("recordings", output):
         recordings = build_recordings(files, output / "recordings", workers=recipe.workers)
-    networks: dict[int, MobileSpeech] = {}
     with timed("tuning", output):
-        for half in (*range(HALVES), ALL):
-            rounds = [recipe.final] if half == ALL else recipe.tuned
-            network = networks[0] if half == ALL else None
-            for number, settings in enumerate(rounds):
-                name = "all" if half == ALL else f"{half}-{number}"
-                network = tune(
-                    files,
-                    recordings,
-                    chosen=_known(files, without=half),
-                    preprocess=recipe.preprocess,
-                    settings=settings,
-                    weights=weights,
-                    path=output / f"tuned-{name}.safetensors",
-                    by_band=recipe.by_band,
-                    start=network,
-                )
-            assert network is not None
-            networks[half] = network
+        networks = _tune_all(recipe, files, recordings, weights=weights, output=output)
     graphs = {
         half: _exported(networks[half], output / f"tuned-{half}.onnx", recipe.preprocess)
         for half in range(HALVES)
     }
-    heard = [
-        not file.label and corpus_of(file.source) in heard_corpora(files, without=file.fold)
-        for file in files
-    ]
+    inside = {half: heard_corpora(files, without=half) for half in range(HALVES)}
+    heard = [not file.label and corpus_of(file.source) in inside[file.fold] for file in files]
     with timed("judging", output):
         judged = judge_files(
             files,
@@ -146,6 +126,37 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
         recordings=minutes,
         families=tabulate_families(files, judged, heard=heard),
     )
+
+
+def _tune_all(
+    recipe: AudioRecipe,
+    files: Sequence[Known],
+    recordings: Recordings,
+    *,
+    weights: Path,
+    output: Path,
+) -> dict[int, MobileSpeech]:
+    """The network without each half, by its number, and the one of ``ALL``."""
+    networks: dict[int, MobileSpeech] = {}
+    for half in (*range(HALVES), ALL):
+        rounds = [recipe.final] if half == ALL else recipe.tuned
+        network = networks[0] if half == ALL else None
+        for number, settings in enumerate(rounds):
+            name = "all" if half == ALL else f"{half}-{number}"
+            network = tune(
+                files,
+                recordings,
+                chosen=_known(files, without=half),
+                preprocess=recipe.preprocess,
+                settings=settings,
+                weights=weights,
+                path=output / f"tuned-{name}.safetensors",
+                by_band=recipe.by_band,
+                start=network,
+            )
+        assert network is not None
+        networks[half] = network
+    return networks
 
 
 def _known(files: Sequence[Known], *, without: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -9,33 +9,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from deepfake.networks.speech import MobileSpeech
 from deepfake.preprocess import AudioPreprocess, Samples
 
-from ..fitting import Loop, Losses, fit_once, fit_steps
-from ..imagenet import load_mobilenet
 from ..known import Known, draw_probabilities
+from ..tuning import Tuning, tune_network
 from .channels import change_channel
 from .recordings import Recordings
 
-_PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
-
 
 @dataclass(frozen=True, kw_only=True)
-class TuneSettings:
-    """So many ``pieces`` in batches of ``batch``, half of each class; ``smoothing`` moves labels
-    off 0 and 1; weights are averaged with decay ``average``.
-    """
+class TuneSettings(Tuning):
+    """As :class:`Tuning`, on so many ``pieces``."""
 
     pieces: int
-    seed: int
-    batch: int = 32
-    learning_rate: float = 4e-4
-    weight_decay: float = 0.02
-    smoothing: float = 0.03
-    average: float = 0.998
 
 
 def tune(
@@ -55,40 +43,16 @@ def tune(
     ``start``.
     """
 
-    def fit(network: MobileSpeech) -> MobileSpeech:
-        if start:
-            network.load_state_dict(start.state_dict())
-        else:
-            load_mobilenet(network, weights, places={part: f"trunk.{part}" for part in _PARTS})
-        network.to(memory_format=torch.channels_last)
-        optimiser = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        steps = max(2, settings.pieces // settings.batch)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=settings.learning_rate, total_steps=steps, pct_start=0.05
-        )
-        batches = Batches(
-            files, recordings, chosen=chosen, preprocess=preprocess, seed=settings.seed
-        )
-
-        def losses_at(step: int) -> Losses:
-            sounds, labels = batches.draw(step, size=settings.batch)
-            goal = labels * (1 - 2 * settings.smoothing) + settings.smoothing
-            return {"loss": nn.functional.binary_cross_entropy_with_logits(network(sounds), goal)}
-
-        return fit_steps(
-            network,
-            losses_at,
-            optimiser,
-            schedule,
-            Loop(steps=steps, round_steps=100, average=settings.average, warm_up=True),
-            checkpoint=path.with_suffix(".checkpoint"),
-            name=path.stem,
-        )
-
-    torch.manual_seed(settings.seed)
-    return fit_once(MobileSpeech(by_band=by_band), path, fit)
+    batches = Batches(files, recordings, chosen=chosen, preprocess=preprocess, seed=settings.seed)
+    return tune_network(
+        lambda: MobileSpeech(by_band=by_band),
+        batches.draw,
+        examples=settings.pieces,
+        settings=settings,
+        weights=weights,
+        path=path,
+        start=start.state_dict() if start else None,
+    )
 
 
 class Batches:
@@ -109,7 +73,7 @@ class Batches:
         self._classes = [np.flatnonzero((weights > 0) & (labels == label)) for label in (0, 1)]
         self._weights = [weights[some] / weights[some].sum() for some in self._classes]
 
-    def draw(self, step: int, *, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Windows (size, samples) and labels (size,) of a step, the same at every call."""
         rng = np.random.default_rng([self._seed, step])
         labels = np.arange(size) % 2
