@@ -185,11 +185,18 @@ def commands(
         for name, observed in running.items():
             observed.process.send_signal(signal.SIGINT if name == "scan" else signal.SIGTERM)
         for observed in running.values():
-            assert observed.wait(20) == 0, observed.text()
+            status = observed.wait(20)
+            assert status == 0, observed.text() + failures(observed.work)
     finally:
         for observed in running.values():
             observed.process.kill()
     return running
+
+
+def failures(folder: Path) -> str:
+    """The lines of results in a folder that tell of a file which could not be examined."""
+    lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    return "\n".join(line[:2000] for line in lines if '"error"' in line)
 
 
 def ask(address: str, content: bytes) -> None:

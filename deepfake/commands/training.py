@@ -65,6 +65,9 @@ lips      print how well lip motion tells sound that belongs to a talking face f
 graphics  print what tells drawings and screenshots from photographs, how many of each source are
           caught by a fit that did not see it, and the weights for the code
 localise  paste generated regions into real photos and print how well the heat map shows them
+variety   tune the quick network of the image slot again and again, shortly, with fewer sources,
+          without pairs, with a fixed trunk or on shrunk pictures, and print what each is worth on
+          repositories that were left out
 ship      record a new or changed bundle of models/ as the one of its slot that the next release
           ships, log it in releases.jsonl, and make it the active one; with --keys sign it before
 
@@ -131,11 +134,13 @@ def add_recipe(commands: Any) -> None:
     lips = _add(actions, "lips", "print the power of lip motion against speech")
     graphics = _add(actions, "graphics", "fit what tells graphics from photographs")
     localise = _add(actions, "localise", "print how well heat maps show a pasted region")
+    variety = _add(actions, "variety", "print what variety of material and way of tuning are worth")
     ship = _add(actions, "ship", "record a bundle as one that the release ships")
-    for action in (make, evaluate):
+    for action in (make, evaluate, variety):
         action.add_argument("recipe", type=Path, help="a file of training/configs")
-    make.add_argument("--weights", type=Path, required=True, help="folder with initial weights")
-    for action in (make, lips, graphics, localise):
+    for action in (make, variety):
+        action.add_argument("--weights", type=Path, required=True, help="folder of initial weights")
+    for action in (make, lips, graphics, localise, variety):
         action.add_argument("--data", type=Path, required=True, help="folder with the material")
     evaluate.add_argument(
         "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
@@ -172,7 +177,9 @@ def add_recipe(commands: Any) -> None:
         action.add_argument(
             "--models", type=Path, default=Path("models"), help="folder of bundles (models)"
         )
-    for action in (make, evaluate, clips, lips, localise):
+    variety.add_argument("--crops", type=int, default=5000, help="each variant is tuned on (5000)")
+    variety.add_argument("--fold", type=int, default=0, help="whose groups are left out (0)")
+    for action in (make, evaluate, clips, lips, localise, variety):
         action.add_argument(
             "--runs", type=Path, default=Path("runs"), help="checkpoints and logits (runs)"
         )
@@ -275,6 +282,22 @@ def _localise(options: argparse.Namespace) -> None:
         sign_made(options.bundle)
 
 
+def _variety(options: argparse.Namespace) -> None:
+    recipe = _training("recipes").read_recipe(options.recipe)
+    if not isinstance(recipe, _training("wide.recipe").WideRecipe):
+        raise SettingsError(f"recipe {recipe.name}: tunes no network on wide material")
+    study = _training("studies.variety")
+    rows = study.compare(
+        recipe,
+        data=options.data,
+        weights=options.weights,
+        runs=options.runs,
+        crops=options.crops,
+        fold=options.fold,
+    )
+    print(study.table(rows))
+
+
 def _ship(options: argparse.Namespace) -> None:
     from ..trust.registry import ship
 
@@ -302,6 +325,7 @@ _ACTIONS = {
     "lips": _lips,
     "graphics": _graphics,
     "localise": _localise,
+    "variety": _variety,
     "ship": _ship,
 }
 

@@ -15,6 +15,7 @@ from deepfake_training.known import Known, assign_folds, choose_files, draw_prob
 from deepfake_training.manifests import Item
 from deepfake_training.records import FileLogits
 from deepfake_training.runs import make_bundle
+from deepfake_training.studies import variety
 from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
 from deepfake_training.wide.clip import load_clip
 from deepfake_training.wide.crops import make_cropper
@@ -24,7 +25,7 @@ from deepfake_training.wide.recipe import WideRecipe
 from deepfake_training.wide.tokens import measure_tokens, plan_crops, read_tokens
 from deepfake_training.wide.tuned import mean_state
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from deepfake.bundle import Bundle
 from deepfake.errors import ModelError
@@ -35,6 +36,21 @@ from deepfake.types import OperatingPoints
 from tests.training.recipes import recipe
 
 SOURCES = {"phone": 0, "camera": 0, "scanner": 0, "first": 1, "second": 1, "third": 1}
+
+SETTINGS = {
+    "slot": "image",
+    "name": "image-7",
+    "threads": 1,
+    "workers": 1,
+    "folds": 2,
+    "material": ["image"],
+    "trunk": "clip.onnx",
+    "preprocess": {"side_pixels": 96, "max_windows": 4},
+    "limits": {"min_side_pixels": 96},
+    "tuned": {"crops": 96, "batch": 16, "seed": 1},
+    "judging": {"genuine": 2, "synthetic": 2},
+    "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
+}
 
 
 def picture(label: int, seed: int, *, height: int = 250, width: int = 260) -> np.ndarray:
@@ -263,22 +279,8 @@ def test_limits_send_on_what_the_quick_tier_cannot_tell() -> None:
 def test_from_files_to_two_tiers_that_answer_together(
     data: Path, weights: Path, tmp_path: Path
 ) -> None:
-    settings = {
-        "slot": "image",
-        "name": "image-7",
-        "threads": 1,
-        "workers": 1,
-        "folds": 2,
-        "material": ["image"],
-        "trunk": "clip.onnx",
-        "preprocess": {"side_pixels": 96, "max_windows": 4},
-        "limits": {"min_side_pixels": 96},
-        "tuned": {"crops": 96, "batch": 16, "seed": 1},
-        "judging": {"genuine": 2, "synthetic": 2},
-        "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
-    }
     models = tmp_path / "models"
-    made = recipe(WideRecipe, settings)
+    made = recipe(WideRecipe, SETTINGS)
     runs = tmp_path / "runs"
     make_bundle(made, data=data, weights=weights, models=models, runs=runs)
     assert (runs / "image-7" / "failures.png").stat().st_size > 1000
@@ -299,3 +301,30 @@ def test_from_files_to_two_tiers_that_answer_together(
     assert full.calibration.quick is not None
     rows = [r for r in full.metrics["sources"] if r["view"] == "clean" and r["label"]]
     assert [row["auc"] for row in rows] == pytest.approx([1, 1, 1], abs=0.15)
+
+
+@pytest.mark.slow
+def test_every_variant_is_judged_on_what_it_did_not_see(
+    data: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variety, "GENUINE", (1, 20))
+    monkeypatch.setattr(variety, "LEAST_FILES", 2)
+    made = recipe(WideRecipe, SETTINGS)
+
+    def compare() -> list[variety.Row]:
+        return variety.compare(made, data=data, weights=weights, runs=tmp_path, crops=64, fold=1)
+
+    rows = compare()
+    names = [row.variant for row in rows]
+    assert names == [
+        *("all", "1 genuine sources", "older material alone", "without pairs"),
+        *("fixed trunk", "shrunk"),
+    ]
+    assert [row.genuine_sources for row in rows[:2]] == [2, 1]
+    assert rows[0].systems == rows[1].systems
+    fixed = load_file(tmp_path / "image-7" / "variety-1-64" / "fixed-trunk.safetensors")
+    first = load_file(weights / FILE)["blocks.3.0.conv_pw.weight"]
+    assert torch.equal(fixed["trunk.blocks.3.0.conv_pw.weight"], first)
+    assert "| fixed trunk | 2 |" in variety.table(rows)
+    monkeypatch.setattr(variety, "tune_network", None)
+    assert compare() == rows, "what is done is not done again"
