@@ -263,7 +263,7 @@ class Observed:
         if call.subject == "path at":
             (folder,) = struct.unpack("=i", struct.pack("=I", values[call.argument - 1] % 2**32))
         base = f"/proc/{pid}/cwd" if folder == _AT_FDCWD else f"/proc/{pid}/fd/{folder}"
-        name = os.fsdecode(_read(pid, values[call.argument], 4096).partition(b"\0")[0])
+        name = os.fsdecode(_read(pid, values[call.argument], 4096, text=True))
         path = Path(os.path.normpath(Path(base).readlink() / name))
         if path not in self.written:
             self.written.append(path)
@@ -326,14 +326,14 @@ def _filter(here: Platform) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in [*steps, allow])
 
 
-def _read(pid: int, address: int, length: int) -> bytes:
-    """Memory of a process, less where it ends before ``length``."""
+def _read(pid: int, address: int, length: int, *, text: bool = False) -> bytes:
+    """Memory of a process, less where it ends before ``length``; ``text`` up to its first zero."""
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         up_to_page = 4096 - address % 4096
         first = os.pread(memory.fileno(), min(length, up_to_page), address)
-        if b"\0" in first or length <= up_to_page:
-            return first
-        return first + os.pread(memory.fileno(), length - up_to_page, address + up_to_page)
+        if length > up_to_page and not (text and b"\0" in first):
+            first += os.pread(memory.fileno(), length - up_to_page, address + up_to_page)
+    return first.partition(b"\0")[0] if text else first
 
 
 def _command_of(pid: int) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
 import os
 import queue
 import select
@@ -27,7 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import Corrupt, DeepfakeError, MediaError, TooLarge
+from ..errors import Corrupt, DeepfakeError, TooLarge
 from ..quiet import SWITCHES
 from ..reasons import Code
 from ..settings import Limits
@@ -38,6 +39,7 @@ from .wire import Message, ProtocolError, error_from_dict, receive, send
 if TYPE_CHECKING:
     from .wire import Array
 
+LOG = logging.getLogger("deepfake")
 MAX_IDLE = 8
 """Most children that wait for the next file."""
 MAX_REQUESTS = 1000
@@ -120,9 +122,11 @@ class Decoder:
         name, waited, parts = request["name"], 0.0, 0
         self.connection.settimeout(limits.decode_stall_seconds)
         most_bytes = max(3 * max(limits.image_pixels, limits.frame_pixels), 64 * 1024**2)
+        descriptors = [descriptor] if shared is None else [descriptor, shared.descriptor]
+        asked = False
         try:
-            descriptors = [descriptor] if shared is None else [descriptor, shared.descriptor]
             send(self.connection, request, descriptors=descriptors)
+            asked = True
             while True:
                 began = time.monotonic()
                 self._await(limits.decode_stall_seconds, check)
@@ -161,7 +165,7 @@ class Decoder:
                 hint="treat the file as hostile",
             ) from error
         except (EOFError, OSError) as error:
-            raise self._death(name, limits) from error
+            raise self._death(name, limits, asked=asked and self._ready) from error
 
     def _await(self, seconds: float, check: Callable[[], None]) -> None:
         """Return when there is something to read; raises TimeoutError when nothing comes."""
@@ -172,13 +176,16 @@ class Decoder:
             if time.monotonic() > until:
                 raise TimeoutError
 
-    def _death(self, name: str, limits: Limits) -> DeepfakeError:
-        """Why the child is gone, from its exit status and last words."""
+    def _death(self, name: str, limits: Limits, *, asked: bool) -> DeepfakeError:
+        """Why the child is gone, from its exit status and last words. Where it never was ``asked``,
+        that is no fault of the file.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)
         status, said = self.process.returncode, self._said()
         words = escape(said[-1].strip()[:200]) if said else ""
-        if not self._ready and status != -signal.SIGKILL:
+        if not asked and status != -signal.SIGKILL:
+            LOG.warning("decoder process %d: %s", self.process.pid, escape(" | ".join(said)))
             return DeepfakeError(
                 f"decoder process: cannot be started ({words or status})",
                 code=Code.DECODER,
@@ -339,8 +346,8 @@ def ask(
 
     ``name`` only serves error texts. A part may lie on ``shared``. ``check`` is called many
     times a second and may raise. A child whose answer fails, or is not read to its end, is ended.
+    One that died before it was asked is replaced, once.
     """
-    decoder = POOL.take(memory_bytes=limits.decode_memory_bytes)
     request = {
         "type": "request",
         "operation": operation,
@@ -348,20 +355,25 @@ def ask(
         "limits": asdict(limits),
         "values": values,
     }
-    well = False
-    try:
-        yield from decoder.ask(
-            request, descriptor=descriptor, shared=shared, limits=limits, check=check
-        )
-        well = True
-    except MediaError as error:
-        well = error.code is Code.UNSUPPORTED
-        raise
-    finally:
-        if well:
-            POOL.give_back(decoder)
+    for again in (True, False):
+        decoder = POOL.take(memory_bytes=limits.decode_memory_bytes)
+        well = False
+        try:
+            yield from decoder.ask(
+                request, descriptor=descriptor, shared=shared, limits=limits, check=check
+            )
+            well = True
+        except DeepfakeError as error:
+            well = error.code is Code.UNSUPPORTED
+            if error.code is not Code.DECODER or not again:
+                raise
         else:
-            POOL.discard(decoder)
+            return
+        finally:
+            if well:
+                POOL.give_back(decoder)
+            else:
+                POOL.discard(decoder)
 
 
 def memory_error(name: str, limits: Limits) -> TooLarge:

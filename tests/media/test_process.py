@@ -258,8 +258,28 @@ def test_too_few_open_files_is_an_error_not_a_wait(monkeypatch: pytest.MonkeyPat
 
 def test_a_child_that_cannot_import_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_import_paths", lambda: ["/nonexistent"])
+    decode.POOL.close()
     with pytest.raises(DeepfakeError, match="cannot be started"):
         open_media(PNG)
+
+
+def test_a_child_that_died_before_it_was_asked_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a failed start nor the death of an idle child is the fault of a file."""
+    paths = decode._import_paths()
+    starts = [["/nonexistent"], paths, paths]
+    monkeypatch.setattr(decode, "_import_paths", lambda: starts.pop(0))
+    decode.POOL.close()
+    assert open_one(PNG) == make.scene()[0, 0, 2]
+    assert "ModuleNotFoundError" in caplog.text
+    assert len(starts) == 1
+    (child,) = idle()
+    monkeypatch.setattr(child.process, "poll", lambda: None)  # it dies just after this look
+    os.kill(child.process.pid, signal.SIGTERM)
+    child.process.wait()
+    assert open_one(PNG) == make.scene()[0, 0, 2]
+    assert not starts
 
 
 def open_one(content: bytes) -> int:

@@ -19,7 +19,7 @@ from deepfake_training.studies import variety
 from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
 from deepfake_training.wide.clip import load_clip
 from deepfake_training.wide.crops import make_cropper
-from deepfake_training.wide.cutouts import SIDE, build_cutouts, perceptual_hash
+from deepfake_training.wide.cutouts import SIDE, build_cutouts, copied_elsewhere, perceptual_hash
 from deepfake_training.wide.material import group_of, read_known
 from deepfake_training.wide.recipe import WideRecipe
 from deepfake_training.wide.tokens import measure_tokens, plan_crops, read_tokens
@@ -48,7 +48,7 @@ SETTINGS = {
     "preprocess": {"side_pixels": 96, "max_windows": 4},
     "limits": {"min_side_pixels": 96},
     "tuned": {"crops": 96, "batch": 16, "seed": 1},
-    "judging": {"genuine": 2, "synthetic": 2},
+    "judging": {"genuine": 2, "synthetic": 2, "most": 3},
     "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
 }
 
@@ -199,7 +199,12 @@ def test_near_copies_have_near_hashes() -> None:
     one = picture(0, 3)
     small = np.asarray(Image.fromarray(one).resize((130, 125)))
     assert (perceptual_hash(one) ^ perceptual_hash(small)).bit_count() <= 6
-    assert (perceptual_hash(one) ^ perceptual_hash(picture(0, 4))).bit_count() > 12
+    other = perceptual_hash(picture(0, 4))
+    assert (perceptual_hash(one) ^ other).bit_count() > 12
+    hashes = [perceptual_hash(one), other, other ^ 7, perceptual_hash(one), 0, 0]
+    folds = np.array([0, 0, 1, 0, 0, 1])
+    found = copied_elsewhere(np.array(hashes, np.uint64), folds)
+    assert found.tolist() == [False, True, True, False, False, False]
 
 
 def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Path) -> None:

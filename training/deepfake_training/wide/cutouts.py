@@ -28,6 +28,8 @@ from ..known import Known
 SIDE = 320
 LARGE = 900
 """Short side in pixels from which a picture also gives a cut-out of a shrunken copy."""
+NEAR_BITS = 4
+"""Hashes of which at most so many bits differ are of near-copies."""
 MIDDLE = 480
 """Short side from which it gives a second one at native resolution."""
 
@@ -131,6 +133,17 @@ def _square(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     top = int(rng.integers(0, max(0, height - SIDE) + 1))
     left = int(rng.integers(0, max(0, width - SIDE) + 1))
     return pixels[top : top + SIDE, left : left + SIDE]
+
+
+def copied_elsewhere(
+    hashes: npt.NDArray[np.uint64], folds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which pictures (files,) have a near-copy in another fold; one without a hash has none."""
+    found = np.zeros(len(hashes), bool)
+    for number in np.flatnonzero(hashes):
+        near = np.bitwise_count(hashes ^ hashes[number]) <= NEAR_BITS
+        found[number] = bool((near & (folds != folds[number]) & (hashes != 0)).any())
+    return found
 
 
 def perceptual_hash(pixels: Pixels) -> int:

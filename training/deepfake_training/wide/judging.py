@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -43,6 +43,19 @@ def _doubled(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return rescale(part, factor=2.0, kernel="cubic")
 
 
+def _small(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A preview: the short side 160 pixels at most."""
+    factor = min(1.0, 160 / min(pixels.shape[:2]))
+    return rescale(pixels, factor=factor, kernel="area")
+
+
+def _bordered(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """In the middle of a white page, a tenth of the long side away from its edge."""
+    margin = max(pixels.shape[:2]) // 10
+    return np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)], constant_values=255)
+
+
+AS_IT_IS = ("clean",)
 VIEWS: Mapping[str, PictureStep] = {
     **PICTURE_VIEWS,
     "messenger": _messenger,
@@ -50,6 +63,8 @@ VIEWS: Mapping[str, PictureStep] = {
     "halved": partial(rescale, factor=0.5, kernel="area"),
     "doubled": _doubled,
     "blurred": partial(blur, sigma=1.0),
+    "small": _small,
+    "bordered": _bordered,
 }
 
 
@@ -79,17 +94,24 @@ def judge_files(
     pictures: Sequence[Known],
     chosen: Sequence[int],
     *,
+    thorough: Collection[int],
     nets: Networks,
     folder: Path,
     workers: int,
 ) -> list[Judged]:
-    """What all networks see in the ``chosen`` files in every one of ``VIEWS``; goes on where an
-    earlier run stopped. Files that cannot be read or judged are left out.
+    """What all networks see in the ``chosen`` files as they are, in those that are
+    ``thorough`` in every one of ``VIEWS`` too; goes on where an earlier run stopped. Files that cannot
+    be read or judged are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [chosen[start : start + _BLOCK] for start in range(0, len(chosen), _BLOCK)]
     tasks = (
-        delayed(_judge_block)([(file, pictures[file]) for file in block], nets, folder, number)
+        delayed(_judge_block)(
+            [(file, pictures[file], VIEWS if file in thorough else AS_IT_IS) for file in block],
+            nets,
+            folder,
+            number,
+        )
         for number, block in enumerate(blocks)
         if not (folder / f"{number:04d}.jsonl").exists()
     )
@@ -110,23 +132,23 @@ def judge_files(
 
 
 def _judge_block(
-    files: Sequence[tuple[int, Known]], nets: Networks, folder: Path, number: int
+    files: Sequence[tuple[int, Known, Iterable[str]]], nets: Networks, folder: Path, number: int
 ) -> None:
-    made = [one for file, picture in files for one in _judge(file, picture, nets)]
+    made = [one for file, picture, views in files for one in _judge(file, picture, views, nets)]
     write_arrays(
         folder / f"{number:04d}.npz", **{str(place): one.tokens for place, one in enumerate(made)}
     )
     write_lines(folder / f"{number:04d}.jsonl", ([one.file, one.view, one.quick] for one in made))
 
 
-def _judge(file: int, picture: Known, nets: Networks) -> list[Judged]:
+def _judge(file: int, picture: Known, views: Iterable[str], nets: Networks) -> list[Judged]:
     try:
         pixels, _ = read_upright(picture.item.path.read_bytes())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return []
     made = []
-    for view, change in VIEWS.items():
-        seen = read_picture(change(pixels), nets.judge)
+    for view in views:
+        seen = read_picture(VIEWS[view](pixels), nets.judge)
         if isinstance(seen, Code):
             continue
         preprocess = nets.judge.preprocess

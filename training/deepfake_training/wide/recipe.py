@@ -31,7 +31,7 @@ from ..manifests import data_sha256
 from ..recipes import Recipe
 from ..records import FileLogits, round_logits
 from .clip import load_clip
-from .cutouts import build_cutouts
+from .cutouts import build_cutouts, copied_elsewhere
 from .head import Head, apply_head, fit_head
 from .judging import Judged, Networks, judge_files
 from .material import read_known
@@ -57,10 +57,13 @@ class HeadSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Judging:
-    """How many files of a source are judged in every view for the calibrations."""
+    """How many files of a source are judged in every view for the calibrations; up to ``most`` of
+    each are judged as they are.
+    """
 
     genuine: int
     synthetic: int
+    most: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,14 +134,18 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
                 path=output / f"tuned-{name}.safetensors",
                 start=list(networks.values()) if name == "all" else (),
             )
+    copied = copied_elsewhere(cutouts.hashes, folds)
+
+    def choose(genuine: int, synthetic: int) -> list[int]:
+        files = choose_files(pictures, most=(genuine, synthetic), seed=recipe.head.seed)
+        return [file for file in files if not copied[file]]
+
+    thorough = set(choose(recipe.judging.genuine, recipe.judging.synthetic))
     with timed("judging", output):
         judged = judge_files(
             pictures,
-            choose_files(
-                pictures,
-                most=(recipe.judging.genuine, recipe.judging.synthetic),
-                seed=recipe.head.seed,
-            ),
+            sorted({*thorough, *choose(recipe.judging.most, recipe.judging.most)}),
+            thorough=thorough,
             nets=Networks(
                 judge=recipe,
                 quick={
