@@ -99,9 +99,9 @@ def judge_files(
     folder: Path,
     workers: int,
 ) -> list[Judged]:
-    """What all networks see in the ``chosen`` files as they are, in those that are
-    ``thorough`` in every one of ``VIEWS`` too; goes on where an earlier run stopped. Files that cannot
-    be read or judged are left out.
+    """What all networks see in the ``chosen`` files as they are, in those that are ``thorough`` in
+    every one of ``VIEWS`` too; goes on where an earlier run stopped. Files that cannot be read or
+    judged are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [chosen[start : start + _BLOCK] for start in range(0, len(chosen), _BLOCK)]
