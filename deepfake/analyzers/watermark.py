@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import comb
 from typing import TYPE_CHECKING
 
@@ -163,13 +164,21 @@ def read_ranked(bit_shares: Floats, *, ones: int) -> Bits:
 
 def coin_bound(payload: Payload, matching: int) -> float:
     """P(at least ``matching`` of the bits match) when every bit is a fair coin (binomial)."""
-    size = len(payload.bits)
-    return float(sum(comb(size, count) for count in range(matching, size + 1)) / 2**size)
+    return _coin_bound(len(payload.bits), matching)
 
 
 def ranked_bound(payload: Payload, matching: int) -> float:
     """The same when all orders of the bits are equally likely (hypergeometric)."""
-    size, ones = len(payload.bits), payload.ones
+    return _ranked_bound(len(payload.bits), payload.ones, matching)
+
+
+@cache
+def _coin_bound(size: int, matching: int) -> float:
+    return float(sum(comb(size, count) for count in range(matching, size + 1)) / 2**size)
+
+
+@cache
+def _ranked_bound(size: int, ones: int, matching: int) -> float:
     least = ones - (size - matching) // 2
     ways = sum(comb(ones, hit) * comb(size - ones, ones - hit) for hit in range(least, ones + 1))
     return ways / comb(size, ones)

@@ -222,7 +222,10 @@ def _lines(steps: Plane) -> _Lines:
 
 def _common(pixels: Pixels, chosen: Mask) -> float:
     """How many of the chosen pixels have one of the 16 most frequent colours."""
-    wide = pixels[chosen].astype(np.uint32)
-    codes = (wide[:, 0] << 16 | wide[:, 1] << 8 | wide[:, 2]) * np.uint32(2654435761) >> 16
-    counts = np.bincount(codes, minlength=1 << 16)  # colours that share a code are rare
-    return float(np.partition(counts, -COLOURS)[-COLOURS:].sum())
+    import cv2
+
+    words = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGRA).view("<u4")[..., 0] & np.uint32(0xFFFFFF)
+    codes = (words * np.uint32(2654435761) >> np.uint32(16)).astype(np.uint16)
+    mask = chosen.view(np.uint8)
+    counts = cv2.calcHist([codes], [0], mask, [1 << 16], [0, 1 << 16]).ravel()
+    return float(np.partition(counts, -COLOURS)[-COLOURS:].sum())  # two colours rarely share a code
