@@ -77,9 +77,7 @@ def write_html(results: Path, output: Path, *, limits: Limits | None = None) -> 
         drawn = pool.map(lambda line: thumbnail(line, limits or Limits()), chosen)
         pictures = dict(zip((line["path"] for line in chosen), drawn, strict=True))
     alike = group_alike(read_results(results))
-    rows = (
-        (read_row(line), pictures.get(line["path"]), alike.get(line["path"])) for line in lines
-    )
+    rows = ((read_row(line), pictures.get(line["path"]), alike.get(line["path"])) for line in lines)
     values = {"counts": counts, "total": counts.total(), "shown": len(lines), "rows": rows}
     with output.open("w", encoding="utf-8") as page:
         page.writelines(_template().generate(values))
