@@ -101,7 +101,7 @@ def _add(options: argparse.Namespace) -> int:
                 note=printable(options.note, most=300),
             )
             entries[entry.id, entry.by] = entry
-            print(f"{sha256[:12]}  {options.ruled}  {printable(str(path))}")
+            print(f"{sha256[:12]}…  {options.ruled}  {printable(str(path))}")
             if fingerprint is None:
                 failed += 1
                 print(
@@ -118,7 +118,7 @@ def _list(options: argparse.Namespace) -> int:
 
     rows = [
         [
-            entry.id[:12],
+            entry.id if len(entry.id) <= 12 else f"{entry.id[:12]}…",
             entry.ruled.value,
             entry.day,
             entry.by,
@@ -135,7 +135,7 @@ def _remove(options: argparse.Namespace) -> int:
     from ..known.index import changing
 
     with changing(options.index) as entries:
-        for wanted in options.ids:
+        for wanted in (text.rstrip("…") for text in options.ids):
             named = [
                 key
                 for key in entries
@@ -148,7 +148,7 @@ def _remove(options: argparse.Namespace) -> int:
                 )
             for key in named:
                 del entries[key]
-                print(f"removed {key[0][:12]} ruled on by {key[1]}")
+                print(f"removed {key[0][:12]}…, on which {key[1]} ruled")
     return 0
 
 

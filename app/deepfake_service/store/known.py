@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from deepfake.known.fingerprints import Fingerprint
@@ -30,12 +30,13 @@ MOST_TENANTS = 100
 
 def learn(session: Session, identity: Identity, report: StoredReport, ruling: Ruling) -> None:
     """Note what a ruling says of a file, in place of what an earlier one on its report said."""
+    latest = session.scalar(_latest(identity.tenant)) or 0
     session.execute(delete(KnownFile).where(KnownFile.report == report.id))
     ruled = _RULED.get((Ruling(ruling), Verdict(report.verdict)))
     if ruled is not None:
         session.add(
             KnownFile(
-                created=now_ms(),
+                created=max(now_ms(), latest + 1),  # by which others see that it is new
                 tenant=identity.tenant,
                 report=report.id,
                 ruled=ruled,
@@ -44,6 +45,10 @@ def learn(session: Session, identity: Identity, report: StoredReport, ruling: Ru
                 fingerprint=report.document.get("fingerprint"),
             )
         )
+
+
+def _latest(tenant: int) -> Select[tuple[int]]:
+    return select(func.max(KnownFile.created)).where(KnownFile.tenant == tenant)
 
 
 class KnownMedia:
@@ -59,23 +64,22 @@ class KnownMedia:
     def of(self, tenant: int) -> Known:
         """What is known to a tenant, made anew after a ruling in whatever process."""
         with self._database.reading() as session:
-            count, last = session.execute(
-                select(func.count(), func.coalesce(func.max(KnownFile.number), 0)).where(
-                    KnownFile.tenant == tenant
-                )
-            ).one()
-            if not count:
+            latest = session.scalar(_latest(tenant))
+            if latest is None:
                 return self._shared
+            count = session.scalar(
+                select(func.count()).select_from(KnownFile).where(KnownFile.tenant == tenant)
+            )
             with self._lock:
-                stamp, known = self._made.get(tenant, ((0, 0), self._shared))
-            if stamp == (count, last):
-                return known
+                made = self._made.get(tenant)
+            if made is not None and made[0] == (count, latest):
+                return made[1]
             rows = session.scalars(select(KnownFile).where(KnownFile.tenant == tenant)).all()
             known = Known([*self._shared.entries, *map(_entry, rows)])
         with self._lock:
             while len(self._made) >= MOST_TENANTS and tenant not in self._made:
                 del self._made[next(iter(self._made))]
-            self._made[tenant] = (count, last), known
+            self._made[tenant] = (count or 0, latest), known
         return known
 
 
