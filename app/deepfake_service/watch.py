@@ -16,8 +16,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from limits import parse
 
@@ -86,11 +87,21 @@ class Watch:
     def note(self, report: Report, *, tenant: int, key: int | None) -> Alarm | None:
         """Count a file that was examined for the key of this number; the alarm that it raises.
 
-        Those who ask without a key are this machine's own, and are not watched.
+        Those who ask without a key are this machine's own, and are not watched. Never raises, since
+        the report is given already: what the database does not take is in the log alone.
         """
         if key is None or report.fingerprint is None:
             return None
-        fingerprint = Fingerprint.from_dict(report.fingerprint)
+        try:
+            return self._note(report, report.fingerprint, tenant=tenant, key=key)
+        except ServiceError as error:
+            LOG.warning("watch: %s", error)
+            return None
+
+    def _note(
+        self, report: Report, values: Mapping[str, Any], *, tenant: int, key: int
+    ) -> Alarm | None:
+        fingerprint = Fingerprint.from_dict(values)
         fingerprint = replace(fingerprint, parts=b"", sound=fingerprint.sound[: 4 * MOST_WORDS])
         lineage, prefix = self._owner(key)
         media = report.media
@@ -109,12 +120,12 @@ class Watch:
             action=self._settings.action,
             until=now_ms() + round(self._settings.action_hours * 3_600_000),
         )
-        self._alarms.keep(alarm)
         for listener in self._listeners:
             try:
                 listener(alarm)
             except Exception:
                 LOG.exception("watch: a listener failed")
+        self._alarms.keep(alarm)
         return alarm
 
     def restrain(self, identity: Identity) -> Identity:

@@ -157,7 +157,7 @@ class Workers:
             return self._persist(lambda: self._jobs.fail(job, words, again=again))
         if self._persist(lambda: self._jobs.finish(job, report)) is None:
             return State.CANCELLED  # while it was in work
-        self._persist(lambda: self._watch.note(report, tenant=job.tenant, key=job.key))
+        self._watch.note(report, tenant=job.tenant, key=job.key)
         return State.DONE
 
     def _persist(self, change: Callable[[], T]) -> T:

@@ -22,7 +22,7 @@ def look_up(fingerprint: Fingerprint | None, known: Known, *, sha256: str) -> li
             Evidence(
                 source=SOURCE,
                 status=Status.OK,
-                claim=f"It is no copy of the {len(known.entries):,} files on which somebody ruled, "
+                claim=f"It is no copy of a known file, of {len(known.entries):,} in the index, "
                 "which says nothing of it.",
             )
         ]

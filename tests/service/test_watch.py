@@ -19,7 +19,7 @@ from deepfake_service.store.alarms import Alarm, Alarms
 from deepfake.commands.cli import main
 from deepfake.commands.serve import entry_maker
 from deepfake.detector import Detector
-from deepfake.errors import SettingsError
+from deepfake.errors import ServiceError, SettingsError
 from deepfake.reasons import Code
 from deepfake.trust.audit import AuditLog
 from deepfake.trust.keys import make_pair
@@ -199,6 +199,22 @@ def test_listeners_are_told_and_harm_nobody(
         assert "a listener failed" in caplog.text
         first = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[0])
         assert (first["what"], first["media"]) == (f"watch_coarsen_{prefix}", alarm.sha256)
+
+
+def test_a_database_that_is_away_costs_the_alarm_and_no_report(
+    detector: Detector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ServiceError("database: does not answer", code=Code.DATABASE, status=503)
+
+    with watched(detector, tmp_path, action=Action.SUSPEND) as client:
+        monkeypatch.setattr(Alarms, "keep", fail)
+        assert send_all(client, steps(FILES + 1)) == [200] * (FILES + 1)
+        assert "that hardly differ" in caplog.text
+        assert "does not answer" in caplog.text
 
 
 def test_odd_settings_are_refused() -> None:
