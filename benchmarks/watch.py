@@ -34,7 +34,7 @@ from deepfake.analyzers import Analyzer
 from deepfake.client import Client
 from deepfake.media.opening import Media
 from deepfake.preprocess import Pixels
-from deepfake.settings import Settings
+from deepfake.settings import DetectOptions, Settings
 from deepfake.show.console import print_table
 from deepfake.types import Evidence, Kind, OperatingPoints, Status
 
@@ -44,6 +44,7 @@ LEVELS = 8
 QUALITIES = (50, 60, 70, 75, 80, 85, 90, 95)
 WIDTHS = (320, 480, 640, 720, 1080)
 LIMITS = (20, 40, 80)
+QUICK = DetectOptions(effort="quick")
 Score = Callable[[Pixels], float | None]
 """The score of a picture; None once the key is refused."""
 Attack = Callable[[Pixels, Score, np.random.Generator], None]
@@ -156,7 +157,7 @@ def attacked(
             def score(pixels: Pixels) -> float | None:
                 if alarms or len(scores) >= most:
                     return None
-                report = client.detect(_encode(pixels, "PNG"), effort="quick").report
+                report = client.detect(_encode(pixels, "PNG"), QUICK).report
                 scores.append(report.probability or 0.0)
                 return scores[-1]
 

@@ -142,7 +142,7 @@ class Detector:
                 versions=self.versions,
                 seconds_by_step=seconds,
                 examined_at=examined_at,
-                fingerprint=fingerprint and fingerprint.to_dict(),
+                fingerprint=None if fingerprint is None else fingerprint.to_dict(),
             )
 
     async def detect_async(

@@ -69,7 +69,7 @@ class Fingerprint:
         wholes = b"".join(map(_read_pdq, pdq))
         if not wholes and not sound:
             raise ValueError("fingerprint: is empty")
-        return cls(kind=Kind(values.get("kind")), wholes=wholes, parts=parts, sound=sound)
+        return cls(kind=Kind(str(values.get("kind"))), wholes=wholes, parts=parts, sound=sound)
 
 
 def take_fingerprint(media: Media) -> Fingerprint | None:

@@ -89,7 +89,7 @@ class Entry:
             raise ValueError("entry: has an odd sha256 or fingerprint")
         return cls(
             **texts | {"by": printable(texts["by"]), "note": printable(texts["note"], most=300)},
-            ruled=Ruled(values.get("ruled")),
+            ruled=Ruled(str(values.get("ruled"))),
             sha256=sha256,
             fingerprint=None if print_ is None else Fingerprint.from_dict(print_),
         )
