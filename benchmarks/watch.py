@@ -115,19 +115,23 @@ ATTACKS: dict[str, Attack] = {
 
 @contextlib.contextmanager
 def serving(
-    listeners: Sequence[Any], *, files: int, action: str, analyzers: tuple[Analyzer, ...] | None
+    listeners: Sequence[Any],
+    settings: Settings,
+    *,
+    files: int,
+    analyzers: tuple[Analyzer, ...] | None,
 ) -> Iterator[tuple[str, Any]]:
     """The address of a service on this machine, and what makes keys of it."""
     prepare()
     from deepfake_service import Action, ServiceSettings, WatchSettings, serving
     from deepfake_service.service import open_store
 
-    watch = WatchSettings(files=files, action=Action(action))
+    watch = WatchSettings(files=files, action=Action.TELL)
     with tempfile.TemporaryDirectory() as folder:
-        settings = ServiceSettings(folder=Path(folder), watch=watch)
-        with Detector(Settings(threads=2), analyzers=analyzers) as detector:
+        ours = ServiceSettings(folder=Path(folder), watch=watch)
+        with Detector(settings, analyzers=analyzers) as detector:
             manager = serving.running(
-                detector, host="127.0.0.1", port=0, settings=settings, listeners=listeners
+                detector, host="127.0.0.1", port=0, settings=ours, listeners=listeners
             )
 
             async def enter() -> str:  # within a loop gradio makes none of its own
@@ -135,22 +139,25 @@ def serving(
 
             address = asyncio.run(enter())
             try:
-                with open_store(settings) as (_, keys):
+                with open_store(ours) as (_, keys):
                     yield address, keys
             finally:
                 manager.__exit__(None, None, None)
 
 
 def attacked(
-    attack: Attack, start: Pixels, *, files: int, most: int, analyzers: tuple[Analyzer, ...] | None
+    attack: Attack,
+    start: Pixels,
+    settings: Settings,
+    *,
+    files: int,
+    most: int,
+    analyzers: tuple[Analyzer, ...] | None,
 ) -> tuple[int | None, list[float]]:
     """After how many queries there was an alarm, None for none among ``most``; and all scores."""
     alarms: list[Any] = []
     scores: list[float] = []
-    with serving([alarms.append], files=files, action="tell", analyzers=analyzers) as (
-        address,
-        keys,
-    ):
+    with serving([alarms.append], settings, files=files, analyzers=analyzers) as (address, keys):
         key = keys.create(tenant="attacker")
         with Client(address, key=key) as client:
 
@@ -166,14 +173,20 @@ def attacked(
 
 
 def moderated(
-    pictures: Sequence[Pixels], *, posts: int, keys: int, reposts: float, files: int
+    pictures: Sequence[Pixels],
+    settings: Settings,
+    *,
+    posts: int,
+    keys: int,
+    reposts: float,
+    files: int,
 ) -> int:
     """How many alarms there are among so many posts."""
     rng = np.random.default_rng(18)
     alarms: list[Any] = []
     with contextlib.ExitStack() as stack:
         address, store = stack.enter_context(
-            serving([alarms.append], files=files, action="tell", analyzers=(Redness(),))
+            serving([alarms.append], settings, files=files, analyzers=(Redness(),))
         )
         clients = [
             stack.enter_context(Client(address, key=store.create(tenant=f"platform-{at}")))
@@ -200,11 +213,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=3, help="that are attacked")
     parser.add_argument("--queries", type=int, default=400, help="most of one attack")
     parser.add_argument("--limits", type=int, nargs="+", default=LIMITS)
+    parser.add_argument("--models", type=Path, default=Settings().models_folder)
     parser.add_argument("--quick", action="store_true", help="little of all, with no network")
     options = parser.parse_args(arguments)
     console = make_console()
     if options.quick:
         options.posts, options.pictures, options.limits = 60, 1, (10,)
+    settings = Settings(models_folder=options.models, threads=2)
     pictures = _pictures(options.data, options.posts)
     analyzers: tuple[Analyzer, ...] | None = (Redness(),) if options.quick else None
     rows = []
@@ -212,7 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for limit in options.limits:
             for start in pictures[: options.pictures]:
                 until, scores = attacked(
-                    attack, start, files=limit, most=options.queries, analyzers=analyzers
+                    attack,
+                    start,
+                    settings,
+                    files=limit,
+                    most=options.queries,
+                    analyzers=analyzers,
                 )
                 change = f"{scores[0]:.3f} → {min(scores):.3f}" if scores else "–"
                 rows.append([name, str(limit), str(until or "none"), change])
@@ -221,7 +241,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for keys in (1, 10):
         for limit in track(options.limits, "moderation", console=console, transient=True):
             alarms = moderated(
-                pictures, posts=options.posts, keys=keys, reposts=options.reposts, files=limit
+                pictures,
+                settings,
+                posts=options.posts,
+                keys=keys,
+                reposts=options.reposts,
+                files=limit,
             )
             rows.append([str(keys), str(limit), f"{options.posts:,}", str(alarms)])
     print_table(["keys", "watch-files", "posts", "false alarms"], rows, console)

@@ -44,8 +44,11 @@ def test_the_bound_is_that_of_clopper_and_pearson() -> None:
     assert known.upper_bound(5, 5) == 1.0
 
 
-def test_attacks_alarm_and_moderation_does_not(capsys: pytest.CaptureFixture[str]) -> None:
-    assert watch.main(["--quick"]) == 0
+@pytest.mark.slow
+def test_attacks_alarm_and_moderation_does_not(
+    known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch.main(["--quick", "--models", str(known_models)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     until = {row[0]: row[-4] for row in rows if row and row[0] in ("NES", "squares", "random")}
     assert until == {"random": "10", "NES": "10", "squares": "10"}

@@ -69,8 +69,9 @@ def hash_frame(pixels: Pixels) -> Hashes:
 
 def distances(ours: Hashes, theirs: Hashes) -> npt.NDArray[np.int64]:
     """How many of 256 bits differ, between each of ``ours`` and each of ``theirs``."""
-    bits = np.bitwise_count(_words(ours)[:, None] ^ _words(theirs)[None])
-    return bits.sum(axis=-1, dtype=np.int64)
+    differ = np.bitwise_count(_words(ours)[:, None] ^ _words(theirs)[None])
+    bits: npt.NDArray[np.int64] = differ.sum(axis=-1, dtype=np.int64)
+    return bits
 
 
 def _words(hashes: Hashes) -> npt.NDArray[np.uint64]:
