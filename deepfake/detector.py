@@ -15,10 +15,13 @@ from types import TracebackType
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
 from .analyzers.claims import MISSING
+from .analyzers.known import look_up
 from .bundle import Bundle
 from .engine.engine import Engine
 from .errors import Cancelled, DeepfakeError, FailedSource, ModelError, SettingsError
 from .faults import contain_faults
+from .known.fingerprints import take_fingerprint
+from .known.index import Known, read_known
 from .media.opening import Media, Source, open_media, source_name
 from .media.process import POOL
 from .media.sniff import promises_picture
@@ -54,6 +57,7 @@ class Detector:
         self.engine = Engine(self.settings)
         self.analyzers = analyzers or shipped_analyzers(self.settings)
         self.policy = policy or fusion.Policy()
+        self.known = read_known(self.settings.known) if self.settings.known else Known()
 
     @property
     def versions(self) -> dict[str, str]:
@@ -70,13 +74,15 @@ class Detector:
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
         deadline: float | None = None,
+        known: Known | None = None,
     ) -> Report:
         """Examine one file.
 
         ``source`` is a path, bytes, a binary file object, an RGB uint8 array (height, width, 3) or
         mono or (samples, channels) float array with its ``sample_rate`` in Hz. ``name`` replaces
         the path in the report. ``progress(share, text)`` is called with the share of the file that
-        is done and what comes next. Raises ``MediaError`` when the input cannot be read at all; a
+        is done and what comes next. ``known`` are media that were ruled on, in place of those that
+        the settings name. Raises ``MediaError`` when the input cannot be read at all; a
         source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
         ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``,
         ``ModelError`` when a bundle that this kind of file or the effort needs is missing or cannot
@@ -106,6 +112,12 @@ class Detector:
                     evidence += self._analyze(analyzer, media, options)
                 seconds[analyzer.name] = time.perf_counter() - started
             self.engine.check_kind(media.info.kind)
+            started = time.perf_counter()
+            fingerprint = take_fingerprint(media)
+            evidence += look_up(
+                fingerprint, self.known if known is None else known, sha256=media.info.sha256
+            )
+            seconds["known"] = time.perf_counter() - started
             watch.step("done", 1.0)
             policy = self.policy
             if options.trust_claims:
@@ -130,6 +142,7 @@ class Detector:
                 versions=self.versions,
                 seconds_by_step=seconds,
                 examined_at=examined_at,
+                fingerprint=None if fingerprint is None else fingerprint.to_dict(),
             )
 
     async def detect_async(

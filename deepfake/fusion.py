@@ -17,6 +17,12 @@
 5. Nothing unsigned lowers anything: only the camera manifest of a trusted signer weighs against a
    detector, and that too ends in ``inconclusive``, never in ``authentic``. Against such a manifest
    unsigned claims of synthesis do not count.
+6. A ruling is what somebody said of a file of which this one looks like a copy. That it was ruled
+   synthetic makes a file ``suspicious`` that the scores do not, and never more, whatever is
+   trusted: whoever ruled may have been wrong, and a copy may be one of which a part was changed
+   back. The reason says who ruled and when. That it was ruled genuine is told, and lowers nothing:
+   the picture of which a face was replaced is near to its original too. Neither moves the
+   probability, and files that were ruled on differently move nothing.
 """
 
 from __future__ import annotations
@@ -78,6 +84,21 @@ def decide(
 ) -> Decision:
     """Fuse the evidence about one file. ``prior`` is the share of synthetic files expected."""
     ran = [item for item in evidence if item.status is Status.OK]
+    rulings = [item for item in ran if item.weight is Weight.RULING]
+    return _heed_rulings(
+        rulings, ran, _decide(evidence, ran, kind=kind, policy=policy, prior=prior)
+    )
+
+
+def _decide(
+    evidence: Sequence[Evidence],
+    ran: Sequence[Evidence],
+    *,
+    kind: Kind,
+    policy: Policy,
+    prior: float,
+) -> Decision:
+    """The decision without what was ruled on other files."""
     proofs = [item for item in ran if item.weight is Weight.PROOF and item.declares_synthesis]
     if proofs:
         return _decide_by_proof(proofs)
@@ -151,6 +172,25 @@ def _heed(
     else:
         verdict, reasons = Verdict.SUSPICIOUS, (*said, *reasons)
     return replace(decision, verdict=verdict, reasons=reasons)
+
+
+def _heed_rulings(
+    rulings: Sequence[Evidence], ran: Sequence[Evidence], decision: Decision
+) -> Decision:
+    """The decision with what was ruled on a file of which this one looks like a copy."""
+    if not rulings:
+        return decision
+    verdict = decision.verdict
+    settled = verdict in (Verdict.SYNTHETIC, Verdict.SUSPICIOUS) or _is_captured(ran)
+    moving = [item for item in rulings if item.declares_synthesis and not settled]
+    said = tuple(
+        Reason(code=read_code(str(item.reason)), text=item.claim)
+        for item in rulings
+        if item.reason is not None
+    )
+    if moving:
+        return replace(decision, verdict=Verdict.SUSPICIOUS, reasons=(*said, *decision.reasons))
+    return replace(decision, reasons=(*decision.reasons, *said))
 
 
 def _word_claim(item: Evidence) -> Reason:

@@ -134,6 +134,27 @@ class Code(StrEnum):
         "or cut a genuine file.",
         "Ask who used that program, and for what.",
     )
+    KNOWN_SYNTHETIC = (
+        "known_synthetic",
+        Group.VERDICT,
+        "The file looks like a copy of one that somebody ruled to be synthetic. That ruling may be "
+        "wrong, and the copy may differ in a part.",
+        "Read who ruled and when, and compare the two files before you act.",
+    )
+    KNOWN_GENUINE = (
+        "known_genuine",
+        Group.VERDICT,
+        "The file looks like a copy of one that somebody ruled to be genuine. A part of it may "
+        "have been changed since, such as a face, so this clears nothing.",
+        "Compare the two files, and look where they differ.",
+    )
+    KNOWN_DISPUTED = (
+        "known_disputed",
+        Group.VERDICT,
+        "The file looks like a copy of files on which people ruled differently, so that neither "
+        "ruling counts.",
+        "Compare the files and ask those who ruled; one of them should take his ruling back.",
+    )
     METADATA_CLAIM_TRUSTED = "metadata_claim_trusted", *_believed("The file itself")
     PROVENANCE_CLAIM_TRUSTED = "provenance_claim_trusted", *_believed("A manifest in the file")
     UNSTABLE = (
@@ -502,6 +523,13 @@ class Code(StrEnum):
         Group.SERVICE,
         "The request carries no key, or one that is unknown, has expired or was revoked.",
         "Send a valid key as Authorization: Bearer KEY; whoever runs the service makes them.",
+    )
+    SUSPENDED = (
+        "suspended",
+        Group.SERVICE,
+        "The key sent many files that hardly differ, as attacks on a detector do, and may ask "
+        "nothing for a while.",
+        "Ask whoever runs the service; deepfake keys release ends it.",
     )
     NOT_ALLOWED = (
         "not_allowed",

@@ -123,6 +123,10 @@ def text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
 def number(value: Any) -> float | None:
     """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -187,7 +187,8 @@ class Settings:
 
     ``trust_anchors`` is a PEM file of certificate authorities that make a valid C2PA manifest a
     *trusted* one; it replaces the trust list of C2PA, which is shipped. ``face_model`` is a YuNet
-    ONNX file of your own that finds faces in place of the shipped bundle. ``threads`` is the number
+    ONNX file of your own that finds faces in place of the shipped bundle. ``known`` is an index of
+    media that were ruled on, of which copies are recognised. ``threads`` is the number
     of threads of a CPU runtime, 0 for all cores. ``device`` is ``auto``, ``cpu``, ``cuda`` (every
     CUDA device that is visible) or one of them, as ``cuda:1``. ``precision`` is
     ``fp32`` by default everywhere, so that a file has one score whoever asks. With ``auto`` a
@@ -219,6 +220,7 @@ class Settings:
     file_seconds: float | None = 600.0
     trust_anchors: Path | None = None
     face_model: Path | None = None
+    known: Path | None = None
     trusted_keys: tuple[Path, ...] = field(default_factory=_keys_of_environment)
     allow_unsigned: bool = field(default_factory=_unsigned_of_environment)
 

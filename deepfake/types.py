@@ -15,6 +15,7 @@ from .reasons import Code
 from .records import (
     add_older,
     items,
+    mapping,
     number,
     pair,
     read_evidence,
@@ -59,13 +60,15 @@ class Weight(StrEnum):
 
     *score*: as much as its score says, nothing without one. *hint*: the name of a generator, which
     has harmless explanations. *claim*: a declaration that anyone can write into a file. *proof*:
-    the declaration of a signer on the trust list, or a decoded watermark.
+    the declaration of a signer on the trust list, or a decoded watermark. *ruling*: what somebody
+    ruled on a file of which this one looks like a copy.
     """
 
     SCORE = "score"
     HINT = "hint"
     CLAIM = "claim"
     PROOF = "proof"
+    RULING = "ruling"
 
 
 class Declares(StrEnum):
@@ -259,6 +262,8 @@ class Report:
     estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds. ``examined_at`` is
     when the examination began, in UTC as ISO 8601 has it (``2026-03-01T09:30:00Z``), and None in
     reports from before it was kept; two reports that differ in nothing else are equal.
+    ``fingerprint`` is what all copies of the file have alike (:mod:`deepfake.known`), as JSON
+    values; None where there is none.
     """
 
     path: str
@@ -272,6 +277,7 @@ class Report:
     versions: Mapping[str, str]
     seconds_by_step: Mapping[str, float]
     examined_at: str | None = field(default=None, compare=False)
+    fingerprint: Mapping[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
@@ -295,6 +301,7 @@ class Report:
             "seconds": round(self.seconds, 4),
             "seconds_by_step": {key: round(v, 4) for key, v in self.seconds_by_step.items()},
             "media": {**asdict(self.media), "kind": self.media.kind.value},
+            "fingerprint": self.fingerprint and dict(self.fingerprint),
         }
 
     @classmethod
@@ -322,6 +329,7 @@ class Report:
             versions=_named(values.get("versions"), text),
             seconds_by_step=_named(values.get("seconds_by_step"), number),
             examined_at=text(values.get("examined_at")),
+            fingerprint=mapping(values.get("fingerprint")),
         )
 
     def summary(self) -> str:

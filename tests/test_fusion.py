@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from deepfake.fusion import Policy, decide
-from deepfake.types import Declares, Evidence, Kind, OperatingPoints, Status, Verdict, Weight
+from deepfake.reasons import Code
+from deepfake.types import (
+    Declares,
+    Evidence,
+    Kind,
+    OperatingPoints,
+    Reason,
+    Status,
+    Verdict,
+    Weight,
+)
 
 POINTS = OperatingPoints(authentic=0.2, suspicious=0.6, synthetic=0.9)
 POLICY = Policy()
@@ -194,3 +204,48 @@ def test_prior_moves_the_probability_by_bayes_rule() -> None:
     assert rare.probability == pytest.approx(0.95 * 0.01 / (0.95 * 0.01 + 0.05 * 0.99))
     assert rare.verdict is Verdict.SUSPICIOUS
     assert rare.reasons[0].code == "low_prior"
+
+
+SYNTHETIC_RULED = told("known", Weight.RULING, reason=Code.KNOWN_SYNTHETIC)
+GENUINE_RULED = told("known", Weight.RULING, None, reason=Code.KNOWN_GENUINE)
+DISPUTED = told("known", Weight.RULING, None, reason=Code.KNOWN_DISPUTED)
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [
+        (0.95, Verdict.SYNTHETIC),
+        (0.70, Verdict.SUSPICIOUS),
+        (0.40, Verdict.SUSPICIOUS),
+        (0.10, Verdict.SUSPICIOUS),
+    ],
+)
+@pytest.mark.parametrize("policy", [POLICY, Policy(trust_claims=True)])
+def test_a_copy_of_what_was_ruled_synthetic_is_suspicious_at_most(
+    score: float, verdict: Verdict, policy: Policy
+) -> None:
+    evidence = [scored("image", score), SYNTHETIC_RULED]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=policy)
+    assert (decision.verdict, decision.probability) == (verdict, score)
+    place = 0 if score < 0.6 else -1
+    assert decision.reasons[place].code is Code.KNOWN_SYNTHETIC
+
+
+def test_a_ruling_alone_has_no_probability() -> None:
+    decision = decide([SYNTHETIC_RULED], kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (Verdict.SUSPICIOUS, None)
+
+
+@pytest.mark.parametrize("score", [0.95, 0.70, 0.40, 0.10])
+@pytest.mark.parametrize("ruled", [GENUINE_RULED, DISPUTED])
+def test_other_rulings_are_told_and_move_nothing(score: float, ruled: Evidence) -> None:
+    alone = decide([scored("image", score)], kind=Kind.IMAGE, policy=POLICY)
+    decision = decide([scored("image", score), ruled], kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (alone.verdict, alone.probability)
+    assert decision.reasons == (*alone.reasons, Reason(code=str(ruled.reason), text=ruled.claim))
+
+
+def test_a_trusted_camera_outweighs_a_ruling() -> None:
+    camera = told("provenance", Weight.PROOF, "capture")
+    evidence = [scored("image", 0.1), camera, SYNTHETIC_RULED]
+    assert decide(evidence, kind=Kind.IMAGE, policy=POLICY).verdict is Verdict.AUTHENTIC

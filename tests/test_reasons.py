@@ -108,6 +108,8 @@ def fused_codes() -> set[str]:
         *product(("provenance", "watermark"), (Weight.PROOF,)),
     ):
         evidence.append(Evidence(source=source, weight=weight, **declared))
+    for reason in (Code.KNOWN_SYNTHETIC, Code.KNOWN_GENUINE, Code.KNOWN_DISPUTED):
+        evidence.append(Evidence(source="known", weight=Weight.RULING, reason=reason, **declared))
     policies = (Policy(), replace(Policy(), trust_claims=True))
     return {
         reason.code

@@ -5,7 +5,7 @@ What needs its packages (extra ``server``) is imported by the first call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from deepfake_app import check_address, prepare
@@ -13,12 +13,14 @@ from deepfake_app.address import is_loopback
 
 from deepfake.errors import SettingsError
 
-from .settings import ServiceSettings, default_folder
+from .settings import Action, ServiceSettings, WatchSettings, default_folder
 
 if TYPE_CHECKING:
     from deepfake.detector import Detector
 
-__all__ = ["ServiceSettings", "check_binding", "default_folder", "serve"]
+    from .watch import Listener
+
+__all__ = ["Action", "ServiceSettings", "WatchSettings", "check_binding", "default_folder", "serve"]
 
 
 def check_binding(host: str, port: int, *, settings: ServiceSettings) -> None:
@@ -53,11 +55,13 @@ def serve(
     public: bool = False,
     allowed_hosts: Iterable[str] = (),
     settings: ServiceSettings | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> None:
     """Serve the interface and the page at ``host`` and ``port`` until Ctrl-C or SIGTERM.
 
     An address that other machines can reach needs a valid key, and the page there ``public``, as
-    it asks nobody for one. ``allowed_hosts`` are more names under which both answer. Raises
+    it asks nobody for one. ``allowed_hosts`` are more names under which both answer. ``listeners``
+    are called with each alarm of the watch over queries. Raises
     ``SettingsError`` when the address is taken or not allowed, or the folder cannot be used.
     """
     prepare()
@@ -70,4 +74,5 @@ def serve(
         public=public,
         allowed_hosts=allowed_hosts,
         settings=settings or ServiceSettings(),
+        listeners=listeners,
     )

@@ -1,8 +1,8 @@
 """How much of a report a key sees: less tells less to whoever searches for what passes.
 
 ``full``: all of it. ``rounded``: the verdict with scores to one digit, without intervals, heat
-maps, timelines, places, times of the examination and sentences that hold a score. ``verdict``: the
-verdict and the codes of its reasons.
+maps, timelines, places, fingerprint, times of the examination and sentences that hold a score.
+``verdict``: the verdict and the codes of its reasons.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def redact(report: Report, policy: Policy) -> Report:
         reasons=tuple(Reason(code=it.code, text=_meaning(it.code)) for it in report.reasons),
         evidence=(),
         seconds_by_step={},
+        fingerprint=None,
     )
     if policy is Policy.VERDICT:
         return replace(bare, warnings=())

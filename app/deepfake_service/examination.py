@@ -11,6 +11,7 @@ from pathlib import Path
 from deepfake.detector import Detector
 from deepfake.errors import DeepfakeError, ServiceError
 from deepfake.faults import contain_faults
+from deepfake.known.index import Known
 from deepfake.progress import Progress, deadline_after
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
@@ -33,12 +34,14 @@ class Examiner:
         self,
         detector: Detector,
         metrics: Metrics,
+        known_of: Callable[[int], Known],
         *,
         threads: int,
         waiting: int,
         file_seconds: float,
     ) -> None:
         self._detector, self._metrics, self._file_seconds = detector, metrics, file_seconds
+        self._known_of = known_of
         self._most, self._present = threads + waiting, 0
         self._running: set[threading.Event] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="examination")
@@ -49,12 +52,17 @@ class Examiner:
         options: DetectOptions,
         *,
         name: str,
+        tenant: int,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Report:
-        """The report on a file, in this thread. Raises ``DeepfakeError``."""
+        """The report on a file, in this thread, with what ``tenant`` ruled on files like it.
+
+        Raises ``DeepfakeError``.
+        """
         try:
             with contain_faults(name):
+                known = self._known_of(tenant)
                 report = self._detector.detect(
                     path,
                     options,
@@ -62,6 +70,7 @@ class Examiner:
                     progress=progress,
                     cancel=cancel,
                     deadline=deadline_after(self._file_seconds),
+                    known=known,
                 )
         except DeepfakeError as error:
             self._metrics.note_failure(str(error.code))
@@ -75,6 +84,7 @@ class Examiner:
         options: DetectOptions,
         *,
         name: str,
+        tenant: int,
         gone: Callable[[], Awaitable[bool]],
     ) -> Report:
         """The report on a file; its examination is stopped when its client is ``gone``.
@@ -95,7 +105,7 @@ class Examiner:
         try:
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool,
-                lambda: self.examine(path, options, name=name, cancel=cancel),
+                lambda: self.examine(path, options, name=name, tenant=tenant, cancel=cancel),
             )
             while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
                 if await gone():

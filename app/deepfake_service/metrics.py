@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 
 from deepfake.types import Report
 
+from .store.alarms import Alarm
+
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
@@ -53,6 +55,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._alarms = Counter(
+            "deepfake_watch_alarms",
+            "Runs of files that hardly differ, by kind of media and what was done",
+            ("kind", "action"),
+            registry=self.registry,
+        )
+
     def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
         known = method if method in KNOWN_METHODS else "other"
         self._requests.labels(route, known, str(status)).inc()
@@ -64,6 +73,9 @@ class Metrics:
 
     def note_failure(self, code: str) -> None:
         self._failures.labels(code).inc()
+
+    def note_alarm(self, alarm: Alarm) -> None:
+        self._alarms.labels(alarm.kind, alarm.action).inc()
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deepfake_app.storage import Uploads
@@ -20,12 +20,15 @@ from deepfake.errors import ServiceError, SettingsError
 from .examination import Examiner
 from .metrics import Metrics
 from .settings import ServiceSettings
+from .store.alarms import Alarms
 from .store.budgets import Budgets, Rates
 from .store.database import Database
 from .store.jobs import Jobs
-from .store.keys import Keys, read_secret
+from .store.keys import Identity, Keys, read_secret
+from .store.known import KnownMedia
 from .store.repeats import Repeats
 from .store.reports import Reports
+from .watch import Listener, Watch, log_alarm
 from .workers import Workers
 
 LOG = logging.getLogger("deepfake_service")
@@ -58,6 +61,14 @@ class Service:
     examiner: Examiner
     workers: Workers
     streams: Streams
+    watch: Watch
+
+    def identify(self, key: str | None) -> Identity | None:
+        """Who sends this key, or none, with what the watch left of his rights; None when that is
+        nobody. Raises ``ServiceError`` (``suspended``, 403).
+        """
+        identity = self.keys.identify(key)
+        return None if identity is None else self.watch.restrain(identity)
 
     def forget(self) -> None:
         """Delete what is older than it is to be kept."""
@@ -97,9 +108,12 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
 
 
 @contextlib.contextmanager
-def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
+def opened(
+    detector: Detector, settings: ServiceSettings, *, listeners: Sequence[Listener] = ()
+) -> Iterator[Service]:
     """The service, with its workers at work, until the end of the block.
 
+    ``listeners`` are called with each alarm of the watch, in the thread that raised it.
     What a process before has left in work is put in line again. Raises ``SettingsError`` when
     another process serves from the same folder.
     """
@@ -118,11 +132,15 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         examiner = Examiner(
             detector,
             metrics,
+            KnownMedia(database, detector.known).of,
             threads=settings.examinations,
             waiting=settings.waiting,
             file_seconds=settings.limits.file_seconds,
         )
-        workers = Workers(jobs, examiner, uploads, threads=settings.workers)
+        watch = Watch(
+            Alarms(database), settings.watch, listeners=(metrics.note_alarm, log_alarm, *listeners)
+        )
+        workers = Workers(jobs, examiner, uploads, watch, threads=settings.workers)
         service = Service(
             settings=settings,
             detector=detector,
@@ -138,6 +156,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             examiner=examiner,
             workers=workers,
             streams=Streams(settings.streams),
+            watch=watch,
         )
         with examiner, workers, _sweeping(service):
             yield service

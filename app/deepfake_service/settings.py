@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from deepfake_app.limits import MEBIBYTE, PageLimits
@@ -27,6 +28,44 @@ _RANGES = {
 def default_folder() -> Path:
     """Where the service keeps its database and the media of jobs, unless told otherwise."""
     return user_data_folder() / "service"
+
+
+class Action(StrEnum):
+    """What an alarm of the watch does to the key: nothing (*tell*), a low rate (*slow*), as much of
+    a report as the policy ``verdict`` shows, after a first alarm that of ``rounded`` (*coarsen*),
+    or nothing at all (*suspend*).
+    """
+
+    TELL = "tell"
+    SLOW = "slow"
+    COARSEN = "coarsen"
+    SUSPEND = "suspend"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """When a run of files that hardly differ is an alarm: ``files`` of them from one key within
+    ``hours`` that have the same size, or four times as many of any. ``action`` holds for
+    ``action_hours``, a slowed key may send ``slow_rate``. Of each key the newest ``most_runs`` are
+    remembered.
+    """
+
+    files: int = 40
+    hours: float = 24.0
+    action: Action = Action.COARSEN
+    action_hours: float = 24.0
+    slow_rate: str = "6/minute"
+    most_runs: int = 500
+
+    def __post_init__(self) -> None:
+        ranges = {"files": (2, 10**6), "hours": (0, 720), "action_hours": (0, 8760)}
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise SettingsError(
+                    f"setting watch {name} {value}: out of range",
+                    hint=f"give {least:g} to {most:g}",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +92,7 @@ class ServiceSettings:
     back_off_seconds: float = 5.0
     batch_files: int = 100
     keep_days: float = 30.0
+    watch: WatchSettings = field(default_factory=WatchSettings)
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():

@@ -25,6 +25,7 @@ from .examination import Examiner
 from .problems import problem_of
 from .store.jobs import Jobs
 from .store.tables import Job, State
+from .watch import Watch
 
 LOG = logging.getLogger("deepfake_service")
 POLL_SECONDS = 0.5
@@ -52,10 +53,11 @@ class Workers:
         jobs: Jobs,
         examiner: Examiner,
         uploads: Uploads,
+        watch: Watch,
         *,
         threads: int,
     ) -> None:
-        self._jobs, self._examiner, self._uploads = jobs, examiner, uploads
+        self._jobs, self._examiner, self._uploads, self._watch = jobs, examiner, uploads, watch
         self._stop, self._wake = threading.Event(), threading.Event()
         self._running: dict[str, Running] = {}
         self._threads = [
@@ -136,7 +138,12 @@ class Workers:
             with contain_faults(job.name):
                 options = DetectOptions(**job.options)  # which another release may have written
             report = self._examiner.examine(
-                path, options, name=job.name, progress=tell, cancel=cancel
+                path,
+                options,
+                name=job.name,
+                tenant=job.tenant,
+                progress=tell,
+                cancel=cancel,
             )
         except DeepfakeError as error:
             if isinstance(error, Cancelled) and not isinstance(error, TimeLimit):
@@ -150,6 +157,7 @@ class Workers:
             return self._persist(lambda: self._jobs.fail(job, words, again=again))
         if self._persist(lambda: self._jobs.finish(job, report)) is None:
             return State.CANCELLED  # while it was in work
+        self._watch.note(report, tenant=job.tenant, key=job.key)
         return State.DONE
 
     def _persist(self, change: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from .detect import add_detect
 from .evaluate import add_evaluate
 from .explain import add_explain, explain
 from .keys import add_keys
+from .known import add_known
 from .models import add_models, manage_models
 from .options import (
     detection_parser,
@@ -102,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_serve(commands, [engine])
     add_keys(commands)
+    add_known(commands)
     add_evaluate(commands, [engine])
 
     add_audit(commands, [engine])

@@ -60,13 +60,16 @@ def add_keys(commands: Any) -> None:
     revoke = actions.add_parser("revoke", help="make a key invalid at once")
     revoke.add_argument("prefix", help="of the key, as keys list shows it")
     revoke.set_defaults(act=_revoke)
+    release = actions.add_parser("release", help="end what the watch over queries did to a key")
+    release.add_argument("prefix", help="of the key, as keys list shows it")
+    release.set_defaults(act=_release)
     for action in actions.choices.values():
         add_data(action)
         action.set_defaults(run=run_keys)
 
 
 def run_keys(options: argparse.Namespace) -> int:
-    """``deepfake keys create|list|rotate|revoke``."""
+    """``deepfake keys create|list|rotate|revoke|release``."""
     with _opened(options) as (keys, module):
         options.act(keys, module, options)
     return 0
@@ -114,6 +117,11 @@ def _rotate(keys: Any, module: Any, options: argparse.Namespace) -> None:
 def _revoke(keys: Any, module: Any, options: argparse.Namespace) -> None:
     keys.revoke(options.prefix)
     print(f"revoked {options.prefix}")
+
+
+def _release(keys: Any, module: Any, options: argparse.Namespace) -> None:
+    alarms = importlib.import_module("deepfake_service.store.alarms").Alarms(keys.database)
+    print(f"released {options.prefix}: {alarms.release(options.prefix)} alarms ended")
 
 
 def _list(keys: Any, module: Any, options: argparse.Namespace) -> None:

@@ -46,6 +46,12 @@ def engine_parser() -> argparse.ArgumentParser:
         help="a YuNet ONNX file of your own that finds faces in place of the shipped bundle",
     )
     group.add_argument(
+        "--known",
+        type=Path,
+        metavar="INDEX",
+        help="media that were ruled on (see deepfake known), of which copies are recognised",
+    )
+    group.add_argument(
         "--trusted-keys",
         type=Path,
         action="append",
@@ -94,6 +100,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
         precision=options.precision,
         trust_anchors=options.trust_anchors,
         face_model=options.face_model,
+        known=options.known,
         **trust,
     )
 

@@ -6,11 +6,19 @@ import argparse
 import importlib
 import importlib.util
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependency
+from .audit import add_audit_options, auditing
 from .options import read_settings
+
+if TYPE_CHECKING:
+    from ..trust.audit import AuditLog
+
+WATCH_ACTIONS = ("tell", "slow", "coarsen", "suspend")
 
 
 def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -66,6 +74,21 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=30,
         help="reports and jobs that have ended are deleted after so many (%(default)s)",
     )
+    service.add_argument(
+        "--watch-files",
+        type=int,
+        default=40,
+        metavar="N",
+        help="alarm when a key sends so many files that hardly differ (%(default)s)",
+    )
+    service.add_argument(
+        "--watch-action",
+        choices=WATCH_ACTIONS,
+        default="coarsen",
+        help="what an alarm does to the key for a day: tell others alone, slow it, coarsen what it "
+        "sees, or suspend it (%(default)s)",
+    )
+    add_audit_options(serve)
     serve.set_defaults(run=run_serve)
 
 
@@ -113,13 +136,29 @@ def run_serve(options: argparse.Namespace) -> int:
             sync_bytes=options.sync_megabytes * 1024**2,
             workers=options.job_workers,
             keep_days=options.keep_days,
+            watch=service.WatchSettings(
+                files=options.watch_files, action=service.Action(options.watch_action)
+            ),
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
-    with Detector(settings) as detector:
+    with auditing(options) as log, Detector(settings) as detector:
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
+        if service is not None and log is not None:
+            how["listeners"] = [entry_maker(log)]
         (page if service is None else service).serve(detector, **how)
     return 0
+
+
+def entry_maker(log: AuditLog) -> Callable[[Any], None]:
+    """What adds an entry to an audit log for each alarm of the watch: what befell which key."""
+    lock = threading.Lock()
+
+    def add(alarm: Any) -> None:
+        with lock:
+            log.append(f"watch_{alarm.action.value}_{alarm.prefix}", media=alarm.sha256)
+
+    return add
 
 
 def find_service() -> Any:

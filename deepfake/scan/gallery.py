@@ -27,6 +27,7 @@ from ..text import display_name
 from ..types import Kind, Verdict
 from .executors import Line
 from .journal import read_results
+from .likeness import group_alike
 from .locations import open_location
 from .results import Row, outcome, read_row
 
@@ -75,7 +76,8 @@ def write_html(results: Path, output: Path, *, limits: Limits | None = None) -> 
         chosen = pictured[:MOST_THUMBNAILS]
         drawn = pool.map(lambda line: thumbnail(line, limits or Limits()), chosen)
         pictures = dict(zip((line["path"] for line in chosen), drawn, strict=True))
-    rows = ((read_row(line), pictures.get(line["path"])) for line in lines)
+    alike = group_alike(read_results(results))
+    rows = ((read_row(line), pictures.get(line["path"]), alike.get(line["path"])) for line in lines)
     values = {"counts": counts, "total": counts.total(), "shown": len(lines), "rows": rows}
     with output.open("w", encoding="utf-8") as page:
         page.writelines(_template().generate(values))

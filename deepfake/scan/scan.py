@@ -17,6 +17,7 @@ from pathlib import Path
 from ..detector import name_versions
 from ..engine.engine import check_bundles
 from ..errors import SettingsError
+from ..known.index import digest_known
 from ..progress import ctrl_c
 from ..settings import DetectOptions, Settings
 from ..trust.registry import digest_bundles
@@ -126,6 +127,8 @@ def scan(
     # What cannot be had or used is told here, once.
     bundles = check_bundles(settings, effort=setup.options.effort)
     versions = name_versions(bundles) | {"bundles": digest_bundles(bundles)}
+    if settings.known is not None:
+        versions["known"] = digest_known(settings.known)
     apart = Filter(
         include=selection.include,
         exclude=selection.exclude,

@@ -20,11 +20,12 @@ from typing import Any
 from ..errors import MissingDependency
 from .executors import Line
 from .journal import read_results
+from .likeness import group_alike
 from .results import read_row
 
 COLUMNS = (
     *("path", "kind", "verdict", "probability", "low", "high", "reason", "error", "sha256"),
-    *("duplicate_of", "note"),
+    *("duplicate_of", "note", "alike"),
 )
 NUMBERS = ("probability", "low", "high")
 ROW_GROUP = 10_000
@@ -65,10 +66,13 @@ def write_parquet(results: Path, output: Path) -> None:
 def read_rows(results: Path) -> Iterator[dict[str, Any]]:
     """The cells of each file of a results file, None where there is nothing to say.
 
-    A value that cannot be right leaves its cell empty, and ``note`` names it.
+    A value that cannot be right leaves its cell empty, and ``note`` names it. ``alike`` is the path
+    of the first of those that look or sound like it.
     """
+    alike = group_alike(read_results(results))
     for line in read_results(results):
-        yield _row(line)
+        first, _ = alike.get(line["path"], (None, 0))
+        yield _row(line) | {"alike": first}
 
 
 def write_cell(value: Any) -> Any:

@@ -118,7 +118,7 @@ class Keys:
     """
 
     def __init__(self, database: Database, secret: bytes) -> None:
-        self._database, self._secret = database, secret
+        self.database, self._secret = database, secret
 
     def create(
         self,
@@ -144,7 +144,7 @@ class Keys:
             raise SettingsError("label: is no short text", hint="use up to 80 printable characters")
         if not scopes:
             raise SettingsError("scopes: none is given", hint=f"name some of {', '.join(Scope)}")
-        with self._database.writing() as session:
+        with self.database.writing() as session:
             owner = find_tenant(session, tenant)
             row = Key(
                 created=now_ms(),
@@ -171,8 +171,8 @@ class Keys:
             raise SettingsError(
                 f"overlap {overlap_hours:g}: out of range", hint="give hours, from 0 to 8760"
             )
-        with self._database.writing() as session:
-            old = _find(session, prefix)
+        with self.database.writing() as session:
+            old = find_key(session, prefix)
             now = now_ms()
             if old.revoked is not None or (old.expires is not None and old.expires <= now):
                 raise SettingsError(
@@ -197,13 +197,13 @@ class Keys:
 
     def revoke(self, prefix: str) -> None:
         """From now on the key opens nothing. Raises ``SettingsError`` for an unknown one."""
-        with self._database.writing() as session:
-            row = _find(session, prefix)
+        with self.database.writing() as session:
+            row = find_key(session, prefix)
             row.revoked = row.revoked or now_ms()
 
     def known(self) -> list[KeyInfo]:
         """Every key, the oldest first."""
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             rows = session.execute(
                 select(Key, Tenant.name)
                 .join(Tenant, Tenant.number == Key.tenant)
@@ -238,7 +238,7 @@ class Keys:
         found = _KEY.fullmatch(text)
         if found is None:
             return None
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             row = session.scalar(select(Key).where(Key.prefix == found[1]))
         digest = self._hash(text)
         if row is None or not hmac.compare_digest(digest, row.hash):
@@ -256,12 +256,12 @@ class Keys:
         )
 
     def _identify_local(self) -> Identity | None:
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             if session.scalar(select(Key.number).limit(1)) is not None:
                 return None
             tenant = session.scalar(select(Tenant.number).where(Tenant.name == LOCAL_TENANT))
         if tenant is None:
-            with self._database.writing() as session:
+            with self.database.writing() as session:
                 tenant = find_tenant(session, LOCAL_TENANT).number
         return Identity(
             tenant=tenant,
@@ -300,7 +300,8 @@ def find_tenant(session: Session, name: str) -> Tenant:
     return found
 
 
-def _find(session: Session, prefix: str) -> Key:
+def find_key(session: Session, prefix: str) -> Key:
+    """The key with this prefix. Raises ``SettingsError`` where there is none."""
     row = session.scalar(select(Key).where(Key.prefix == prefix))
     if row is None:
         raise SettingsError(

@@ -12,7 +12,19 @@ from deepfake.types import Report
 from .budgets import charge
 from .database import Database
 from .keys import DAY_MS, Identity
-from .tables import ENDED, Feedback, Job, Repeat, Ruling, StoredReport, Usage, new_id, now_ms
+from .known import learn
+from .tables import (
+    ENDED,
+    AlarmRow,
+    Feedback,
+    Job,
+    Repeat,
+    Ruling,
+    StoredReport,
+    Usage,
+    new_id,
+    now_ms,
+)
 
 
 class Reports:
@@ -34,16 +46,18 @@ class Reports:
     def rule(self, identity: Identity, report: str, *, ruling: Ruling, note: str) -> Feedback:
         """Keep what a moderator says of a report. Raises as :meth:`find`."""
         with self._database.writing() as session:
+            found = _find(session, identity.tenant, report)
             row = Feedback(
                 created=now_ms(),
                 id=new_id("fbk"),
                 tenant=identity.tenant,
                 key=identity.key,
-                report=_find(session, identity.tenant, report).id,
+                report=found.id,
                 ruling=ruling,
                 note=note,
             )
             session.add(row)
+            learn(session, identity, found, ruling)
             return row
 
     def forget(self, *, keep_days: float) -> list[str]:
@@ -61,6 +75,7 @@ class Reports:
             ).all()
             session.execute(delete(Repeat).where(Repeat.created < now - DAY_MS))
             session.execute(delete(Usage).where(Usage.created < now - 7 * DAY_MS))
+            session.execute(delete(AlarmRow).where(AlarmRow.until < limit))
         return list(media)
 
 

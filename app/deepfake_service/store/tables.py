@@ -142,6 +142,40 @@ class Feedback(Table):
     note: Mapped[str] = mapped_column(Text)
 
 
+class KnownFile(Table):
+    """A file on which a moderator of the tenant ruled. It outlives its report, and holds no media;
+    a later ruling on the same report takes its place.
+    """
+
+    __tablename__ = "known"
+    __table_args__ = (
+        UniqueConstraint("report", name="known_by_report"),
+        Index("known_of_tenant", "tenant", "number"),
+    )
+
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    report: Mapped[str] = mapped_column(String(40))
+    ruled: Mapped[str] = mapped_column(String(16))
+    ruled_by: Mapped[str] = mapped_column(String(80))
+    sha256: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class AlarmRow(Table):
+    """What the watch saw of a lineage of keys, and what is done about it ``until`` when."""
+
+    __tablename__ = "alarms"
+    __table_args__ = (Index("alarms_in_force", "lineage", "until"),)
+
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    lineage: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(16))
+    files: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(16))
+    until: Mapped[int] = mapped_column(BigInteger)
+
+
 class Usage(Table):
     """What a lineage of keys has used on a ``day`` (UTC, days since 1970)."""
 

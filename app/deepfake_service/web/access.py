@@ -66,7 +66,7 @@ class Allowed:
         sent = credentials.credentials if credentials else None
         if sent is None and "authorization" in request.headers:
             sent = ""  # which is no key
-        identity = await run_in_threadpool(service.keys.identify, sent)
+        identity = await run_in_threadpool(service.identify, sent)
         if identity is None:
             raise ServiceError(
                 "request: carries no valid key",

@@ -18,7 +18,7 @@ from deepfake.reasons import Code
 from ..service import Service
 from ..store.jobs import Wanted
 from ..store.keys import Identity
-from ..store.tables import Job, new_id
+from ..store.tables import Job, StoredReport, new_id
 from .access import MayDetect, ServiceHere
 from .receiving import describe_body, receive_media
 from .repeating import IdempotencyKey, once
@@ -115,9 +115,19 @@ async def detect(
                 return _accept(await received.add_jobs(asked), service)
             await run_in_threadpool(lambda: service.budgets.take(identity, files=1))
             report = await service.examiner.report(
-                file.path, asked.chosen(), name=file.name, gone=gone
+                file.path,
+                asked.chosen(),
+                name=file.name,
+                tenant=identity.tenant,
+                gone=gone,
             )
-            row = await run_in_threadpool(lambda: service.reports.add(identity, report))
+
+            def keep() -> StoredReport:
+                row = service.reports.add(identity, report)
+                service.watch.note(report, tenant=identity.tenant, key=identity.key)
+                return row
+
+            row = await run_in_threadpool(keep)
             return answer(word_report(row, identity), Content_Location=f"/v1/reports/{row.id}")
 
         return await once(

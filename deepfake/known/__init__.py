@@ -1,0 +1,1 @@
+"""Known media: fingerprints that survive recompression, and what was ruled on files with one."""
