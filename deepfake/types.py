@@ -255,6 +255,8 @@ class Reason:
 class Report:
     """The answer for one file.
 
+    ``versions`` names the package and the bundle of every slot, ``bundles`` the sha256 of each, by
+    which a report is found that rests on one; it is empty in reports from before it was kept.
     ``probability`` is P(synthetic) at the prior of the options, None when nothing could be
     estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds. ``examined_at`` is
     when the examination began, in UTC as ISO 8601 has it (``2026-03-01T09:30:00Z``), and None in
@@ -272,6 +274,7 @@ class Report:
     versions: Mapping[str, str]
     seconds_by_step: Mapping[str, float]
     examined_at: str | None = field(default=None, compare=False)
+    bundles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -291,6 +294,7 @@ class Report:
             "evidence": [evidence.to_dict() for evidence in self.evidence],
             "warnings": list(self.warnings),
             "versions": dict(self.versions),
+            "bundles": dict(self.bundles),
             "examined_at": self.examined_at,
             "seconds": round(self.seconds, 4),
             "seconds_by_step": {key: round(v, 4) for key, v in self.seconds_by_step.items()},
@@ -320,6 +324,7 @@ class Report:
             evidence=evidence,
             warnings=(*_texts(values.get("warnings")), *damaged),
             versions=_named(values.get("versions"), text),
+            bundles=_named(values.get("bundles"), text),
             seconds_by_step=_named(values.get("seconds_by_step"), number),
             examined_at=text(values.get("examined_at")),
         )

@@ -24,10 +24,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deepfake.bundle import Applicability, Bundle, Calibration, QuickShare, Settled, parse_name
+from deepfake.bundle import (
+    Applicability,
+    Bundle,
+    Calibration,
+    QuickShare,
+    Settled,
+    golden_batch,
+    parse_name,
+    scale_batch,
+)
 from deepfake.preprocess import (
     AudioPreprocess,
     ClipPreprocess,
@@ -193,7 +203,8 @@ def make_bundle(
         if not isinstance(preprocess, AudioPreprocess)
         else (8000 * np.sin(np.arange(20000) / 9)).astype(np.int16)
     )
-    np.savez_compressed(folder / "golden.npz", input=golden, logits=np.zeros(1, np.float32))
+    logits = _run(folder / "model.onnx", scale_batch(golden_batch(preprocess, golden), preprocess))
+    np.savez_compressed(folder / "golden.npz", input=golden, logits=logits)
     bundle = Bundle(
         name=folder.name,
         slot=known.slot if (known := parse_name(folder.name)) else "",
@@ -217,6 +228,12 @@ def make_bundle(
     bundle.write(folder)
     sign(folder)
     return bundle
+
+
+def _run(graph: Path, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The logits that a graph gives, which its golden input is recorded with."""
+    (logits,) = ort.InferenceSession(graph).run(None, {"batch": batch})
+    return np.asarray(logits, np.float32)
 
 
 def copy_bundle(folder: Path, name: str, **changes: Any) -> Bundle:
