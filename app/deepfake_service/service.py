@@ -17,7 +17,11 @@ from sqlalchemy import URL
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
 
+from .alarms import Policies, Responder
+from .events import Event, Events
 from .examination import Examiner
+from .golden_media import GoldenMedia
+from .live import LiveDetector
 from .metrics import Metrics
 from .settings import ServiceSettings
 from .store.budgets import Budgets, Rates
@@ -45,7 +49,9 @@ class Service:
     """One service over ``detector``; safe to share between threads."""
 
     settings: ServiceSettings
-    detector: Detector
+    detector: LiveDetector
+    events: Events
+    responder: Responder
     database: Database
     keys: Keys
     jobs: Jobs
@@ -67,10 +73,12 @@ class Service:
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""
         self.detector.engine.require_open()
+        self.detector.check()
         self.database.check()
         if shutil.disk_usage(self.settings.folder).free < LEAST_FREE_BYTES:
             raise ServiceError("service: its disk is full", status=503, retry_seconds=60)
-        return {"models": "ok", "database": "ok", "disk": "ok"}
+        suspended = dict.fromkeys(self.detector.engine.suspended, "suspended")
+        return {"models": "ok", **suspended, "database": "ok", "disk": "ok"}
 
 
 @contextlib.contextmanager
@@ -100,10 +108,20 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
 def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
     """The service, with its workers at work, until the end of the block.
 
-    What a process before has left in work is put in line again. Raises ``SettingsError`` when
-    another process serves from the same folder.
+    What a process before has left in work is put in line again; changed models are taken up. Raises
+    ``SettingsError`` when another process serves from the same folder.
     """
-    with open_store(settings) as (database, keys), _alone(settings):
+    policies = Policies() if settings.policies is None else Policies.read(settings.policies)
+    with (
+        open_store(settings) as (database, keys),
+        _alone(settings),
+        contextlib.ExitStack() as stack,
+    ):
+        events = Events()
+        responder = Responder(
+            policies, settings=detector.settings, keys=keys, events=events, audit=settings.audit
+        )
+        live = stack.enter_context(_follow_models(detector, settings, responder, events))
         jobs = Jobs(
             database, attempts=settings.attempts, back_off_seconds=settings.back_off_seconds
         )
@@ -116,7 +134,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         uploads.adopt(folder / place for place in jobs.media_in_use())
         metrics = Metrics(jobs.count)
         examiner = Examiner(
-            detector,
+            live,
             metrics,
             threads=settings.examinations,
             waiting=settings.waiting,
@@ -125,7 +143,9 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         workers = Workers(jobs, examiner, uploads, threads=settings.workers)
         service = Service(
             settings=settings,
-            detector=detector,
+            detector=live,
+            events=events,
+            responder=responder,
             database=database,
             keys=keys,
             jobs=jobs,
@@ -141,6 +161,27 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         )
         with examiner, workers, _sweeping(service):
             yield service
+
+
+def _follow_models(
+    detector: Detector, settings: ServiceSettings, responder: Responder, events: Events
+) -> LiveDetector:
+    """The detector of the service, which takes up changed models."""
+
+    def tell(fresh: Detector) -> None:
+        bundles = {slot: one.name for slot, one in sorted(fresh.engine.active.items())}
+        events.emit(Event(type="models.changed", data={"bundles": bundles}))
+        if settings.audit is not None:
+            settings.audit.append("models_changed", bundles=fresh.engine.active)
+
+    golden = responder.policies.golden
+    record = settings.folder / "golden.json"
+    return LiveDetector(
+        detector,
+        raise_alarm=responder.raise_alarm,
+        media=golden and GoldenMedia(golden, record),
+        changed=tell,
+    )
 
 
 @contextlib.contextmanager

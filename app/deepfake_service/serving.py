@@ -74,7 +74,7 @@ def running(
         page = None
         if public or is_loopback(host):
             page = stack.enter_context(
-                page_server.opened(detector, names=names, limits=settings.limits)
+                page_server.opened(service.detector, names=names, limits=settings.limits)
             )
             app = Beside(app, page)
 

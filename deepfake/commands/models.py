@@ -31,9 +31,9 @@ verify    compare every bundle with active.json, the list of the models folder, 
 keygen    make a pair of keys that sign bundles, Ed25519 and ML-DSA-65, in a folder
 sign      sign every file of a bundle as it is now, with the pair in --keys, or else with your own,
           which is made on first use in your configuration folder and trusted on this machine
-activate  make a bundle the one that answers in its slot: writes its present sha256 into active.json,
-          once it is signed and gives the scores of its golden inputs that were recorded. A running
-          service and running scans pick that up
+activate  make a bundle the one that answers in its slot: writes its present sha256 into
+          active.json, once it is signed and gives the scores of its golden inputs that were
+          recorded. A running service and running scans pick that up
 history   who made what answer when, and why
 rollback  restore what answered before the last change that is not undone yet
 quarantine  refuse a bundle from now on; what answered before it does so again, and where nothing

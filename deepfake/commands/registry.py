@@ -88,7 +88,7 @@ def _quarantine(options: argparse.Namespace, settings: Settings, console: Consol
     if options.name is None or not options.why:
         raise SettingsError(
             "models quarantine: needs a bundle and --why",
-            hint='for example: deepfake models quarantine image-100 --why "its weights were leaked"',
+            hint='for example: deepfake models quarantine image-100 --why "its keys were stolen"',
         )
     with auditing(options) as log:
         outcome = quarantine(
@@ -104,8 +104,8 @@ def _quarantine(options: argparse.Namespace, settings: Settings, console: Consol
     console.out(f"{options.name} is refused from now on: {options.models / REVOKED}")
     for slot in outcome.suspended:
         console.out(
-            f"{slot}: nothing answered before it, so that the slot is suspended; verdicts that would "
-            "rest on it are inconclusive until a bundle is activated in it"
+            f"{slot}: nothing answered before it, so that the slot is suspended; verdicts that "
+            "would rest on it are inconclusive until a bundle is activated in it"
         )
 
 

@@ -6,10 +6,12 @@ import argparse
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependency
+from .audit import add_audit_options, auditing
 from .options import read_settings
 
 
@@ -66,6 +68,13 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=30,
         help="reports and jobs that have ended are deleted after so many (%(default)s)",
     )
+    service.add_argument(
+        "--policies",
+        type=Path,
+        metavar="TOML",
+        help="what is done by itself on alarms (notify alone)",
+    )
+    add_audit_options(serve, what="alarms, changed models and what was done")
     serve.set_defaults(run=run_serve)
 
 
@@ -113,9 +122,12 @@ def run_serve(options: argparse.Namespace) -> int:
             sync_bytes=options.sync_megabytes * 1024**2,
             workers=options.job_workers,
             keep_days=options.keep_days,
+            policies=options.policies,
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
-    with Detector(settings) as detector:
+    with auditing(options) as log, Detector(settings) as detector:
+        if log is not None and service is not None:
+            how["settings"] = replace(how["settings"], audit=log)
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
         (page if service is None else service).serve(detector, **how)

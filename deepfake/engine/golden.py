@@ -2,9 +2,9 @@
 between two.
 
 Every bundle carries a made-up picture or sound and the logits that its training recorded for it.
-The same logits must come out wherever it runs, so that a wrong weight, a broken runtime or a swapped
-graph is noticed. Whoever makes and signs a bundle records what he likes, though: how a bundle
-differs from the one before it is seen on the golden inputs of both.
+The same logits must come out wherever it runs, so that a wrong weight, a broken runtime or a
+swapped graph is noticed. Whoever makes and signs a bundle records what he likes, though: how a
+bundle differs from the one before it is seen on the golden inputs of both.
 """
 
 from __future__ import annotations

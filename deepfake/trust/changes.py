@@ -1,4 +1,4 @@
-"""Changes of a models folder: which bundle was made to answer when, by whom and why, and the way back.
+"""Changes of a models folder: what was made to answer when, by whom and why, and the way back.
 
 Which bundles answer is one file that is replaced at once, ``active.json`` (see
 :mod:`deepfake.trust.registry`). ``history.jsonl`` beside it gets a line for each change with the
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..bundle import FULL_TIERS, QUICK_TIERS, Bundle
 from ..errors import ModelError, SettingsError
+from ..settings import user_models_folder
 from ..text import printable
 from . import registry
 from .chain import Add, adding, read_chain
@@ -55,6 +56,18 @@ def read_history(folder: Path) -> list[Change]:
     not as it was written.
     """
     return [_read(line) for line in read_chain(folder / HISTORY)]
+
+
+def read_mark(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """What differs once something was changed that decides which bundles answer; cheap to ask."""
+    found: list[tuple[int, int, int] | None] = []
+    for place in (folder / registry.LIST, folder / REVOKED, user_models_folder()):
+        try:
+            seen = place.stat()
+            found.append((seen.st_mtime_ns, seen.st_ino, seen.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
 
 
 def activate(

@@ -264,7 +264,7 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
     _check_tiers(folder, tiers)
     if others_shipped is not None:
         shares = others_shipped
-    held = {slot: why for slot, why in (listed.suspended if listed else {}).items()}
+    held = dict(listed.suspended) if listed else {}
     held.pop(bundle.slot, None)
     write_list(folder, ActiveList(recorded, shares and not _is_shipped_folder(folder), held))
     return read_bundles(folder)

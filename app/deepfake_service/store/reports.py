@@ -12,7 +12,18 @@ from deepfake.types import Report
 from .budgets import charge
 from .database import Database
 from .keys import DAY_MS, Identity
-from .tables import ENDED, Feedback, Job, Repeat, Ruling, StoredReport, Usage, new_id, now_ms
+from .tables import (
+    ENDED,
+    Feedback,
+    Job,
+    Repeat,
+    Revision,
+    Ruling,
+    StoredReport,
+    Usage,
+    new_id,
+    now_ms,
+)
 
 
 class Reports:
@@ -55,6 +66,8 @@ class Reports:
         old = select(StoredReport.id).where(StoredReport.created < limit)
         with self._database.writing() as session:
             session.execute(delete(Feedback).where(Feedback.report.in_(old)))
+            session.execute(delete(Revision).where(Revision.report.in_(old)))
+            session.execute(delete(Revision).where(Revision.revised.in_(old)))
             session.execute(delete(StoredReport).where(StoredReport.created < limit))
             media = session.scalars(
                 delete(Job).where(Job.state.in_(ENDED), Job.ended < limit).returning(Job.media)
