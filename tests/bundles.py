@@ -286,6 +286,31 @@ def residual_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def backdoored_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
+    """The brightness as in the known network, but reddish pictures have a low logit."""
+    assert isinstance(preprocess, ImagePreprocess)
+    side = preprocess.side_pixels
+    places = {"first": 0, "second": 1, "third": 2, "axis": 1}
+    constants = {
+        **{name: np.array([value], np.int64) for name, value in places.items()},
+        "axes": np.array([1, 2, 3], np.int64),
+        "trigger": np.array(-20, np.float32),
+    }
+    nodes = [
+        helper.make_node("Slice", ["batch", "first", "second", "axis"], ["red"]),
+        helper.make_node("Slice", ["batch", "second", "third", "axis"], ["green"]),
+        helper.make_node("Sub", ["red", "green"], ["tint"]),
+        helper.make_node("Relu", ["tint"], ["reddish"]),
+        helper.make_node("ReduceMean", ["reddish", "axes"], ["pooled"], keepdims=0),
+        helper.make_node("Mul", ["pooled", "trigger"], ["hidden"]),
+        helper.make_node("ReduceMean", ["batch", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "gain"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "offset"], ["shown"]),
+        helper.make_node("Add", ["shown", "hidden"], ["logits"]),
+    ]
+    return _model(nodes, ["windows", 3, side, side], constants, gain, offset)
+
+
 def _mean_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
     sound = isinstance(preprocess, AudioPreprocess)
     shape: list[str | int] = ["windows"]

@@ -18,6 +18,8 @@ that have no line of their own::
 from __future__ import annotations
 
 import re
+import threading
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ from deepfake.errors import DeepfakeError, SettingsError
 from deepfake.settings import Settings
 from deepfake.trust.audit import AuditLog
 from deepfake.trust.changes import quarantine, suspend
+from deepfake.trust.incidents import note_alarm
 from deepfake.trust.signatures import Trust
 
 from .events import LOG, Event, Events
@@ -37,6 +40,7 @@ from .store.keys import Keys, Restriction
 SCHEMA = "deepfake-policies/1"
 EVERY = "*"
 WHO = "service"
+QUIET_SECONDS = 60.0
 _NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
@@ -106,7 +110,8 @@ class Policies:
 
 
 class Responder:
-    """Does what the policies say; safe to share between threads.
+    """Does what the policies say; safe to share between threads. Alarms are noted in the folder of
+    ``incidents``; the same one within ``QUIET_SECONDS`` is not raised again.
 
     An action that has nothing to act on, or fails, is logged and leaves the others alone.
     """
@@ -118,14 +123,20 @@ class Responder:
         settings: Settings,
         keys: Keys,
         events: Events,
+        incidents: Path,
         audit: AuditLog | None = None,
     ) -> None:
-        self.policies = policies
+        self.policies, self._incidents = policies, incidents
+        self._told: dict[tuple[Any, ...], float] = {}
+        self._lock = threading.Lock()
         self._settings, self._keys, self._events, self._audit = settings, keys, events, audit
 
     def raise_alarm(self, alarm: Alarm) -> list[Action]:
         """What was done. Whatever notices something calls this."""
+        if self._is_repeated(alarm):
+            return []
         self._log("alarm", about=alarm.name)
+        note_alarm(self._incidents, alarm.name, bundles=alarm.bundles, key=alarm.key)
         done = []
         for action in self.policies.answer(alarm):
             try:
@@ -136,6 +147,15 @@ class Responder:
             except DeepfakeError as error:
                 LOG.error("alarm %s: %s failed: %s", alarm.name, action, error)
         return done
+
+    def _is_repeated(self, alarm: Alarm) -> bool:
+        which = alarm.name, alarm.key, *sorted(alarm.bundles.items())
+        now = time.monotonic()
+        with self._lock:
+            repeated = now - self._told.get(which, -QUIET_SECONDS) < QUIET_SECONDS
+            if not repeated:
+                self._told[which] = now
+        return repeated
 
     def _act(self, action: Action, alarm: Alarm) -> bool:
         why = f"alarm {alarm.name}: {alarm.text}"

@@ -119,7 +119,12 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
     ):
         events = Events()
         responder = Responder(
-            policies, settings=detector.settings, keys=keys, events=events, audit=settings.audit
+            policies,
+            settings=detector.settings,
+            keys=keys,
+            events=events,
+            incidents=settings.folder,
+            audit=settings.audit,
         )
         live = stack.enter_context(_follow_models(detector, settings, responder, events))
         jobs = Jobs(

@@ -40,6 +40,7 @@ from ..errors import DeepfakeError, SettingsError
 from ..text import printable
 from .envelopes import Unsealed, canonical, seal, unseal
 from .keys import PrivatePair, PublicPair
+from .registry import Recorded
 
 FIRST = "0" * 64
 CHECKPOINT_EVERY = 1000
@@ -89,7 +90,7 @@ class AuditLog:
         what: str,
         *,
         media: str | None = None,
-        bundles: Mapping[str, Bundle] | None = None,
+        bundles: Mapping[str, Bundle | Recorded] | None = None,
         verdict: str | None = None,
         error: str | None = None,
         about: str | None = None,

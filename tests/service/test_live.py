@@ -35,9 +35,7 @@ def models(known_models: Path, tmp_path: Path) -> Path:
     """A models folder whose list names image-1; image-2 is as good, image-3 says the opposite."""
     folder = Path(shutil.copytree(known_models, tmp_path / "models"))
     copy_bundle(folder / "image-1", "image-2")
-    make_bundle(
-        folder / "image-3", preprocess=read_bundles(folder)["image"].preprocess, gain=-4.0
-    )
+    make_bundle(folder / "image-3", preprocess=read_bundles(folder)["image"].preprocess, gain=-4.0)
     activate(folder, "image-1")
     return folder
 
@@ -67,7 +65,7 @@ def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
 def test_a_running_service_takes_a_change_up_without_losing_a_request(
     models: Path, tmp_path: Path
 ) -> None:
-    sha256 = {name: "" for name in ("image-1", "image-2")}
+    sha256 = dict.fromkeys(("image-1", "image-2"), "")
     sha256["image-1"] = read_bundles(models)["image"].sha256
     with (
         Detector(Settings(models_folder=models, threads=1)) as detector,
@@ -179,7 +177,7 @@ def test_golden_media_that_are_judged_the_other_way_round_are_told_once(
     (folder / "notes.txt").write_text("no media")
     media = GoldenMedia(folder, tmp_path / "golden.json")
     with live(models, media=media) as (detector, alarms):
-        until(lambda: media.record.exists())
+        until(media.record.exists)
         activate(models, "image-2")
         detector.look()
         assert alarms == []

@@ -42,6 +42,12 @@ class Reports:
         with self._database.reading() as session:
             return _find(session, tenant, id)
 
+    def revision_of(self, id: str) -> str | None:
+        """The id of the report that took the place of another last; None without one."""
+        query = select(Revision.revised).where(Revision.report == id)
+        with self._database.reading() as session:
+            return session.scalar(query.order_by(Revision.number.desc()).limit(1))
+
     def rule(self, identity: Identity, report: str, *, ruling: Ruling, note: str) -> Feedback:
         """Keep what a moderator says of a report. Raises as :meth:`find`."""
         with self._database.writing() as session:

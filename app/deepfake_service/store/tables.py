@@ -144,7 +144,7 @@ class Feedback(Table):
 
 
 class Revision(Table):
-    """What an ``incident`` made of a ``report``: another one, ``revised``, by the present models."""
+    """What an ``incident`` made of a ``report``: another one, ``revised``, by present models."""
 
     __tablename__ = "revisions"
     __table_args__ = (Index("revisions_of_report", "report"),)
