@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from deepfake.detector import Detector
 from deepfake.errors import MediaError
@@ -18,15 +19,47 @@ _ACCUSING = frozenset({Verdict.SUSPICIOUS, Verdict.SYNTHETIC})
 _FIRM = _ACCUSING | {Verdict.AUTHENTIC}
 
 
+class Drift(NamedTuple):
+    """The ``files`` that were accused and are cleared now, or the other way round, and the
+    ``bundles`` by slot that are other ones than those that had judged them.
+    """
+
+    files: list[str]
+    bundles: dict[str, str]
+
+
 @dataclass(frozen=True)
 class GoldenMedia:
-    """The files of ``folder``; their verdicts are kept in the file ``record``."""
+    """The files of ``folder``. What was said of them is kept in the file ``record``, until
+    models say as much of all of them; to accept what others say, remove it.
+    """
 
     folder: Path
     record: Path
 
-    def judge(self, detector: Detector) -> dict[str, str]:
-        """The verdict on each file by its name; a file that cannot be examined has none."""
+    def compare(self, detector: Detector) -> Drift | None:
+        """What differs from the record; None where nothing does, or it was told before."""
+        verdicts = self._judge(detector)
+        active = detector.engine.active
+        digests = {slot: bundle.sha256 for slot, bundle in active.items()}
+        before = self._read()
+        known = before.get("verdicts", {})
+        turned = {name: said for name, said in verdicts.items() if _turns(known.get(name), said)}
+        told = {**before, "told": turned}
+        if not turned:
+            told = {"schema": SCHEMA, "verdicts": verdicts, "bundles": digests, "told": {}}
+        write_json(self.record, told)
+        if not turned or turned == before.get("told"):
+            return None
+        moved = {
+            slot: bundle.name
+            for slot, bundle in active.items()
+            if before["bundles"].get(slot) != bundle.sha256
+        }
+        return Drift(sorted(turned), moved)
+
+    def _judge(self, detector: Detector) -> dict[str, str]:
+        """The verdict on each file by its name; one that cannot be examined has none."""
         found = {}
         for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
             try:
@@ -35,18 +68,14 @@ class GoldenMedia:
                 continue
         return found
 
-    def turned(self, verdicts: dict[str, str]) -> list[str]:
-        """The names of files that were accused and are cleared now, or the other way round. What
-        was recorded is replaced, so that a change is told once.
-        """
-        before = self._read()
-        write_json(self.record, {"schema": SCHEMA, "verdicts": verdicts})
-        return [name for name, verdict in verdicts.items() if _turns(before.get(name), verdict)]
-
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> dict[str, Any]:
         try:
             values = json.loads(self.record.read_bytes())
-            return dict(values["verdicts"]) if values["schema"] == SCHEMA else {}
+            if values["schema"] != SCHEMA or not all(
+                isinstance(values[key], dict) for key in ("verdicts", "bundles", "told")
+            ):
+                return {}
+            return dict(values)
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # the first time, or damaged: begun anew
 

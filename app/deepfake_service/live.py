@@ -131,7 +131,7 @@ class LiveDetector(Detector):
             faults = dict(_find_faults(detector, detector.engine.active))
             if faults:
                 self._hold_back(faults)
-            self._compare_media(detector, detector.engine.active)
+            self._compare_media(detector)
 
     def check(self) -> None:
         """Raise ``ServiceError`` (``model_suspended``, 503) while a slot fails its self-test here.
@@ -194,7 +194,7 @@ class LiveDetector(Detector):
                 )
                 raise error
             fresh.engine.warm()
-            self._compare_media(fresh, moved)
+            self._compare_media(fresh)
         except BaseException:
             fresh.close()
             raise
@@ -250,19 +250,14 @@ class LiveDetector(Detector):
         fresh.engine.missing = before.missing
         self._replace(fresh)
 
-    def _compare_media(self, detector: Detector, moved: Mapping[str, Bundle]) -> None:
-        if self._media is None:
-            return
-        turned = self._media.turned(self._media.judge(detector))
-        if turned:
-            self._raise_alarm(
-                Alarm(
-                    name="golden_drift",
-                    text=f"{len(turned)} golden files are judged the other way round, "
-                    f"{turned[0]} among them",
-                    bundles={slot: bundle.name for slot, bundle in moved.items()},
-                )
+    def _compare_media(self, detector: Detector) -> None:
+        drift = self._media and self._media.compare(detector)
+        if drift:
+            text = (
+                f"{len(drift.files)} golden files are judged the other way round, {drift.files[0]} "
+                "among them"
             )
+            self._raise_alarm(Alarm(name="golden_drift", text=text, bundles=drift.bundles))
 
 
 def _find_faults(

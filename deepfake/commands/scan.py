@@ -165,8 +165,8 @@ def run_scan(
     print_table(["outcome", "files"], rows, console())
     if summary.changes:
         message = (
-            f"deepfake: other models were activated meanwhile; {summary.changes[-1]:,} files rest on "
-            "the former ones, and the same command examines them again"
+            f"deepfake: other models were activated meanwhile; {summary.changes[-1]:,} files rest "
+            "on the former ones, and the same command examines them again"
         )
         console(stderr=True).print(message, soft_wrap=True)
     if summary.interrupted and options.watch is None:

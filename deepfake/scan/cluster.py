@@ -48,8 +48,7 @@ _PROXIES = ("http_proxy", "HTTP_PROXY")
 _NOWHERE = "http://127.0.0.1:9"
 
 Facts = dict[str, str]
-"""What must be equal on every node: the package, its code, the models that answer, and whose bundles
-are believed."""
+"""What must be equal on every node: the package, its code, the models, and whose are believed."""
 
 
 class RayExecutor:
@@ -330,7 +329,7 @@ def node_facts(settings: Settings) -> Facts:
     facts = {"deepfake": VERSION, "code": code.hexdigest()}
     for slot, bundle in read_bundles(settings.models_folder).items():
         facts[slot] = f"{bundle.name} {bundle.sha256}"
-    # The pair of a user is trusted on his machine alone; a bundle that it signed is refused elsewhere.
+    # The pair of a user is trusted on his machine alone; what it signed is refused elsewhere.
     places = (SHIPPED_KEYS, *settings.trusted_keys)
     keys = {key for place in places for pair in read_public_pairs(place) for key in pair.ids}
     revoked = read_revoked(settings.models_folder / REVOKED)

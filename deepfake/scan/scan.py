@@ -46,10 +46,10 @@ class Summary:
     """What a scan came to, and how far it is while it runs.
 
     ``changes`` holds, for each time that other models were taken up, how many files had been
-    examined until then; the same scan examines those again. ``outcomes`` counts verdicts, ``failed`` and ``not_media`` of the files that were listed;
-    ``listed`` is how many those are so far, all of them once ``complete``. ``scanned`` files were
-    examined in this run, ``duplicates`` of them by their sha256 alone; ``resumed`` ones were in the
-    results file already.
+    examined until then; the same scan examines those again. ``outcomes`` counts verdicts,
+    ``failed`` and ``not_media`` of the files that were listed; ``listed`` is how many those are so
+    far, all of them once ``complete``. ``scanned`` files were examined in this run, ``duplicates``
+    of them by their sha256 alone; ``resumed`` ones were in the results file already.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)

@@ -1,5 +1,5 @@
-"""Other models are activated while a scan runs: no file is lost, no line mixes the two, and the next
-scan examines what the former ones said again.
+"""Other models are activated while a scan runs: no file is lost, no line mixes the two, and the
+next scan examines what the former ones said again.
 """
 
 from __future__ import annotations

@@ -184,8 +184,12 @@ def test_golden_media_that_are_judged_the_other_way_round_are_told_once(
         activate(models, "image-3")
         detector.look()
         detector.self_test()
+        activate(models, "image-2")
+        detector.look()  # which says again what was recorded
+        activate(models, "image-3")
     (alarm,) = alarms
     assert (alarm.name, alarm.bundles) == ("golden_drift", {"image": "image-3"})
     with live(models, media=media) as (detector, alarms):  # the record outlives the service
         detector.self_test()
-        assert alarms == []
+    (alarm,) = alarms
+    assert alarm.bundles == {"image": "image-3"}
