@@ -26,7 +26,8 @@ class Examiner:
     """Examines files with ``detector``, each within ``file_seconds``.
 
     Of the requests that wait for their report, ``threads`` are examined at once and ``waiting`` may
-    wait. Use it as a context manager.
+    wait. ``examined`` is told of each report while its file is still there. Use it as a context
+    manager.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Examiner:
         self._detector, self._metrics, self._file_seconds = detector, metrics, file_seconds
         self._most, self._present = threads + waiting, 0
         self._running: set[threading.Event] = set()
+        self.examined: Callable[[Path, DetectOptions, Report], None] = lambda *told: None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="examination")
 
     def examine(
@@ -67,6 +69,7 @@ class Examiner:
             self._metrics.note_failure(str(error.code))
             raise
         self._metrics.note_report(report)
+        self.examined(path, options, report)
         return report
 
     async def report(

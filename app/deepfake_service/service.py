@@ -24,6 +24,7 @@ from .golden_media import GoldenMedia
 from .live import LiveDetector
 from .metrics import Metrics
 from .settings import ServiceSettings
+from .shadow import ShadowRunner
 from .store.budgets import Budgets, Rates
 from .store.database import Database
 from .store.jobs import Jobs
@@ -145,6 +146,8 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             waiting=settings.waiting,
             file_seconds=settings.limits.file_seconds,
         )
+        shadow = stack.enter_context(ShadowRunner(live, settings.folder))
+        examiner.examined = shadow.offer
         workers = Workers(jobs, examiner, uploads, threads=settings.workers)
         service = Service(
             settings=settings,

@@ -11,6 +11,7 @@ from ..errors import SettingsError
 from .audit import add_audit_options
 from .bars import show_steps
 from .registry import ACTIONS, manage_registry
+from .serve import add_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,8 @@ history   who made what answer when, and why
 rollback  restore what answered before the last change that is not undone yet
 quarantine  refuse a bundle from now on; what answered before it does so again, and where nothing
           did, its slot is suspended: verdicts that would rest on it are inconclusive
+shadow    let a bundle judge a --share of what a service examines beside the one that answers;
+          nobody sees what it says. Without a bundle: how both compare so far; --off ends it
 diff      two bundles: limits, calibration and metrics where they differ, and their scores on the
           golden inputs of both
 install   bring a bundle from a folder, a zip or tar archive or an https URL into your own models
@@ -83,6 +86,12 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
         "or a URL, and keygen a folder",
     )
     models.add_argument("other", nargs="?", help="diff: the bundle to compare it with")
+    shadow = models.add_argument_group("shadow")
+    shadow.add_argument(
+        "--share", type=float, default=0.1, help="of the files, from 0 to 1 (%(default)s)"
+    )
+    shadow.add_argument("--off", action="store_true", help="end it")
+    add_data(shadow)
     models.add_argument("--why", metavar="TEXT", help="of a change, kept in its history")
     models.add_argument(
         "--sha256", metavar="HEX", help="install: that of a bundle which is not of this release"

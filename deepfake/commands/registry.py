@@ -1,5 +1,5 @@
-"""``deepfake models activate|history|rollback|quarantine|diff``: which bundles answer, and since
-when.
+"""``deepfake models activate|history|rollback|quarantine|diff|shadow``: which bundles answer, since
+when, and which might.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 DIGITS = 12
-ACTIONS = ("activate", "history", "rollback", "quarantine", "diff")
+ACTIONS = ("activate", "history", "rollback", "quarantine", "diff", "shadow")
 
 
 def manage_registry(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """One of ``ACTIONS``."""
-    acts = (_activate, _history, _roll_back, _quarantine, _diff)
+    acts = (_activate, _history, _roll_back, _quarantine, _diff, _shadow)
     act = dict(zip(ACTIONS, acts, strict=True))[options.action]
     act(options, settings, console)
     return 0
@@ -178,6 +178,46 @@ def _diff(options: argparse.Namespace, settings: Settings, console: Console) -> 
                 row.append(f"{score.score:.4f} {score.word}")
     rows = [[name, *cells] for name, cells in table.items() if len(cells) == 2]
     print_table(heads, rows, console)
+
+
+def _shadow(options: argparse.Namespace, settings: Settings, console: Console) -> None:
+    from ..bundle import Bundle
+    from ..settings import user_data_folder
+    from ..show.console import print_table
+    from ..trust.registry import locate
+    from ..trust.shadow import RESULTS, choose_shadow, compare, end_shadow, read_shadow
+
+    with auditing(options) as log:
+        if options.off:
+            end_shadow(options.models)
+        elif options.name is not None:
+            checker(settings)(Bundle.read(locate(options.models, options.name)))
+            choose_shadow(options.models, options.name, share=options.share)
+        if log and (options.off or options.name):
+            what = "shadow_end" if options.off else "shadow_begin"
+            log.append(what, about=options.name or "")
+    shadow = read_shadow(options.models)
+    if shadow is None:
+        console.out("nothing judges in the shadow")
+        return
+    console.out(f"{shadow.name} judges {100 * shadow.share:g} % of the files in the shadow")
+    results = (options.data or user_data_folder() / "service") / RESULTS
+    found = compare(results, shadow.sha256)
+    if found is None:
+        console.out("no file was judged by it yet")
+        return
+    rows = [
+        ["files judged by both", str(found.files)],
+        ["files that it failed on", str(found.failed)],
+        ["with the same word", f"{100 * found.agreement:.1f} %"],
+        ["authentic ↔ synthetic", str(found.flips)],
+        ["mean difference of the scores", f"{found.drift:+.4f}"],
+        ["largest difference", f"{found.gap:.4f}"],
+        ["distance of the distributions", f"{found.distance:.4f}"],
+        ["median seconds, active", f"{found.seconds[0]:.3f}"],
+        ["median seconds, candidate", f"{found.seconds[1]:.3f}"],
+    ]
+    print_table(["", shadow.name], rows, console)
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:
