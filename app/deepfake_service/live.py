@@ -21,6 +21,7 @@ from deepfake.media.opening import Source
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.trust.changes import read_mark
+from deepfake.trust.registry import digest_bundles
 from deepfake.trust.signatures import Trust
 from deepfake.types import Report
 
@@ -182,6 +183,9 @@ class LiveDetector(Detector):
         fresh = Detector(self.settings, analyzers=self.analyzers, policy=self.policy)
         try:
             before = self.engine.active
+            if _facts(fresh) == _facts(self):
+                fresh.close()
+                return
             fresh.engine.check(fresh.engine.active)
             moved = {
                 slot: bundle
@@ -258,6 +262,12 @@ class LiveDetector(Detector):
                 "among them"
             )
             self._raise_alarm(Alarm(name="golden_drift", text=text, bundles=drift.bundles))
+
+
+def _facts(detector: Detector) -> tuple[Any, ...]:
+    """What answers, and what does not."""
+    engine = detector.engine
+    return digest_bundles(engine.active), dict(engine.suspended), dict(engine.missing)
 
 
 def _find_faults(

@@ -148,10 +148,10 @@ def _open(options: argparse.Namespace, log: AuditLog | None) -> None:
 
 def _contain(options: argparse.Namespace, log: AuditLog | None) -> None:
     from ..trust.changes import quarantine
-    from ..trust.incidents import note, read_incident
+    from ..trust.incidents import note, require_open
     from ..trust.signatures import Trust
 
-    incident = read_incident(options.data, options.incident)
+    incident = require_open(options.data, options.incident)
     scope, done = incident.scope, []
     if scope.bundle is None and scope.key is None:
         raise SettingsError(
@@ -193,9 +193,9 @@ def _affected(options: argparse.Namespace, log: None) -> None:
 
 
 def _rescan(options: argparse.Namespace, log: AuditLog | None) -> None:
-    from ..trust.incidents import note, read_incident
+    from ..trust.incidents import note, require_open
 
-    incident = read_incident(options.data, options.incident)
+    incident = require_open(options.data, options.incident)
     found = list(_find(options, incident))
     places = _index(options.media, {one.sha256 for one in found})
     rows, changed, gone = [], 0, 0
@@ -213,9 +213,9 @@ def _rescan(options: argparse.Namespace, log: AuditLog | None) -> None:
 
 
 def _close(options: argparse.Namespace, log: AuditLog | None) -> None:
-    from ..trust.incidents import note, read_incident
+    from ..trust.incidents import note, require_open
 
-    incident = read_incident(options.data, options.incident)
+    incident = require_open(options.data, options.incident)
     note(options.data, incident.id, "close", who=name_user(options), why=options.why)
     _audit(log, "incident_close", incident)
     print(f"{incident.id} is closed")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError
 from .audit import add_audit_options
 from .bars import show_steps
-from .registry import ACTIONS, manage_registry
+from .registry import ACTIONS, DIGITS, manage_registry, print_warnings
 from .serve import add_data
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ examples:
 exit status: 0 done, 1 the export does not agree (nothing is written) or a bundle is not what it
 should be, 2 wrong usage
 """
-_DIGITS = 12
 
 
 def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any:
@@ -182,7 +181,7 @@ def _list(findings: Sequence[Finding], folder: Path, console: Console) -> int:
         facts = ["–"] * 4
         if (bundle := one.bundle) is not None:
             size = f"{bundle.size_bytes / 1e6:.1f} MB"
-            facts = [bundle.slot, bundle.licence, size, bundle.sha256[:_DIGITS]]
+            facts = [bundle.slot, bundle.licence, size, bundle.sha256[:DIGITS]]
         words = [printable(word, most=40) for word in (one.name, *facts)]
         active = "missing" if one.folder is None else _say(one.active)
         rows.append([*words, active, _say(one.shipped)])
@@ -225,25 +224,6 @@ def _print_faults(findings: Sequence[Finding], console: Console) -> None:
     for one in findings:
         for fault in one.faults:
             console.out(f"{printable(one.name, most=40)}: {printable(fault, most=400)}")
-
-
-def print_warnings(folder: Path, console: Console) -> None:
-    """What reports made with this folder say of its bundles, or why there can be none."""
-    from ..errors import ModelError
-    from ..text import printable
-    from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
-
-    try:
-        texts = warn_of(folder, read_bundles(folder))
-        texts += [
-            f"{name} is not installed, so that the quick tier answers alone; run: "
-            f"{word_install(name)}"
-            for name in missing_tiers(folder).values()
-        ]
-    except ModelError as error:
-        texts = [f"{error}."]
-    for text in texts:
-        console.out(f"warning: {printable(text, most=600)}")
 
 
 def _say(holds: bool) -> str:

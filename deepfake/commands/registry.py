@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
@@ -264,9 +265,27 @@ def _show_active(
 ) -> None:
     from ..show.console import print_table
     from ..trust.registry import LIST
-    from .models import print_warnings
 
     rows = [[slot, one.name, one.sha256[:DIGITS]] for slot, one in sorted(bundles.items())]
     print_table(["slot", "bundle", "sha256"], rows, console)
     console.out(f"recorded in {options.models / LIST}")
     print_warnings(options.models, console)
+
+
+def print_warnings(folder: Path, console: Console) -> None:
+    """What reports made with this folder say of its bundles, or why there can be none."""
+    from ..errors import ModelError
+    from ..text import printable
+    from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
+
+    try:
+        texts = warn_of(folder, read_bundles(folder))
+        texts += [
+            f"{name} is not installed, so that the quick tier answers alone; run: "
+            f"{word_install(name)}"
+            for name in missing_tiers(folder).values()
+        ]
+    except ModelError as error:
+        texts = [f"{error}."]
+    for text in texts:
+        console.out(f"warning: {printable(text, most=600)}")

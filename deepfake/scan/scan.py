@@ -16,12 +16,13 @@ from pathlib import Path
 
 from ..detector import name_versions
 from ..engine.engine import check_bundles
-from ..errors import SettingsError
+from ..errors import DeepfakeError, SettingsError
 from ..progress import ctrl_c
 from ..reasons import Code
 from ..settings import DetectOptions, Settings
 from ..trust.changes import read_mark
-from ..trust.registry import digest_bundles
+from ..trust.registry import digest_bundles, read_bundles
+from ..trust.signatures import Trust, require_signed
 from .executors import Executor, Line, Task, WorkerSetup, choose_local
 from .journal import Journal
 from .listing import (
@@ -179,8 +180,20 @@ class _Models:
         self.versions = name_versions(bundles) | {"bundles": digest}
 
     def moved(self) -> bool:
-        """Whether others were activated meanwhile, or a worker has found some."""
-        return self.mixed or read_mark(self._first.settings.models_folder) != self._mark
+        """Whether others were activated meanwhile, or one of these was revoked, or a worker has
+        found others.
+        """
+        settings = self._first.settings
+        mark = read_mark(settings.models_folder)
+        if mark != self._mark and not self.mixed:
+            try:
+                bundles = read_bundles(settings.models_folder)
+                require_signed(bundles.values(), Trust.read(settings))
+                self.mixed = digest_bundles(bundles) != self.setup.models
+            except DeepfakeError:
+                self.mixed = True  # which :meth:`take` says
+            self._mark = mark
+        return self.mixed
 
 
 class _Feed:

@@ -107,8 +107,7 @@ def open_incident(
 
 def note(folder: Path, id: str, what: str, *, who: str, **facts: Any) -> None:
     """Add what was done. Raises ``SettingsError`` for an unknown incident, or a closed one."""
-    if read_incident(folder, id).closed:
-        raise SettingsError(f"incident {id}: is closed", hint="open another one")
+    require_open(folder, id)
     with adding(folder / FILE) as (_, add):
         add({"incident": id, "what": what, "who": printable(who), **facts})
 
@@ -157,6 +156,14 @@ def read_incident(folder: Path, id: str) -> Incident:
     raise SettingsError(
         f"incident {printable(id, most=40)!r}: unknown", hint="deepfake incident list shows all"
     )
+
+
+def require_open(folder: Path, id: str) -> Incident:
+    """Raises ``SettingsError`` for an unknown incident, or a closed one."""
+    incident = read_incident(folder, id)
+    if incident.closed:
+        raise SettingsError(f"incident {incident.id}: is closed", hint="open another one")
+    return incident
 
 
 def find_digests(models: Path, name: str) -> tuple[str, ...]:

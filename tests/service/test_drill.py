@@ -189,9 +189,7 @@ def test_a_policy_keeps_a_backdoored_bundle_from_ever_answering(
         until(lambda: bool(told))
         until(lambda: read_bundles(models)["image"].name == "image-1")
         time.sleep(1.5)  # until it was looked again
-        assert [event.data for event in told if event.type == "models.changed"] == [
-            {"bundles": {slot: one.name for slot, one in sorted(read_bundles(models).items())}}
-        ]
+        assert [event.type for event in told] == ["alarm.raised"]
         assert verdict_of(client.send("/v1/detect", TINTED)) == "synthetic"
         affected = [
             "open",
