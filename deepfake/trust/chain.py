@@ -1,7 +1,8 @@
 """Files that are only ever added to: JSON lines, each bound to the one before by its sha256.
 
 For what is rarely written and read whole, as the history of a models folder or the course of an
-incident. Who can write such a file can write it anew; the audit log is the one that is signed.
+incident. A change of any line but the last is noticed. Who can write such a file can write it anew;
+the audit log is the one that is signed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bundle import FULL_TIERS, QUICK_TIERS, Bundle
+from ..bundle import DESCRIPTION, FULL_TIERS, QUICK_TIERS, Bundle
 from ..errors import ModelError, SettingsError
 from ..settings import user_models_folder
 from ..text import printable
@@ -75,7 +75,7 @@ def activate(
 ) -> dict[str, Bundle]:
     """:func:`deepfake.trust.registry.activate` of a bundle that ``check`` lets pass, noted."""
     there = locate(folder, name)
-    if (there / registry.DESCRIPTION).is_file():  # else it is a shipped one, or the call says so
+    if (there / DESCRIPTION).is_file():  # else it is a shipped one, or the call says so
         check(Bundle.read(there))
     with _changing(folder) as note:
         bundles = registry.activate(folder, name)
@@ -116,7 +116,7 @@ def quarantine(folder: Path, name: str, *, who: str, why: str, trust: Trust) -> 
     with _changing(folder) as note:
         listed = _present(folder)
         digests = {one.sha256 for one in listed.bundles.values() if one.name == name}
-        if (locate(folder, name) / registry.DESCRIPTION).is_file():
+        if (locate(folder, name) / DESCRIPTION).is_file():
             digests.add(Bundle.read(locate(folder, name)).sha256)
         if not digests:
             raise ModelError(f"bundle {name!r}: not found", hint="deepfake models list shows all")
@@ -189,7 +189,7 @@ def _changing(folder: Path) -> Iterator[Callable[..., None]]:
 
 def _note(folder: Path, add: Add) -> Callable[..., None]:
     def note(*, who: str, what: str, name: str, why: str, undid: int | None = None) -> None:
-        values = {"who": printable(who), "what": what, "name": printable(name)}
+        values: dict[str, Any] = {"who": printable(who), "what": what, "name": printable(name)}
         values |= {"why": printable(why), "list": _present(folder).to_dict()}
         add(values if undid is None else {**values, "undid": undid})
 
@@ -214,7 +214,7 @@ def _is_usable(folder: Path, listed: ActiveList, check: Check) -> bool:
         for slot, record in listed.bundles.items():
             if listed.holds_back(slot):
                 continue
-            if slot in QUICK_TIERS and not (locate(folder, record.name) / "bundle.json").is_file():
+            if slot in QUICK_TIERS and not (locate(folder, record.name) / DESCRIPTION).is_file():
                 continue
             bundle = Bundle.read(locate(folder, record.name))
             if bundle.sha256 != record.sha256:

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bundle import Bundle
+from ..bundle import DESCRIPTION, Bundle
 from ..errors import ModelError, SettingsError
 from ..text import printable
 from .chain import Line, adding, read_chain
 from .changes import read_history
-from .registry import DESCRIPTION, locate, read_list
+from .registry import locate, read_list
 
 FILE = "incidents.jsonl"
 SEVERITIES = (1, 2, 3)
@@ -98,7 +98,7 @@ def open_incident(
     _make(folder)
     with adding(folder / FILE) as (lines, add):
         id = f"inc-{1 + sum(line['what'] == 'open' for line in lines)}"
-        values = {"bundle": scope.bundle, "sha256": list(digests), "key": scope.key}
+        values: dict[str, Any] = {"bundle": scope.bundle, "sha256": list(digests), "key": scope.key}
         values |= {"since": scope.since, "until": scope.until}
         values |= {"title": title, "severity": severity, "who": printable(who)}
         add({"incident": id, "what": "open", **values})
