@@ -372,8 +372,18 @@ class Bundle:
 
     def golden(self) -> tuple[Batch, Logits]:
         """Synthetic inputs (windows, …) and the logits that torch gave for them."""
+        source, logits = self._golden_arrays()
+        return golden_batch(self.preprocess, source), logits
+
+    def golden_source(self) -> npt.NDArray[Any]:
+        """The golden picture (uint8) or sound (int16), which other bundles of its kind can be
+        asked about as well.
+        """
+        return self._golden_arrays()[0]
+
+    def _golden_arrays(self) -> tuple[npt.NDArray[Any], Logits]:
         with np.load(io.BytesIO(self.file_bytes("golden.npz")), allow_pickle=False) as arrays:
-            return golden_batch(self.preprocess, arrays["input"]), arrays["logits"]
+            return arrays["input"], arrays["logits"]
 
     def _values(self) -> dict[str, Any]:
         """What ``bundle.json`` holds."""

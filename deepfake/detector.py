@@ -42,7 +42,9 @@ class Detector:
 
     Use it as a context manager, or call :meth:`close`. Making one compares every file of the active
     bundles with its sha256 and with what a trusted pair of keys signed, and raises ``ModelError``
-    for what is missing, differs or is not signed.
+    for what is missing, differs or is not signed. With ``active`` these bundles answer, as they
+    are, in place of those of the models folder; no verdict rests on ``suspended`` slots, whose
+    reasons it maps them to.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Detector:
         *,
         analyzers: tuple[Analyzer, ...] | None = None,
         policy: fusion.Policy | None = None,
+        active: Mapping[str, Bundle] | None = None,
+        suspended: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         POOL.prepare(memory_bytes=self.settings.limits.decode_memory_bytes)
-        self.engine = Engine(self.settings)
+        self.engine = Engine(self.settings, active=active, suspended=suspended)
         self.analyzers = analyzers or shipped_analyzers(self.settings)
         self.policy = policy or fusion.Policy()
         self.known = read_known(self.settings.known) if self.settings.known else Known()
@@ -140,6 +144,7 @@ class Detector:
                     *warn_of_tiers(evidence),
                 ),
                 versions=self.versions,
+                bundles={slot: one.sha256 for slot, one in sorted(self.engine.active.items())},
                 seconds_by_step=seconds,
                 examined_at=examined_at,
                 fingerprint=None if fingerprint is None else fingerprint.to_dict(),

@@ -7,7 +7,7 @@
    that of the mandatory source, or of a suspicious other one where that is higher.
 3. ``inconclusive`` when nothing could be scored, when a score lies between the limits or its
    interval spans both of them, when strong evidence disagrees, and when a mandatory source did not
-   run.
+   run or the model of any source is suspended.
 4. A claim that a generative model made the file (parameters, labels, a manifest of an unknown
    signer) is true more often than not, but anyone can write it, into a genuine file too. It makes a
    file ``suspicious`` that the scores do not, and never more; a hint (a mere name) does so only
@@ -113,6 +113,10 @@ def _decide(
     words = [_read(item, policy) for item in scored]
     verdict, reasons = _most_concerning(words, ran)
     missing = policy.mandatory[kind] - {item.source for item in ran}
+    idle = [item for item in evidence if item.reason == Code.MODEL_SUSPENDED]
+    if verdict is Verdict.AUTHENTIC and idle:
+        reason = Reason(code=Code.MODEL_SUSPENDED, text=idle[0].claim)
+        verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
     if verdict is Verdict.AUTHENTIC and missing:
         text = f"not examined: {', '.join(sorted(missing))}"
         reason = Reason(code=Code.MANDATORY_NOT_RUN, text=text)

@@ -341,6 +341,13 @@ class Code(StrEnum):
         "There is no model for this evidence in the models folder.",
         "Look at what is there with deepfake models list, and activate one.",
     )
+    MODEL_SUSPENDED = (
+        "model_suspended",
+        Group.NOT_JUDGED,
+        "The model for this evidence is suspended: whoever runs it found that its answers cannot "
+        "be relied on.",
+        "Ask again once it was replaced. A report that rests on it may be revised.",
+    )
     NOT_A_PICTURE = (
         "not_a_picture",
         Group.NOT_JUDGED,
@@ -529,7 +536,7 @@ class Code(StrEnum):
         Group.SERVICE,
         "The key sent many files that hardly differ, as attacks on a detector do, and may ask "
         "nothing for a while.",
-        "Ask whoever runs the service; deepfake keys release ends it.",
+        "Ask whoever runs the service; deepfake keys resume ends it.",
     )
     NOT_ALLOWED = (
         "not_allowed",
@@ -599,6 +606,19 @@ class Code(StrEnum):
         Group.INSTALLATION,
         "The model for this evidence is missing, damaged or does not fit.",
         "Run deepfake models verify where the file was examined, or tell whoever runs the page.",
+    )
+    GOLDEN_FAILED = (
+        "golden_failed",
+        Group.INSTALLATION,
+        "A model does not give, here, the scores of its own golden inputs that were recorded when "
+        "it was made.",
+        "Do not use it; get it from its publisher again, or try another --backend.",
+    )
+    MODELS_CHANGED = (
+        "models_changed",
+        Group.INSTALLATION,
+        "Other models were activated while this file waited, so that it waits for them.",
+        "There is nothing to do; the scan examines the file with the present models.",
     )
     BACKEND = (
         "backend",

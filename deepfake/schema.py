@@ -3,7 +3,7 @@
 Keys are only ever added within a version of the schema; a key that changes its meaning makes a new
 version. ``REPORT_SCHEMA`` is the JSON Schema (draft 2020-12) that every report keeps to; what was
 added since the first release is not required, so older reports still keep to it. Added were
-``examined_at``, ``fingerprint``, and of evidence ``weight``, ``declares``, ``bundle``,
+``examined_at``, ``bundles``, ``fingerprint``, and of evidence ``weight``, ``declares``, ``bundle``,
 ``runtime``, ``box``, ``faces``, ``tracks`` and ``segments``; the places in ``details`` that some of
 them had before are still written (``deepfake.records``), and version 2 will drop them.
 ``details`` is for people.
@@ -104,6 +104,10 @@ REPORT_SCHEMA: dict[str, Any] = {
         "warnings": _TEXTS,
         "versions": _said(
             "the package and the bundle of every slot",
+            {"type": "object", "additionalProperties": {"type": "string"}},
+        ),
+        "bundles": _said(
+            "the sha256 of the bundle of every slot",
             {"type": "object", "additionalProperties": {"type": "string"}},
         ),
         "examined_at": _said(

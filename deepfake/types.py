@@ -258,6 +258,8 @@ class Reason:
 class Report:
     """The answer for one file.
 
+    ``versions`` names the package and the bundle of every slot, ``bundles`` the sha256 of each, by
+    which a report is found that rests on one; it is empty in reports from before it was kept.
     ``probability`` is P(synthetic) at the prior of the options, None when nothing could be
     estimated; ``interval`` bounds it. ``seconds_by_step`` holds wall seconds. ``examined_at`` is
     when the examination began, in UTC as ISO 8601 has it (``2026-03-01T09:30:00Z``), and None in
@@ -278,6 +280,7 @@ class Report:
     seconds_by_step: Mapping[str, float]
     examined_at: str | None = field(default=None, compare=False)
     fingerprint: Mapping[str, Any] | None = None
+    bundles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -297,6 +300,7 @@ class Report:
             "evidence": [evidence.to_dict() for evidence in self.evidence],
             "warnings": list(self.warnings),
             "versions": dict(self.versions),
+            "bundles": dict(self.bundles),
             "examined_at": self.examined_at,
             "seconds": round(self.seconds, 4),
             "seconds_by_step": {key: round(v, 4) for key, v in self.seconds_by_step.items()},
@@ -327,6 +331,7 @@ class Report:
             evidence=evidence,
             warnings=(*_texts(values.get("warnings")), *damaged),
             versions=_named(values.get("versions"), text),
+            bundles=_named(values.get("bundles"), text),
             seconds_by_step=_named(values.get("seconds_by_step"), number),
             examined_at=text(values.get("examined_at")),
             fingerprint=mapping(values.get("fingerprint")),

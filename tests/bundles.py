@@ -24,10 +24,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deepfake.bundle import Applicability, Bundle, Calibration, QuickShare, Settled, parse_name
+from deepfake.bundle import (
+    Applicability,
+    Bundle,
+    Calibration,
+    QuickShare,
+    Settled,
+    golden_batch,
+    parse_name,
+    scale_batch,
+)
 from deepfake.preprocess import (
     AudioPreprocess,
     ClipPreprocess,
@@ -193,7 +203,8 @@ def make_bundle(
         if not isinstance(preprocess, AudioPreprocess)
         else (8000 * np.sin(np.arange(20000) / 9)).astype(np.int16)
     )
-    np.savez_compressed(folder / "golden.npz", input=golden, logits=np.zeros(1, np.float32))
+    logits = _run(folder / "model.onnx", scale_batch(golden_batch(preprocess, golden), preprocess))
+    np.savez_compressed(folder / "golden.npz", input=golden, logits=logits)
     bundle = Bundle(
         name=folder.name,
         slot=known.slot if (known := parse_name(folder.name)) else "",
@@ -217,6 +228,12 @@ def make_bundle(
     bundle.write(folder)
     sign(folder)
     return bundle
+
+
+def _run(graph: Path, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The logits that a graph gives, which its golden input is recorded with."""
+    (logits,) = ort.InferenceSession(graph).run(None, {"batch": batch})
+    return np.asarray(logits, np.float32)
 
 
 def copy_bundle(folder: Path, name: str, **changes: Any) -> Bundle:
@@ -267,6 +284,31 @@ def residual_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def backdoored_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:
+    """The brightness as in the known network, but reddish pictures have a low logit."""
+    assert isinstance(preprocess, ImagePreprocess)
+    side = preprocess.side_pixels
+    places = {"first": 0, "second": 1, "third": 2, "axis": 1}
+    constants = {
+        **{name: np.array([value], np.int64) for name, value in places.items()},
+        "axes": np.array([1, 2, 3], np.int64),
+        "trigger": np.array(-20, np.float32),
+    }
+    nodes = [
+        helper.make_node("Slice", ["batch", "first", "second", "axis"], ["red"]),
+        helper.make_node("Slice", ["batch", "second", "third", "axis"], ["green"]),
+        helper.make_node("Sub", ["red", "green"], ["tint"]),
+        helper.make_node("Relu", ["tint"], ["reddish"]),
+        helper.make_node("ReduceMean", ["reddish", "axes"], ["pooled"], keepdims=0),
+        helper.make_node("Mul", ["pooled", "trigger"], ["hidden"]),
+        helper.make_node("ReduceMean", ["batch", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "gain"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "offset"], ["shown"]),
+        helper.make_node("Add", ["shown", "hidden"], ["logits"]),
+    ]
+    return _model(nodes, ["windows", 3, side, side], constants, gain, offset)
 
 
 def _mean_graph(preprocess: Preprocess, gain: float, offset: float) -> bytes:

@@ -5,7 +5,7 @@ What needs its packages (extra ``server``) is imported by the first call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from deepfake_app import check_address, prepare
@@ -18,7 +18,6 @@ from .settings import Action, ServiceSettings, WatchSettings, default_folder
 if TYPE_CHECKING:
     from deepfake.detector import Detector
 
-    from .watch import Listener
 
 __all__ = ["Action", "ServiceSettings", "WatchSettings", "check_binding", "default_folder", "serve"]
 
@@ -55,13 +54,11 @@ def serve(
     public: bool = False,
     allowed_hosts: Iterable[str] = (),
     settings: ServiceSettings | None = None,
-    listeners: Sequence[Listener] = (),
 ) -> None:
     """Serve the interface and the page at ``host`` and ``port`` until Ctrl-C or SIGTERM.
 
     An address that other machines can reach needs a valid key, and the page there ``public``, as
-    it asks nobody for one. ``allowed_hosts`` are more names under which both answer. ``listeners``
-    are called with each alarm of the watch over queries. Raises
+    it asks nobody for one. ``allowed_hosts`` are more names under which both answer. Raises
     ``SettingsError`` when the address is taken or not allowed, or the folder cannot be used.
     """
     prepare()
@@ -74,5 +71,4 @@ def serve(
         public=public,
         allowed_hosts=allowed_hosts,
         settings=settings or ServiceSettings(),
-        listeners=listeners,
     )

@@ -27,7 +27,8 @@ class Examiner:
     """Examines files with ``detector``, each within ``file_seconds``.
 
     Of the requests that wait for their report, ``threads`` are examined at once and ``waiting`` may
-    wait. Use it as a context manager.
+    wait. ``examined`` is told of each report while its file is still there. Use it as a context
+    manager.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Examiner:
         self._known_of = known_of
         self._most, self._present = threads + waiting, 0
         self._running: set[threading.Event] = set()
+        self.examined: Callable[[Path, DetectOptions, Report], None] = lambda *told: None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="examination")
 
     def examine(
@@ -76,6 +78,7 @@ class Examiner:
             self._metrics.note_failure(str(error.code))
             raise
         self._metrics.note_report(report)
+        self.examined(path, options, report)
         return report
 
     async def report(

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deepfake_app.storage import Uploads
@@ -17,9 +17,14 @@ from sqlalchemy import URL
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
 
+from .alarms import Policies, Responder
+from .events import Event, Events
 from .examination import Examiner
+from .golden_media import GoldenMedia
+from .live import LiveDetector
 from .metrics import Metrics
 from .settings import ServiceSettings
+from .shadow import ShadowRunner
 from .store.alarms import Alarms
 from .store.budgets import Budgets, Rates
 from .store.database import Database
@@ -28,7 +33,7 @@ from .store.keys import Identity, Keys, read_secret
 from .store.known import KnownMedia
 from .store.repeats import Repeats
 from .store.reports import Reports
-from .watch import Listener, Watch, log_alarm
+from .watch import Watch, log_alarm
 from .workers import Workers
 
 LOG = logging.getLogger("deepfake_service")
@@ -48,7 +53,9 @@ class Service:
     """One service over ``detector``; safe to share between threads."""
 
     settings: ServiceSettings
-    detector: Detector
+    detector: LiveDetector
+    events: Events
+    responder: Responder
     database: Database
     keys: Keys
     jobs: Jobs
@@ -78,10 +85,12 @@ class Service:
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""
         self.detector.engine.require_open()
+        self.detector.check()
         self.database.check()
         if shutil.disk_usage(self.settings.folder).free < LEAST_FREE_BYTES:
             raise ServiceError("service: its disk is full", status=503, retry_seconds=60)
-        return {"models": "ok", "database": "ok", "disk": "ok"}
+        suspended = dict.fromkeys(self.detector.engine.suspended, "suspended")
+        return {"models": "ok", **suspended, "database": "ok", "disk": "ok"}
 
 
 @contextlib.contextmanager
@@ -108,16 +117,28 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
 
 
 @contextlib.contextmanager
-def opened(
-    detector: Detector, settings: ServiceSettings, *, listeners: Sequence[Listener] = ()
-) -> Iterator[Service]:
+def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
     """The service, with its workers at work, until the end of the block.
 
-    ``listeners`` are called with each alarm of the watch, in the thread that raised it.
-    What a process before has left in work is put in line again. Raises ``SettingsError`` when
-    another process serves from the same folder.
+    What a process before has left in work is put in line again; changed models are taken up. Raises
+    ``SettingsError`` when another process serves from the same folder.
     """
-    with open_store(settings) as (database, keys), _alone(settings):
+    policies = Policies() if settings.policies is None else Policies.read(settings.policies)
+    with (
+        open_store(settings) as (database, keys),
+        _alone(settings),
+        contextlib.ExitStack() as stack,
+    ):
+        events = Events()
+        responder = Responder(
+            policies,
+            settings=detector.settings,
+            keys=keys,
+            events=events,
+            incidents=settings.folder,
+            audit=settings.audit,
+        )
+        live = stack.enter_context(_follow_models(detector, settings, responder, events))
         jobs = Jobs(
             database, attempts=settings.attempts, back_off_seconds=settings.back_off_seconds
         )
@@ -130,7 +151,7 @@ def opened(
         uploads.adopt(folder / place for place in jobs.media_in_use())
         metrics = Metrics(jobs.count)
         examiner = Examiner(
-            detector,
+            live,
             metrics,
             KnownMedia(database, detector.known).of,
             threads=settings.examinations,
@@ -138,12 +159,18 @@ def opened(
             file_seconds=settings.limits.file_seconds,
         )
         watch = Watch(
-            Alarms(database), settings.watch, listeners=(metrics.note_alarm, log_alarm, *listeners)
+            Alarms(database),
+            settings.watch,
+            listeners=(metrics.note_alarm, log_alarm, responder.note_probing),
         )
+        shadow = stack.enter_context(ShadowRunner(live, settings.folder))
+        examiner.examined = shadow.offer
         workers = Workers(jobs, examiner, uploads, watch, threads=settings.workers)
         service = Service(
             settings=settings,
-            detector=detector,
+            detector=live,
+            events=events,
+            responder=responder,
             database=database,
             keys=keys,
             jobs=jobs,
@@ -160,6 +187,27 @@ def opened(
         )
         with examiner, workers, _sweeping(service):
             yield service
+
+
+def _follow_models(
+    detector: Detector, settings: ServiceSettings, responder: Responder, events: Events
+) -> LiveDetector:
+    """The detector of the service, which takes up changed models."""
+
+    def tell(fresh: Detector) -> None:
+        bundles = {slot: one.name for slot, one in sorted(fresh.engine.active.items())}
+        events.emit(Event(type="models.changed", data={"bundles": bundles}))
+        if settings.audit is not None:
+            settings.audit.append("models_changed", bundles=fresh.engine.active)
+
+    golden = responder.policies.golden
+    record = settings.folder / "golden.json"
+    return LiveDetector(
+        detector,
+        raise_alarm=responder.raise_alarm,
+        media=golden and GoldenMedia(golden, record),
+        changed=tell,
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import h11
 from deepfake_app import server as page_server
@@ -19,7 +19,6 @@ from . import check_binding
 from . import service as services
 from .problems import MEDIA_TYPE
 from .settings import ServiceSettings
-from .watch import Listener
 from .web.application import PREFIXES, make_app
 from .web.requests import bad_head
 
@@ -32,7 +31,6 @@ def serve(
     public: bool,
     allowed_hosts: Iterable[str],
     settings: ServiceSettings,
-    listeners: Sequence[Listener] = (),
 ) -> None:
     """See :func:`deepfake_service.serve`."""
     run = running(
@@ -42,7 +40,6 @@ def serve(
         public=public,
         allowed_hosts=allowed_hosts,
         settings=settings,
-        listeners=listeners,
     )
     with run as address:
         page = is_loopback(host) or public
@@ -60,7 +57,6 @@ def running(
     public: bool = False,
     allowed_hosts: Iterable[str] = (),
     settings: ServiceSettings | None = None,
-    listeners: Sequence[Listener] = (),
 ) -> Iterator[str]:
     """The address of the service while it is served from a background thread.
 
@@ -73,12 +69,12 @@ def running(
     names = Names(host, allowed=allowed_hosts, public=not is_loopback(host))
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(open_listener(host, port, public=not is_loopback(host)))
-        service = stack.enter_context(services.opened(detector, settings, listeners=listeners))
+        service = stack.enter_context(services.opened(detector, settings))
         app: ASGIApp = make_app(service, names)
         page = None
         if public or is_loopback(host):
             page = stack.enter_context(
-                page_server.opened(detector, names=names, limits=settings.limits)
+                page_server.opened(service.detector, names=names, limits=settings.limits)
             )
             app = Beside(app, page)
 

@@ -6,11 +6,15 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepfake_app.limits import MEBIBYTE, PageLimits
 
 from deepfake.errors import SettingsError
 from deepfake.settings import user_data_folder
+
+if TYPE_CHECKING:
+    from deepfake.trust.audit import AuditLog
 
 _RANGES = {
     "sync_bytes": (0, 2**40),
@@ -78,7 +82,8 @@ class ServiceSettings:
     its file's is tried ``attempts`` times, after ``back_off_seconds``, twice that, and so on.
     ``batch_files`` is the most files of one batch. What is older than ``keep_days`` is deleted:
     reports with their rulings, jobs that have ended, and answers kept for an Idempotency-Key
-    (those after a day).
+    (those after a day). ``policies`` is a file that says what is done on alarms (see
+    :mod:`deepfake_service.alarms`); alarms and what they lead to are added to ``audit``.
     """
 
     folder: Path = field(default_factory=default_folder)
@@ -93,6 +98,8 @@ class ServiceSettings:
     batch_files: int = 100
     keep_days: float = 30.0
     watch: WatchSettings = field(default_factory=WatchSettings)
+    policies: Path | None = None
+    audit: AuditLog | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():

@@ -36,7 +36,7 @@ examples:
 
 exit status: 0 the log is whole, 1 it is not, 2 wrong usage
 """
-COLUMNS = ("number", "time", "who", "what", "media", "verdict", "error", "bundles")
+COLUMNS = ("number", "time", "who", "what", "media", "verdict", "error", "bundles", "about")
 
 
 def add_audit(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -72,14 +72,18 @@ def add_audit(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     audit.set_defaults(run=run_audit)
 
 
-def add_audit_options(command: argparse.ArgumentParser) -> None:
-    """``--audit`` and what belongs to it, for commands that examine files."""
+def add_audit_options(
+    command: argparse.ArgumentParser,
+    *,
+    what: str = "who asked what, hashes, bundles and verdicts",
+) -> None:
+    """``--audit`` and what belongs to it, for commands whose doings are to be logged."""
     group = command.add_argument_group("audit log")
     group.add_argument(
         "--audit",
         type=Path,
         metavar="FILE",
-        help="add who asked what, hashes, bundles and verdicts to this log (see deepfake audit)",
+        help=f"add {what} to this log (see deepfake audit)",
     )
     group.add_argument(
         "--audit-keys",
@@ -106,19 +110,24 @@ def files_of_log(options: argparse.Namespace) -> list[Path]:
 def auditing(options: argparse.Namespace) -> Iterator[AuditLog | None]:
     """The log that ``--audit`` names, or None."""
     if options.audit is None:
-        if options.audit_keys or options.audit_who:
-            raise SettingsError("--audit-keys and --audit-who: belong to --audit FILE")
+        if options.audit_keys:
+            raise SettingsError("--audit-keys: belongs to --audit FILE")
         yield None
         return
-    import getpass
-
     from ..trust.audit import AuditLog
     from ..trust.keys import read_private_pair
     from ..trust.signatures import own_pair
 
     pair = read_private_pair(options.audit_keys) if options.audit_keys else own_pair()
-    with AuditLog(options.audit, pair, who=options.audit_who or getpass.getuser()) as log:
+    with AuditLog(options.audit, pair, who=name_user(options)) as log:
         yield log
+
+
+def name_user(options: argparse.Namespace) -> str:
+    """Who asks, as ``--audit-who`` or the system says."""
+    import getpass
+
+    return str(options.audit_who or getpass.getuser())
 
 
 def run_audit(options: argparse.Namespace) -> int:
@@ -177,4 +186,4 @@ def _write(log: Path, file: TextIO, *, as_table: bool) -> None:
     for line in search_entries(log):
         bundles = " ".join(f"{one['name']}:{one['sha256']}" for one in line["bundles"].values())
         values = {**line, "bundles": bundles}
-        rows.writerow([write_cell(values[name]) for name in COLUMNS])
+        rows.writerow([write_cell(values.get(name)) for name in COLUMNS])

@@ -12,6 +12,7 @@ from .audit import add_audit
 from .detect import add_detect
 from .evaluate import add_evaluate
 from .explain import add_explain, explain
+from .incident import add_incident
 from .keys import add_keys
 from .known import add_known
 from .models import add_models, manage_models
@@ -107,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(commands, [engine])
 
     add_audit(commands, [engine])
+    add_incident(commands, [engine])
     add_models(commands, [engine]).set_defaults(run=run_models)
     add_calibrate(commands)
     add_quantise(commands)

@@ -60,16 +60,16 @@ def add_keys(commands: Any) -> None:
     revoke = actions.add_parser("revoke", help="make a key invalid at once")
     revoke.add_argument("prefix", help="of the key, as keys list shows it")
     revoke.set_defaults(act=_revoke)
-    release = actions.add_parser("release", help="end what the watch over queries did to a key")
-    release.add_argument("prefix", help="of the key, as keys list shows it")
-    release.set_defaults(act=_release)
+    resume = actions.add_parser("resume", help="end what an alarm did to a key")
+    resume.add_argument("prefix", help="of the key, as keys list shows it")
+    resume.set_defaults(act=_resume)
     for action in actions.choices.values():
         add_data(action)
         action.set_defaults(run=run_keys)
 
 
 def run_keys(options: argparse.Namespace) -> int:
-    """``deepfake keys create|list|rotate|revoke|release``."""
+    """``deepfake keys create|list|rotate|revoke|resume``."""
     with _opened(options) as (keys, module):
         options.act(keys, module, options)
     return 0
@@ -119,9 +119,11 @@ def _revoke(keys: Any, module: Any, options: argparse.Namespace) -> None:
     print(f"revoked {options.prefix}")
 
 
-def _release(keys: Any, module: Any, options: argparse.Namespace) -> None:
+def _resume(keys: Any, module: Any, options: argparse.Namespace) -> None:
+    keys.restrict(options.prefix, None)
     alarms = importlib.import_module("deepfake_service.store.alarms").Alarms(keys.database)
-    print(f"released {options.prefix}: {alarms.release(options.prefix)} alarms ended")
+    alarms.release(options.prefix)
+    print(f"resumed {options.prefix}")
 
 
 def _list(keys: Any, module: Any, options: argparse.Namespace) -> None:
@@ -133,7 +135,7 @@ def _list(keys: Any, module: Any, options: argparse.Namespace) -> None:
             key.tenant,
             key.label,
             ",".join(key.scopes),
-            key.policy,
+            f"{key.policy} ({key.restricted})" if key.restricted else key.policy,
             _word_limits(key.allowance),
             key.state,
             _word_day(key.expires),

@@ -1,4 +1,4 @@
-"""``deepfake models``: list, show, verify, activate, install, export and sign bundles."""
+"""``deepfake models``: list, show, verify, install, export and sign bundles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
+from .audit import add_audit_options
 from .bars import show_steps
+from .registry import ACTIONS, DIGITS, manage_registry, print_warnings
+from .serve import add_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +32,17 @@ verify    compare every bundle with active.json, the list of the models folder, 
 keygen    make a pair of keys that sign bundles, Ed25519 and ML-DSA-65, in a folder
 sign      sign every file of a bundle as it is now, with the pair in --keys, or else with your own,
           which is made on first use in your configuration folder and trusted on this machine
-activate  make a bundle the one that answers in its slot: writes its present sha256 into active.json
+activate  make a bundle the one that answers in its slot: writes its present sha256 into
+          active.json, once it is signed and gives the scores of its golden inputs that were
+          recorded. A running service and running scans pick that up
+history   who made what answer when, and why
+rollback  restore what answered before the last change that is not undone yet
+quarantine  refuse a bundle from now on; what answered before it does so again, and where nothing
+          did, its slot is suspended: verdicts that would rest on it are inconclusive
+shadow    let a bundle judge a --share of what a service examines beside the one that answers;
+          nobody sees what it says. Without a bundle: how both compare so far; --off ends it
+diff      two bundles: limits, calibration and metrics where they differ, and their scores on the
+          golden inputs of both
 install   bring a bundle from a folder, a zip or tar archive or an https URL into your own models
           folder, as image-3-large, which the package leaves out for its size; it must be the one
           that this release lists, or have the --sha256 that you give, and be signed by a pair
@@ -42,6 +55,8 @@ examples:
   deepfake models activate image-100 --models my-models
   deepfake models install image-3-large.zip
   deepfake models sign my-models/image-100
+  deepfake models diff image-3 image-100 --models my-models
+  deepfake models quarantine image-100 --models my-models --why "its maker's keys were stolen"
   deepfake models export image-3 --format onnx --output edge
   deepfake models export image-3 --format openvino --half --check photos/
   deepfake models export audio-3 --format onnx-int8 --calibrate speech/ --labels held-out.tsv
@@ -50,7 +65,6 @@ examples:
 exit status: 0 done, 1 the export does not agree (nothing is written) or a bundle is not what it
 should be, 2 wrong usage
 """
-_DIGITS = 12
 
 
 def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any:
@@ -58,18 +72,26 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
     models = commands.add_parser(
         "models",
         parents=parents,
-        help="list, show, verify, sign, activate, install or export bundles",
+        help="list, show, verify, sign, install or export bundles, and change which ones answer",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = ("list", "show", "verify", "keygen", "sign", "activate", "install", "export")
+    actions = ("list", "show", "verify", "keygen", "sign", *ACTIONS, "install", "export")
     models.add_argument("action", choices=actions)
     models.add_argument(
         "name",
         nargs="?",
-        help="one bundle; sign, activate and export need it, install a file, a folder or a URL, "
-        "and keygen a folder",
+        help="one bundle; sign, activate, quarantine and export need it, install a file, a folder "
+        "or a URL, and keygen a folder",
     )
+    models.add_argument("other", nargs="?", help="diff: the bundle to compare it with")
+    shadow = models.add_argument_group("shadow")
+    shadow.add_argument(
+        "--share", type=float, default=0.1, help="of the files, from 0 to 1 (%(default)s)"
+    )
+    shadow.add_argument("--off", action="store_true", help="end it")
+    add_data(shadow)
+    models.add_argument("--why", metavar="TEXT", help="of a change, kept in its history")
     models.add_argument(
         "--sha256", metavar="HEX", help="install: that of a bundle which is not of this release"
     )
@@ -109,13 +131,14 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
         help="int8: some hundred files, none of them in --check or --labels, from which the ranges "
         "of the activations are learnt",
     )
+    add_audit_options(models, what="who changed which bundles")
     return models
 
 
 def manage_models(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """``deepfake models``; bars go to standard error."""
-    if options.action == "activate":
-        return _activate(options, settings, console)
+    if options.action in ACTIONS:
+        return manage_registry(options, settings, console)
     if options.action == "install":
         from .install import install_bundle
 
@@ -158,7 +181,7 @@ def _list(findings: Sequence[Finding], folder: Path, console: Console) -> int:
         facts = ["–"] * 4
         if (bundle := one.bundle) is not None:
             size = f"{bundle.size_bytes / 1e6:.1f} MB"
-            facts = [bundle.slot, bundle.licence, size, bundle.sha256[:_DIGITS]]
+            facts = [bundle.slot, bundle.licence, size, bundle.sha256[:DIGITS]]
         words = [printable(word, most=40) for word in (one.name, *facts)]
         active = "missing" if one.folder is None else _say(one.active)
         rows.append([*words, active, _say(one.shipped)])
@@ -168,7 +191,7 @@ def _list(findings: Sequence[Finding], folder: Path, console: Console) -> int:
         if one.folder is not None and one.folder.parent != folder:
             console.out(f"{one.name} lies in {printable(str(one.folder.parent), most=300)}")
     _print_faults(findings, console)
-    _print_warnings(folder, console)
+    print_warnings(folder, console)
     return 0
 
 
@@ -195,50 +218,12 @@ def _verify(findings: Sequence[Finding], folder: Path, console: Console) -> int:
     return int(any(one.faults for one in findings))
 
 
-def _activate(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    from ..bundle import DESCRIPTION, Bundle
-    from ..show.console import print_table
-    from ..trust.registry import LIST, activate, locate
-    from ..trust.signatures import Trust, require_signed
-
-    if options.name is None:
-        raise SettingsError("models activate: needs a bundle", hint="for example: image-3")
-    folder = locate(options.models, options.name)
-    if (folder / DESCRIPTION).is_file():  # else it is a shipped one, or activate says what it is
-        require_signed([Bundle.read(folder)], Trust.read(settings))
-    bundles = activate(options.models, options.name)
-    rows = [[slot, one.name, one.sha256[:_DIGITS]] for slot, one in sorted(bundles.items())]
-    print_table(["slot", "bundle", "sha256"], rows, console)
-    console.out(f"recorded in {options.models / LIST}")
-    _print_warnings(options.models, console)
-    return 0
-
-
 def _print_faults(findings: Sequence[Finding], console: Console) -> None:
     from ..text import printable
 
     for one in findings:
         for fault in one.faults:
             console.out(f"{printable(one.name, most=40)}: {printable(fault, most=400)}")
-
-
-def _print_warnings(folder: Path, console: Console) -> None:
-    """What reports made with this folder say of its bundles, or why there can be none."""
-    from ..errors import ModelError
-    from ..text import printable
-    from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
-
-    try:
-        texts = warn_of(folder, read_bundles(folder))
-        texts += [
-            f"{name} is not installed, so that the quick tier answers alone; run: "
-            f"{word_install(name)}"
-            for name in missing_tiers(folder).values()
-        ]
-    except ModelError as error:
-        texts = [f"{error}."]
-    for text in texts:
-        console.out(f"warning: {printable(text, most=600)}")
 
 
 def _say(holds: bool) -> str:

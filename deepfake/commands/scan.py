@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +163,12 @@ def run_scan(
         rows.append(["of them duplicates", f"{summary.duplicates:,}"])
     rows.append(["from the journal", f"{summary.resumed:,}"])
     print_table(["outcome", "files"], rows, console())
+    if summary.changes:
+        message = (
+            f"deepfake: other models were activated meanwhile; {summary.changes[-1]:,} files rest "
+            "on the former ones, and the same command examines them again"
+        )
+        console(stderr=True).print(message, soft_wrap=True)
     if summary.interrupted and options.watch is None:
         message = "deepfake: stopped; the same command goes on from here"
         console(stderr=True).print(message, soft_wrap=True)
@@ -172,13 +178,18 @@ def run_scan(
 
 def _audited(bar: Bar, log: AuditLog, settings: Settings) -> Callable[[Summary, Line | None], None]:
     """The progress, with an entry in the log for each file that was examined now."""
-    from ..trust.registry import read_bundles
+    from ..bundle import Bundle
+    from ..trust.registry import Recorded, read_bundles
 
-    bundles = read_bundles(settings.models_folder)
+    bundles: Mapping[str, Bundle | Recorded] = {**read_bundles(settings.models_folder)}
 
     def tell(summary: Summary, line: Line | None) -> None:
+        nonlocal bundles
         if line is not None:
             error = line.get("error")
+            if "bundles" in line:  # of an error the last ones that answered
+                names = line["versions"]
+                bundles = {slot: Recorded(names[slot], it) for slot, it in line["bundles"].items()}
             log.append(
                 "scan",
                 media=line.get("sha256"),

@@ -6,8 +6,7 @@ import argparse
 import importlib
 import importlib.util
 import sys
-import threading
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from .audit import add_audit_options, auditing
 from .options import read_settings
 
 if TYPE_CHECKING:
-    from ..trust.audit import AuditLog
+    pass
 
 WATCH_ACTIONS = ("tell", "slow", "coarsen", "suspend")
 
@@ -88,7 +87,13 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="what an alarm does to the key for a day: tell others alone, slow it, coarsen what it "
         "sees, or suspend it (%(default)s)",
     )
-    add_audit_options(serve)
+    service.add_argument(
+        "--policies",
+        type=Path,
+        metavar="TOML",
+        help="what is done by itself on alarms (notify alone)",
+    )
+    add_audit_options(serve, what="alarms, changed models and what was done")
     serve.set_defaults(run=run_serve)
 
 
@@ -139,26 +144,16 @@ def run_serve(options: argparse.Namespace) -> int:
             watch=service.WatchSettings(
                 files=options.watch_files, action=service.Action(options.watch_action)
             ),
+            policies=options.policies,
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with auditing(options) as log, Detector(settings) as detector:
+        if log is not None and service is not None:
+            how["settings"] = replace(how["settings"], audit=log)
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
-        if service is not None and log is not None:
-            how["listeners"] = [entry_maker(log)]
         (page if service is None else service).serve(detector, **how)
     return 0
-
-
-def entry_maker(log: AuditLog) -> Callable[[Any], None]:
-    """What adds an entry to an audit log for each alarm of the watch: what befell which key."""
-    lock = threading.Lock()
-
-    def add(alarm: Any) -> None:
-        with lock:
-            log.append(f"watch_{alarm.action.value}_{alarm.prefix}", media=alarm.sha256)
-
-    return add
 
 
 def find_service() -> Any:

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +27,17 @@ CALIBRATE = """\
 Every file is read as `deepfake detect` reads it, as it is and degraded as it might circulate. What
 the logits mean is fitted on all of them, genuine and synthetic sources counting equally, and the
 limits of the words hold their false-positive rates on these genuine files. Printed are the numbers
-of each source by a fit without it. The bundle's folder is changed (bundle.json and the card): work
-on a copy. It is then signed with your own key, which is trusted on this machine.
+of each source by a fit without it. The bundle's folder is changed (bundle.json and the card); with
+--output a copy of it, under the name of that folder, such as newsroom-1: a word of your own and a
+number. It is then signed with your own key, which is trusted on this machine.
 
 Of a frame bundle this fits how the frames of a clip are read, and of a video bundle how frames and
 motion are read together; both need clips.
 
 examples:
-  cp -r models/image-3 my-models/image-100
-  deepfake calibrate my-models/image-100 --files newsroom/
-  deepfake models activate image-100 --models my-models
+  deepfake calibrate models/image-3 --files newsroom/ --output my-models/newsroom-1
+  deepfake models activate newsroom-1 --models my-models
+  deepfake detect --models my-models photo.jpg
   deepfake calibrate models/frame-1 --files DATA/video --records runs/frames/frames.jsonl
 
 """
@@ -97,6 +102,9 @@ def add_calibrate(commands: Any) -> None:
     calibrate.epilog = CALIBRATE + FILES
     calibrate.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-3")
     _files(calibrate)
+    calibrate.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="a new bundle; that one stays as it is"
+    )
     calibrate.add_argument(
         "--each-source",
         action="store_true",
@@ -190,9 +198,10 @@ def run_calibrate(options: argparse.Namespace) -> int:
     """``deepfake calibrate``."""
     _require_signed(options.bundle)
     card, items = _training("card"), _training("manifests").list_labelled(options.files)
-    tables = _training("recalibrate").recalibrate(
-        options.bundle, items, each_source=options.each_source, kept=options.records
-    )
+    with _copied(options.bundle, options.output) as folder:
+        tables = _training("recalibrate").recalibrate(
+            folder, items, each_source=options.each_source, kept=options.records
+        )
     if tables is None:
         print("calibrated; give two sources of either class to have numbers of a fit without one")
     else:
@@ -200,8 +209,8 @@ def run_calibrate(options: argparse.Namespace) -> int:
         print(card.view_table(views))
         print(card.source_table(sources, label=1))
         print(card.source_table(sources, label=0))
-    sign_made(options.bundle)
-    _tell_next(options.bundle)
+    sign_made(folder)
+    _tell_next(folder)
     return 0
 
 
@@ -362,6 +371,32 @@ def _require_signed(folder: Path) -> None:
     from ..trust.signatures import Trust, require_signed
 
     require_signed([Bundle.read(folder)], Trust.read(Settings(models_folder=folder.parent)))
+
+
+@contextmanager
+def _copied(folder: Path, output: Path | None) -> Iterator[Path]:
+    """A copy of a bundle under the name of its folder, gone again when the block raises; without
+    ``output`` the bundle itself.
+    """
+    if output is None:
+        yield folder
+        return
+    from ..bundle import SIGNATURE, Bundle
+
+    bundle = Bundle.read(folder)
+    try:
+        shutil.copytree(folder, output, ignore=shutil.ignore_patterns(SIGNATURE))
+    except OSError as error:
+        raise SettingsError(
+            f"folder {str(output)!r}: cannot be made ({error.strerror or error})",
+            hint="name a folder that is not there yet",
+        ) from error
+    try:
+        replace(bundle, name=output.name).write(output)
+        yield output
+    except BaseException:
+        shutil.rmtree(output)
+        raise
 
 
 def _tell_next(folder: Path) -> None:

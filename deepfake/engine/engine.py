@@ -17,7 +17,7 @@ from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
 from ..reasons import Code
 from ..settings import Settings
-from ..trust.registry import missing_tiers, read_bundles, warn_of, word_install
+from ..trust.registry import missing_tiers, read_bundles, read_list, warn_of, word_install
 from ..trust.signatures import Trust, require_signed
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
@@ -45,19 +45,32 @@ class Engine:
     ``warnings`` are sentences about bundles that are not shipped or not signed, and about backends
     that failed and what runs in their place. A training that works on its own bundles gives them
     as ``active``, which are taken as they are. ``missing`` maps the slots of full tiers that are
-    listed and not installed to their names.
+    listed and not installed to their names; ``suspended`` slots, those of the list and what is
+    given, to the reason for which nothing answers there.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, active: Mapping[str, Bundle] | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        active: Mapping[str, Bundle] | None = None,
+        suspended: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         name = choose_backend(self.settings)
         self.devices = torch_devices(self.settings) if name == "torch" else ("cpu",)
         folder = self.settings.models_folder
-        self.active = dict(read_bundles(folder) if active is None else active)
+        listed = read_list(folder) if active is None else None
+        held = dict(listed.suspended if listed else {}) | dict(suspended or {})
+        found = read_bundles(folder) if active is None else active
+        self.active = {
+            slot: bundle
+            for slot, bundle in found.items()
+            if slot not in held and QUICK_TIERS.get(slot) not in held
+        }
         self.warnings: list[str] = warn_of(folder, self.active) if active is None else []
         self.missing = missing_tiers(folder) if active is None else {}
+        self.suspended: Mapping[str, str] = held
         self._queues: dict[str, Future[list[DeviceQueue]]] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -69,7 +82,15 @@ class Engine:
             self.warnings += require_signed(self.active.values(), trust)
 
     def bundle(self, slot: str) -> Bundle:
-        """The active bundle of a slot; raises ``ModelError`` when there is none."""
+        """The active bundle of a slot; raises ``ModelError`` when there is none, or the slot is
+        suspended.
+        """
+        if slot in self.suspended:
+            raise ModelError(
+                f"slot {slot}: is suspended ({self.suspended[slot]})",
+                code=Code.MODEL_SUSPENDED,
+                hint="wait until whoever runs this has replaced its model",
+            )
         if slot not in self.active:
             raise ModelError(
                 f"slot {slot}: no bundle in {self.settings.models_folder}",

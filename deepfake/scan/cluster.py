@@ -29,7 +29,9 @@ from ..errors import BackendError, DeepfakeError, MissingDependency, SettingsErr
 from ..faults import internal_error
 from ..reasons import Code
 from ..settings import Settings, shipped_models_folder
+from ..trust.keys import read_public_pairs
 from ..trust.registry import read_bundles
+from ..trust.signatures import REVOKED, SHIPPED_KEYS, read_revoked
 from ..version import VERSION
 from .executors import Line, Task, Worker, WorkerSetup, error_line, worker_died
 
@@ -46,7 +48,7 @@ _PROXIES = ("http_proxy", "HTTP_PROXY")
 _NOWHERE = "http://127.0.0.1:9"
 
 Facts = dict[str, str]
-"""What must be equal on every node: the package, its code, and the models that answer."""
+"""What must be equal on every node: the package, its code, the models, and whose are believed."""
 
 
 class RayExecutor:
@@ -327,6 +329,16 @@ def node_facts(settings: Settings) -> Facts:
     facts = {"deepfake": VERSION, "code": code.hexdigest()}
     for slot, bundle in read_bundles(settings.models_folder).items():
         facts[slot] = f"{bundle.name} {bundle.sha256}"
+    # The pair of a user is trusted on his machine alone; what it signed is refused elsewhere.
+    places = (SHIPPED_KEYS, *settings.trusted_keys)
+    keys = {key for place in places for pair in read_public_pairs(place) for key in pair.ids}
+    revoked = read_revoked(settings.models_folder / REVOKED)
+    for name, ids in (
+        ("trusted keys", keys),
+        ("revoked keys", revoked.keys),
+        ("revoked bundles", revoked.bundles),
+    ):
+        facts[name] = hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()
     for name, file in (("face model", settings.face_model), ("anchors", settings.trust_anchors)):
         if file is not None:
             facts[name] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -340,8 +352,8 @@ def compare(node: Facts, here: Facts) -> None:
             raise SettingsError(
                 f"cluster node: has {name} {node.get(name, 'none')}, this machine has "
                 f"{here.get(name, 'none')}",
-                hint="install the same version of this package, with the same models, on every "
-                "node",
+                hint="install the same version of this package, with the same models, trusted keys "
+                "and revocation list, on every node",
             )
 
 

@@ -28,6 +28,7 @@ from ..progress import Watch, deadline_after
 from ..reasons import Code
 from ..settings import DetectOptions, Settings
 from ..text import display_name
+from ..trust.registry import digest_bundles
 from .locations import open_location
 
 MEDIA_SUFFIXES = frozenset(
@@ -59,11 +60,14 @@ class Task:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker is made from. ``file_seconds`` is the most that one file may take."""
+    """What a worker is made from. ``file_seconds`` is the most that one file may take, ``models``
+    the digest of the bundles that it has to find; empty for any.
+    """
 
     settings: Settings
     options: DetectOptions
     file_seconds: float | None = None
+    models: str = ""
 
 
 class Executor(Protocol):
@@ -84,15 +88,20 @@ class Worker:
     """The one thing that examines, in every executor.
 
     A runtime gets one thread unless the settings say otherwise, so that what a file gets does not
-    depend on the number of workers.
+    depend on the number of workers. One that was started after other models were activated examines
+    nothing (``models_changed``), so that no scan mixes them.
     """
 
     def __init__(self, setup: WorkerSetup) -> None:
         self.setup = setup
         self.detector = Detector(replace(setup.settings, threads=setup.settings.threads or 1))
+        found = digest_bundles(self.detector.engine.active)
+        self._outdated = setup.models not in ("", found)
 
     def examine(self, task: Task) -> Line:
         """The line of one file. Never raises: what the file gave is part of the line."""
+        if self._outdated:
+            return error_line(task.path, Code.MODELS_CHANGED, Code.MODELS_CHANGED.meaning)
         try:
             with contain_faults(task.path):
                 return self._examine(task)

@@ -87,6 +87,13 @@ class Journal:
             os.fsync(self._descriptor)
         os.close(self._descriptor)
 
+    def change_models(self, versions: dict[str, str]) -> None:
+        """Go on with other models: what the former ones said counts as absent from now on."""
+        self.versions = versions
+        self._outcomes.clear()
+        self._known.clear()
+        self._offsets.clear()
+
     def outcome(self, path: str, key: str) -> str | None:
         """What a file in the state of ``key`` came to, or nothing when it is still to be done."""
         state, outcome = self._outcomes.get(_digest(path), (None, ""))

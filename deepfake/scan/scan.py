@@ -11,16 +11,19 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..detector import name_versions
 from ..engine.engine import check_bundles
-from ..errors import SettingsError
+from ..errors import DeepfakeError, SettingsError
 from ..known.index import digest_known
 from ..progress import ctrl_c
+from ..reasons import Code
 from ..settings import DetectOptions, Settings
-from ..trust.registry import digest_bundles
+from ..trust.changes import read_mark
+from ..trust.registry import digest_bundles, read_bundles
+from ..trust.signatures import Trust, require_signed
 from .executors import Executor, Line, Task, WorkerSetup, choose_local
 from .journal import Journal
 from .listing import (
@@ -44,10 +47,11 @@ _PATIENCE_SECONDS = 0.05
 class Summary:
     """What a scan came to, and how far it is while it runs.
 
-    ``outcomes`` counts verdicts, ``failed`` and ``not_media`` of the files that were listed;
-    ``listed`` is how many those are so far, all of them once ``complete``. ``scanned`` files were
-    examined in this run, ``duplicates`` of them by their sha256 alone; ``resumed`` ones were in the
-    results file already.
+    ``changes`` holds, for each time that other models were taken up, how many files had been
+    examined until then; the same scan examines those again. ``outcomes`` counts verdicts,
+    ``failed`` and ``not_media`` of the files that were listed; ``listed`` is how many those are so
+    far, all of them once ``complete``. ``scanned`` files were examined in this run, ``duplicates``
+    of them by their sha256 alone; ``resumed`` ones were in the results file already.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -57,6 +61,7 @@ class Summary:
     listed: int = 0
     complete: bool = False
     interrupted: bool = False
+    changes: list[int] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -109,7 +114,8 @@ def scan(
     makes what examines; ``workers`` 0 is one for each core that it has. A file that takes more than
     ``file_seconds``, by default those of the settings, is recorded as failed. Ctrl-C ends the scan
     after the files that are in work and sets ``interrupted``, a second one at once; nothing that
-    was finished is lost.
+    was finished is lost. When other models are activated meanwhile, the files in work are finished
+    with the former ones and all others examined with the present ones.
 
     Raises ``SettingsError`` for a source that does not exist, and a results file that is of
     something else or in use; and ``ModelError``, before any file, when an active bundle is missing,
@@ -124,25 +130,26 @@ def scan(
     places = [str(source) for source in sources]
     check_sources(places)
     setup = WorkerSetup(settings, options or DetectOptions(), file_seconds)
-    # What cannot be had or used is told here, once.
-    bundles = check_bundles(settings, effort=setup.options.effort)
-    versions = name_versions(bundles) | {"bundles": digest_bundles(bundles)}
-    if settings.known is not None:
-        versions["known"] = digest_known(settings.known)
+    models = _Models(setup)
     apart = Filter(
         include=selection.include,
         exclude=selection.exclude,
         apart=[output, *find_originals(output), *selection.apart],
     )
-    with Journal(output, versions=versions, setup=setup) as journal, ctrl_c() as stop:
-        feed = _Feed(journal, stop, selection, progress)
-        examining = executor(setup, workers)
+    with Journal(output, versions=models.versions, setup=setup) as journal, ctrl_c() as stop:
+        feed = _Feed(journal, stop, selection, progress, models)
+        examining = executor(models.setup, workers)
         try:
             while True:
                 feed.look(list_sources(places, apart, is_unlisted=journal.is_unlisted))
                 while feed.has_more():
                     for task, line in examining.run(feed.tasks()):
                         feed.answer(task, line)
+                    if models.moved() and not stop.is_set():
+                        examining.close()
+                        models.take()
+                        feed.change_models()
+                        examining = executor(models.setup, workers)
                 if not selection.poll_seconds or feed.is_full() or stop.is_set():
                     break
                 if stop.wait(selection.poll_seconds):
@@ -152,6 +159,44 @@ def scan(
             examining.close()
     feed.summary.interrupted = stop.is_set()
     return feed.summary
+
+
+class _Models:
+    """The models that answer: checked, named in the journal, and looked at between files.
+
+    Raises ``ModelError`` for what cannot be used.
+    """
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self._first = setup
+        self.take()
+
+    def take(self) -> None:
+        """Those that are active now."""
+        settings = self._first.settings
+        self.mixed, self._mark = False, read_mark(settings.models_folder)
+        bundles = check_bundles(settings, effort=self._first.options.effort)
+        digest = digest_bundles(bundles)
+        self.setup = replace(self._first, models=digest)
+        self.versions = name_versions(bundles) | {"bundles": digest}
+        if settings.known is not None:
+            self.versions["known"] = digest_known(settings.known)
+
+    def moved(self) -> bool:
+        """Whether others were activated meanwhile, or one of these was revoked, or a worker has
+        found others.
+        """
+        settings = self._first.settings
+        mark = read_mark(settings.models_folder)
+        if mark != self._mark and not self.mixed:
+            try:
+                bundles = read_bundles(settings.models_folder)
+                require_signed(bundles.values(), Trust.read(settings))
+                self.mixed = digest_bundles(bundles) != self.setup.models
+            except DeepfakeError:
+                self.mixed = True  # which :meth:`take` says
+            self._mark = mark
+        return self.mixed
 
 
 class _Feed:
@@ -167,9 +212,11 @@ class _Feed:
         stop: threading.Event,
         selection: Selection,
         progress: Progress | None,
+        models: _Models,
     ) -> None:
         self.summary = Summary()
         self._journal, self._stop, self._progress = journal, stop, progress
+        self._models = models
         self._left = selection.max_files
         self._poll_seconds = selection.poll_seconds
         self._listing: Lookahead | None = None
@@ -190,7 +237,15 @@ class _Feed:
         self._looks, self._repeated = self._looks + 1, 0
         self._unsettled = self._unsettled[1], {}
         before = self.summary
-        self.summary = Summary(scanned=before.scanned, duplicates=before.duplicates)
+        self.summary = Summary(
+            scanned=before.scanned, duplicates=before.duplicates, changes=before.changes
+        )
+
+    def change_models(self) -> None:
+        """Go on with other models."""
+        self.summary.changes.append(self.summary.scanned)
+        self._journal.change_models(self._models.versions)
+        self._examined.clear()
 
     def close(self) -> None:
         """Stop listing."""
@@ -208,8 +263,10 @@ class _Feed:
         return bool(self._released or self._held) or not (self._listing and self._listing.ended)
 
     def tasks(self) -> Iterator[Task]:
-        """What can be examined now; ends when nothing more can before something is answered."""
-        while not self._stop.is_set() and not self.is_full():
+        """What can be examined now; ends when nothing more can before something is answered, or
+        before other models are taken up.
+        """
+        while not self._stop.is_set() and not self.is_full() and not self._models.moved():
             found = self._released.popleft() if self._released else self._next()
             if found is None:
                 return
@@ -229,6 +286,12 @@ class _Feed:
     def answer(self, task: Task, line: Line) -> None:
         """Store what a task came to, and let go of those that waited for it."""
         found, group = self._in_work.pop(task.path)
+        if line.get("error", {}).get("code") == Code.MODELS_CHANGED:
+            self._models.mixed = True
+            self._released.extend([found, *self._held.pop(group, ())])
+            if self._left is not None:
+                self._left += 1
+            return
         self._released.extend(self._held.pop(group, ()))
         if "error" not in line:
             self._examined.add(group)

@@ -40,6 +40,7 @@ from ..errors import DeepfakeError, SettingsError
 from ..text import printable
 from .envelopes import Unsealed, canonical, seal, unseal
 from .keys import PrivatePair, PublicPair
+from .registry import Recorded
 
 FIRST = "0" * 64
 CHECKPOINT_EVERY = 1000
@@ -89,18 +90,20 @@ class AuditLog:
         what: str,
         *,
         media: str | None = None,
-        bundles: Mapping[str, Bundle] | None = None,
+        bundles: Mapping[str, Bundle | Recorded] | None = None,
         verdict: str | None = None,
         error: str | None = None,
+        about: str | None = None,
     ) -> None:
         """Add one entry, synced to the disk: ``media`` is a sha256, ``verdict`` a word, ``error``
-        the code of one.
+        the code of one; ``about`` names what a change is of, such as a bundle or a key.
         """
         if media is not None and not _SHA256.fullmatch(media):
             raise ValueError("media is told by its sha256 alone")
         for word in (what, verdict, error):
             if word is not None and not _NO_MEDIA.fullmatch(word):
                 raise ValueError(f"{word[:40]!r} is no word of a log")
+        subject = {} if about is None else {"about": printable(about, most=80)}
         named = {
             slot: {"name": one.name, "sha256": one.sha256}
             for slot, one in sorted((bundles or {}).items())
@@ -113,6 +116,7 @@ class AuditLog:
                 "bundles": named,
                 "verdict": verdict,
                 "error": error,
+                **subject,
             }
         )
 
@@ -214,7 +218,7 @@ def _verify(
             _check_signature(path, number, line, trusted, revoked)
             checkpoints, unsigned = checkpoints + 1, 0
         else:
-            if set(line) != FIELDS:
+            if set(line) - {"about"} != FIELDS:
                 raise _tampered(path, number, "is no entry")
             entries, unsigned = entries + 1, unsigned + 1
         previous, count = hashlib.sha256(raw).hexdigest(), number

@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from typing import Any, NamedTuple
 from ..bundle import DESCRIPTION, FULL_TIERS, QUICK_TIERS, SLOTS, Bundle, parse_name
 from ..errors import ModelError
 from ..settings import shipped_models_folder, user_models_folder
+from ..text import printable
 from .keys import PrivatePair
 from .releases import Release, log_release, read_releases, why_unlogged
 from .signatures import Trust, shipped_trust, sign_bundle, verify_bundle
@@ -61,11 +63,41 @@ class Recorded(NamedTuple):
 @dataclass(frozen=True)
 class ActiveList:
     """What a list says: a bundle for each of some slots, and whether the shipped ones answer for
-    the ``others``.
+    the ``others``; and the ``suspended`` slots with the reasons.
     """
 
     bundles: Mapping[str, Recorded]
     others_shipped: bool = False
+    suspended: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ActiveList:
+        """The inverse of :meth:`to_dict`; raises ``ValueError`` and the like for what is odd."""
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"its schema is not {SCHEMA}")
+        others = values.get("others")
+        if others not in (None, "shipped"):
+            raise ValueError(f"others are {str(others)[:40]!r}")
+        suspended = values.get("suspended", {})
+        for slot, why in suspended.items():
+            if slot not in (*SLOTS, *QUICK_TIERS) or not isinstance(why, str):
+                raise ValueError(f"slot {slot[:40]!r} cannot be suspended")
+        return cls(
+            {slot: _read_record(slot, values["bundles"][slot]) for slot in values["bundles"]},
+            others == "shipped",
+            {slot: printable(why) for slot, why in suspended.items()},
+        )
+
+    def holds_back(self, slot: str) -> bool:
+        """Whether a slot, or the quick one of a full tier, is suspended."""
+        return slot in self.suspended or QUICK_TIERS.get(slot) in self.suspended
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the list holds it."""
+        bundles = {slot: record._asdict() for slot, record in sorted(self.bundles.items())}
+        others = {"others": "shipped"} if self.others_shipped else {}
+        suspended = {"suspended": dict(sorted(self.suspended.items()))} if self.suspended else {}
+        return {"schema": SCHEMA, **others, "bundles": bundles, **suspended}
 
 
 @dataclass(frozen=True)
@@ -84,8 +116,8 @@ class Finding:
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:
-    """The active bundle of every slot, as ``active.json`` in ``folder`` says; without that list the
-    newest of each (see :func:`newest_bundles`).
+    """The active bundle of every slot that is not suspended, as ``active.json`` in ``folder`` says;
+    without that list the newest of each (see :func:`newest_bundles`).
 
     Raises ``ModelError`` when the list names one that is not there, a full tier apart, or differs
     from its sha256, when two tiers do not belong together, when the shipped folder has no list or
@@ -98,6 +130,8 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
     _check_slots(folder, listed)
     found = _shipped_others(folder, listed)
     for slot, record in listed.bundles.items():
+        if listed.holds_back(slot):
+            continue
         fault = _missing(folder, record.name)
         if fault is None:
             found[slot] = Bundle.read(locate(folder, record.name))
@@ -118,7 +152,7 @@ def missing_tiers(folder: Path) -> dict[str, str]:
     missing = {
         slot: record.name
         for slot, record in listed.bundles.items()
-        if slot in QUICK_TIERS and _missing(folder, record.name)
+        if slot in QUICK_TIERS and not listed.holds_back(slot) and _missing(folder, record.name)
     }
     if listed.others_shipped and not _is_shipped_folder(folder):
         others = missing_tiers(shipped_models_folder())
@@ -171,14 +205,7 @@ def read_list(folder: Path) -> ActiveList | None:
             )
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"its schema is not {SCHEMA}")
-        others = values.get("others")
-        if others not in (None, "shipped"):
-            raise ValueError(f"others are {str(others)[:40]!r}")
-        bundles = {slot: _read_record(slot, values["bundles"][slot]) for slot in values["bundles"]}
-        return ActiveList(bundles, others == "shipped")
+        return ActiveList.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"models folder {folder}: {LIST} cannot be read ({error})",
@@ -190,7 +217,8 @@ def read_list(folder: Path) -> ActiveList | None:
 def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> dict[str, Bundle]:
     """Make a bundle of ``folder``, or of the user's models folder, the active one of its slot and
     record its present sha256; without a list, the newest ones of the other slots are recorded with
-    it. A quick tier takes the place of both tiers of another number. Gives the active bundles.
+    it. A quick tier takes the place of both tiers of another number. The slot is no longer
+    suspended. Gives the active bundles.
 
     ``others_shipped``: whether the shipped bundles answer for slots that the list does not name; by
     default as the list says, and without one for a bundle with a word of its own. In a folder where
@@ -209,7 +237,8 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
         if slots:
             freed = {*slots, *(FULL_TIERS[slot] for slot in slots if slot in FULL_TIERS)}
             kept = {slot: one for slot, one in listed.bundles.items() if slot not in freed}
-            write_list(folder / LIST, kept, others_shipped=True)
+            held = {slot: why for slot, why in listed.suspended.items() if slot not in freed}
+            write_list(folder, ActiveList(kept, True, held))
             return read_bundles(folder)
     bundle = Bundle.read(locate(folder, name))
     bundle.verify()
@@ -235,17 +264,15 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
     _check_tiers(folder, tiers)
     if others_shipped is not None:
         shares = others_shipped
-    write_list(folder / LIST, recorded, others_shipped=shares and not _is_shipped_folder(folder))
+    held = dict(listed.suspended) if listed else {}
+    held.pop(bundle.slot, None)
+    write_list(folder, ActiveList(recorded, shares and not _is_shipped_folder(folder), held))
     return read_bundles(folder)
 
 
-def write_list(
-    path: Path, recorded: Mapping[str, Recorded], *, others_shipped: bool = False
-) -> None:
-    """Replace a list at once, so that no reader meets a half."""
-    bundles = {slot: record._asdict() for slot, record in sorted(recorded.items())}
-    others = {"others": "shipped"} if others_shipped else {}
-    _write_json(path, {"schema": SCHEMA, **others, "bundles": bundles})
+def write_list(folder: Path, listed: ActiveList) -> None:
+    """Replace the list of a folder at once, so that no reader meets a half."""
+    write_json(folder / LIST, listed.to_dict())
 
 
 def ship(
@@ -279,7 +306,7 @@ def ship(
         if _slot(one) != bundle.slot and (_slot(one) != full or _number(one) == _number(name))
     }
     release = log_release(bundle, signed.pair)
-    _write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
+    write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
     shipped_bundles.cache_clear()
     activate(folder, name)
     return release
@@ -316,6 +343,10 @@ def warn_of(folder: Path, bundles: Mapping[str, Bundle]) -> list[str]:
         others = [name for name in _names(folder) if name not in names and _is_name(name)]
         if others:
             found.append(f"In the models folder, but not active: {', '.join(others)}.")
+        found += [
+            f"Suspended, so that no verdict rests on it: {slot} ({why})."
+            for slot, why in listed.suspended.items()
+        ]
     for bundle in bundles.values():
         if extra := len(bundle.extra_files()):
             found.append(
@@ -341,7 +372,7 @@ def inspect_folder(folder: Path, trust: Trust) -> list[Finding]:
         chosen = set(_newest(folder).values())
     else:
         _check_slots(folder, listed)
-        chosen = {record.name for record in listed.bundles.values()}
+        chosen = {one.name for slot, one in listed.bundles.items() if not listed.holds_back(slot)}
     names = sorted({*_names(folder), *_names(user_models_folder()), *chosen}, key=_sort_key)
     releases = read_releases()
     findings = [
@@ -364,7 +395,11 @@ def _shipped_others(folder: Path, listed: ActiveList) -> dict[str, Bundle]:
     if not listed.others_shipped or _is_shipped_folder(folder):
         return {}
     taken, shipped = _taken(listed), read_bundles(shipped_models_folder())
-    return {slot: bundle for slot, bundle in shipped.items() if slot not in taken}
+    return {
+        slot: bundle
+        for slot, bundle in shipped.items()
+        if slot not in taken and not listed.holds_back(slot)
+    }
 
 
 def _taken(listed: ActiveList) -> set[str]:
@@ -559,12 +594,15 @@ def _is_shipped_folder(folder: Path) -> bool:
     return folder.resolve() == shipped_models_folder().resolve()
 
 
-def _write_json(path: Path, values: Any) -> None:
+def write_json(path: Path, values: Any) -> None:
+    """Replace a file of JSON at once."""
     text = json.dumps(values, indent=2) + "\n"
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-", delete=False
     ) as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial = Path(file.name)
     partial.chmod(0o644)
     partial.replace(path)

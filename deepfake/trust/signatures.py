@@ -101,13 +101,15 @@ def shipped_trust() -> Trust:
     return Trust(index_pairs(pairs), read_revoked())
 
 
-def read_revoked(beside: Path | None = None) -> Revoked:
-    """What the package and a list ``beside`` the models, where there is one, revoke together.
+def read_revoked(beside: Path | None = None, *, shipped: bool = True) -> Revoked:
+    """What the package, unless not ``shipped``, and a list ``beside`` the models, where there is
+    one, revoke together.
 
     Raises ``ModelError`` for a damaged one: what it revokes is not known then.
     """
     found = Revoked({}, {})
-    for path in [SHIPPED_REVOKED, *([beside] if beside and beside.exists() else [])]:
+    own = [beside] if beside and beside.exists() else []
+    for path in [*([SHIPPED_REVOKED] if shipped else []), *own]:
         try:
             values = json.loads(path.read_bytes())
             if set(values) != {"schema", "keys", "bundles"} or values["schema"] != REVOKED_SCHEMA:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from deepfake.scan import cluster
 from deepfake.scan.cluster import RayExecutor, compare, local_cluster, node_facts, node_settings
 from deepfake.scan.executors import Executor, Line, LocalExecutor, Task, Worker, WorkerSetup
 from deepfake.settings import DetectOptions, Settings, shipped_models_folder
+from deepfake.trust.keys import make_pair
 from tests.bundles import make_models
 from tests.media_files import image_bytes, scene, speech, wav_bytes
 
@@ -284,6 +286,20 @@ def test_facts_tell_models_and_files_apart(
         compare(node_facts(replace(settings, models_folder=same)), facts)
     with pytest.raises(ModelError):
         node_facts(Settings(models_folder=tmp_path / "none"))
+
+
+def test_facts_tell_whose_bundles_are_believed(known_models: Path, tmp_path: Path) -> None:
+    models = Path(shutil.copytree(known_models, tmp_path / "models"))
+    settings = Settings(models_folder=models)
+    facts = node_facts(settings)
+    make_pair(tmp_path / "other")
+    both = replace(settings, trusted_keys=(*settings.trusted_keys, tmp_path / "other"))
+    with pytest.raises(SettingsError, match="has trusted keys "):
+        compare(node_facts(both), facts)
+    revoked = {"schema": "deepfake-revoked/1", "keys": {"0" * 64: "stolen"}, "bundles": {}}
+    (models / "revoked.json").write_text(json.dumps(revoked))
+    with pytest.raises(SettingsError, match="has revoked keys "):
+        compare(node_facts(settings), facts)
 
 
 def test_a_node_with_damaged_weights_gets_no_file(tmp_path: Path, setup: WorkerSetup) -> None:

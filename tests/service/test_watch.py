@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from deepfake_service import watch as watch_module
+from deepfake_service.events import Event
 from deepfake_service.settings import Action, WatchSettings
 from deepfake_service.store.alarms import Alarm, Alarms
 
 from deepfake.commands.cli import main
-from deepfake.commands.serve import entry_maker
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
 from deepfake.reasons import Code
-from deepfake.trust.audit import AuditLog
-from deepfake.trust.keys import make_pair
 from tests.known.patterns import babble, pattern
 from tests.media_files import image_bytes, wav_bytes
 from tests.service.serving import EVERYTHING, Client, serviced
@@ -83,8 +80,8 @@ def test_an_attack_suspends_the_key_and_its_successor_until_it_is_released(
         client.key = client.service.keys.rotate(prefix, overlap_hours=1)
         assert client.get("/v1/models").status_code == 403
         folder = ["--data", str(tmp_path / "service")]
-        assert main(["keys", "release", prefix, *folder]) == 0
-        assert main(["keys", "release", "nobody", *folder]) == 2
+        assert main(["keys", "resume", prefix, *folder]) == 0
+        assert main(["keys", "resume", "nobody", *folder]) == 2
         assert client.get("/v1/models").status_code == 200
 
 
@@ -182,23 +179,26 @@ def test_listeners_are_told_and_harm_nobody(
         raise RuntimeError("a listener's bug")
 
     with watched(detector, tmp_path) as client:
-        pair = make_pair(tmp_path / "keys")
-        with AuditLog(tmp_path / "audit.jsonl", pair, who="service") as log:
-            listeners = (fail, told.append, entry_maker(log))
-            watch = watch_module.Watch(
-                Alarms(client.service.database), WatchSettings(files=2), listeners=listeners
-            )
-            key = client.service.keys.identify(client.key)
-            assert key is not None
-            for content in steps(2):
-                report = client.service.detector.detect(content)
-                watch.note(report, tenant=key.tenant, key=key.key)
+        events: list[Event] = []
+        client.service.events.hooks.append(events.append)
+        listeners = (fail, told.append, client.service.responder.note_probing)
+        watch = watch_module.Watch(
+            Alarms(client.service.database), WatchSettings(files=2), listeners=listeners
+        )
+        key = client.service.keys.identify(client.key)
+        assert key is not None
+        for content in steps(2):
+            report = client.service.detector.detect(content)
+            watch.note(report, tenant=key.tenant, key=key.key)
         (alarm,) = told
         prefix = str(client.key).split("_")[1]
         assert (alarm.prefix, alarm.files, alarm.kind) == (prefix, 2, "image")
         assert "a listener failed" in caplog.text
-        first = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[0])
-        assert (first["what"], first["media"]) == (f"watch_coarsen_{prefix}", alarm.sha256)
+        (event,) = events
+        assert (event.type, event.data["alarm"], event.data["key"]) == (
+            *("alarm.raised", "probing"),
+            prefix,
+        )
 
 
 def test_a_database_that_is_away_costs_the_alarm_and_no_report(

@@ -22,6 +22,7 @@ from deepfake.detector import Detector
 from deepfake.engine.scores import pool_frames
 from deepfake.errors import SettingsError
 from deepfake.media.opening import open_media
+from deepfake.trust.registry import read_bundles
 from deepfake.types import Evidence
 from tests.analyzers.test_video import clip, room
 from tests.bundles import add_full_tier
@@ -125,6 +126,23 @@ def test_command_calibrates_a_bundle_on_labelled_pictures(
     assert after.spread > 0
     card = (models / "image-1" / "README.md").read_text()
     assert card.count("## Calibration on other files") == 1
+
+
+def test_command_calibrates_a_copy_that_answers_once_it_is_activated(
+    tmp_path: Path, known_models: Path, folder: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, source = tmp_path / "own", known_models / "image-1"
+    command = ["calibrate", str(source), "--output", str(own / "newsroom-1"), "--files"]
+    assert main([*command, str(folder(each=2))]) == 2  # too few
+    assert not (own / "newsroom-1").exists()
+    before = Bundle.read(source)
+    assert main([*command, str(folder(each=12))]) == 0
+    assert Bundle.read(source) == before
+    assert main(["models", "activate", "newsroom-1", "--models", str(own)]) == 0
+    assert read_bundles(own)["image"].name == "newsroom-1"
+    capsys.readouterr()
+    assert main([*command, str(folder(each=12))]) == 2
+    assert "name a folder that is not there yet" in capsys.readouterr().err
 
 
 def test_of_two_tiers_the_quick_one_loses_its_limits_and_the_full_one_is_refused(

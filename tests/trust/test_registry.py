@@ -21,6 +21,7 @@ from deepfake.errors import ModelError
 from deepfake.preprocess import ImagePreprocess
 from deepfake.settings import Settings, shipped_models_folder
 from deepfake.trust.registry import (
+    ActiveList,
     Recorded,
     activate,
     digest_bundles,
@@ -256,7 +257,7 @@ def test_the_shipped_folder_needs_its_list(shipped: Path) -> None:
 def test_the_list_of_the_shipped_folder_lacks_no_slot(shipped: Path) -> None:
     recorded = listed_in(shipped)
     del recorded["image"]
-    write_list(shipped / "active.json", recorded)
+    write_list(shipped, ActiveList(recorded))
     with pytest.raises(ModelError, match="names no bundle for image; install the package"):
         read_bundles(shipped)
 
@@ -267,7 +268,7 @@ def test_the_name_of_a_shipped_bundle_is_taken(shipped: Path) -> None:
         activate(shipped, "image-1")
     recorded = listed_in(shipped)
     recorded["image"] = Recorded("image-1", Bundle.read(shipped / "image-1").sha256)
-    write_list(shipped / "active.json", recorded)
+    write_list(shipped, ActiveList(recorded))
     with pytest.raises(
         ModelError, match=r"image-1: differs from the shipped .*; install the package"
     ):

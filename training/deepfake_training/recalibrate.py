@@ -17,7 +17,7 @@ from scipy.special import logit
 from tqdm import tqdm
 
 from deepfake.analyzers.video import Video
-from deepfake.bundle import QUICK_TIERS, Bundle
+from deepfake.bundle import QUICK_TIERS, Bundle, parse_name
 from deepfake.content.faces import MOST_FACES, open_finder
 from deepfake.content.footage import view
 from deepfake.content.inputs import read_face, read_sound, read_still
@@ -67,7 +67,8 @@ def recalibrate(
             f"bundle {bundle.name}: is a full tier, whose calibration counts the quick one in",
             hint="make both tiers again by their recipe",
         )
-    beside = read_bundles(shipped_models_folder()) | newest_bundles(folder.parent)
+    own = newest_bundles(folder.parent) if parse_name(folder.name) else {}
+    beside = read_bundles(shipped_models_folder()) | own
     engine = Engine(Settings(), active=beside | {bundle.slot: bundle})
     try:
         records = list(read_records(engine, bundle, items))

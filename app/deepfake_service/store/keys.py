@@ -51,6 +51,13 @@ class Policy(StrEnum):
     VERDICT = "verdict"
 
 
+class Restriction(StrEnum):
+    """What an alarm did to a key, until it is resumed: it sees verdicts alone, or opens nothing."""
+
+    VERDICT = "verdict"
+    SUSPENDED = "suspended"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
     """What a key may ask for: ``rate`` as the package limits reads it (``60/minute``), and files
@@ -103,11 +110,14 @@ class KeyInfo(NamedTuple):
     created: int
     expires: int | None
     revoked: int | None
+    restricted: str | None = None
 
     @property
     def state(self) -> str:
         if self.revoked is not None:
             return "revoked"
+        if self.restricted == Restriction.SUSPENDED:
+            return "suspended"
         return "expired" if self.expires is not None and self.expires <= now_ms() else "active"
 
 
@@ -190,6 +200,7 @@ class Keys:
                 lineage=old.lineage,
                 expires=old.expires,
                 revoked=None,
+                restricted=old.restricted,
             )
             until = now + round(overlap_hours * 3_600_000)
             old.expires = until if old.expires is None else min(until, old.expires)
@@ -200,6 +211,15 @@ class Keys:
         with self.database.writing() as session:
             row = find_key(session, prefix)
             row.revoked = row.revoked or now_ms()
+
+    def restrict(self, prefix: str, restriction: Restriction | None) -> None:
+        """From now on the key is restricted so; None ends that. A suspended key does not become a
+        coarse one. Raises ``SettingsError`` for an unknown one.
+        """
+        with self.database.writing() as session:
+            row = find_key(session, prefix)
+            if restriction is None or row.restricted != Restriction.SUSPENDED:
+                row.restricted = restriction
 
     def known(self) -> list[KeyInfo]:
         """Every key, the oldest first."""
@@ -220,6 +240,7 @@ class Keys:
                     row.created,
                     row.expires,
                     row.revoked,
+                    row.restricted,
                 )
                 for row, tenant in rows
             ]
@@ -245,13 +266,16 @@ class Keys:
             return None
         if row.revoked is not None or (row.expires is not None and row.expires <= now_ms()):
             return None
+        if row.restricted == Restriction.SUSPENDED:
+            return None
+        coarse = row.restricted == Restriction.VERDICT
         return Identity(
             tenant=row.tenant,
             key=row.number,
             lineage=row.lineage or row.number,
             shown=row.prefix,
             scopes=frozenset(map(Scope, row.scopes)),
-            policy=Policy(row.policy),
+            policy=Policy.VERDICT if coarse else Policy(row.policy),
             allowance=_allowance(row),
         )
 

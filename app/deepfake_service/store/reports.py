@@ -19,6 +19,7 @@ from .tables import (
     Feedback,
     Job,
     Repeat,
+    Revision,
     Ruling,
     StoredReport,
     Usage,
@@ -42,6 +43,12 @@ class Reports:
         """Raises ``ServiceError`` (``nothing_here``) for a report that is none of this tenant's."""
         with self._database.reading() as session:
             return _find(session, tenant, id)
+
+    def revision_of(self, id: str) -> str | None:
+        """The id of the report that took the place of another last; None without one."""
+        query = select(Revision.revised).where(Revision.report == id)
+        with self._database.reading() as session:
+            return session.scalar(query.order_by(Revision.number.desc()).limit(1))
 
     def rule(self, identity: Identity, report: str, *, ruling: Ruling, note: str) -> Feedback:
         """Keep what a moderator says of a report. Raises as :meth:`find`."""
@@ -69,6 +76,8 @@ class Reports:
         old = select(StoredReport.id).where(StoredReport.created < limit)
         with self._database.writing() as session:
             session.execute(delete(Feedback).where(Feedback.report.in_(old)))
+            session.execute(delete(Revision).where(Revision.report.in_(old)))
+            session.execute(delete(Revision).where(Revision.revised.in_(old)))
             session.execute(delete(StoredReport).where(StoredReport.created < limit))
             media = session.scalars(
                 delete(Job).where(Job.state.in_(ENDED), Job.ended < limit).returning(Job.media)

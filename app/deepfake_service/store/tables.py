@@ -83,6 +83,7 @@ class Key(Table):
     lineage: Mapped[int | None] = mapped_column(BigInteger)
     expires: Mapped[int | None] = mapped_column(BigInteger)
     revoked: Mapped[int | None] = mapped_column(BigInteger)
+    restricted: Mapped[str | None] = mapped_column(String(16))
 
 
 class Job(Table):
@@ -174,6 +175,17 @@ class AlarmRow(Table):
     sha256: Mapped[str] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(16))
     until: Mapped[int] = mapped_column(BigInteger)
+
+
+class Revision(Table):
+    """What an ``incident`` made of a ``report``: another one, ``revised``, by present models."""
+
+    __tablename__ = "revisions"
+    __table_args__ = (Index("revisions_of_report", "report"),)
+
+    report: Mapped[str] = mapped_column(ForeignKey("reports.id"))
+    revised: Mapped[str] = mapped_column(ForeignKey("reports.id"))
+    incident: Mapped[str] = mapped_column(String(40))
 
 
 class Usage(Table):

@@ -41,7 +41,8 @@ async def read_report(
     row = await run_in_threadpool(lambda: service.reports.find(identity.tenant, report))
     if format == "html":
         return HTMLResponse(await run_in_threadpool(render_page, row, identity))
-    return answer(word_report(row, identity))
+    revised = await run_in_threadpool(service.reports.revision_of, row.id)
+    return answer(word_report(row, identity, revised=revised))
 
 
 @router.post("/feedback", response_model=FeedbackAnswer, status_code=201)

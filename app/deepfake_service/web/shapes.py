@@ -79,6 +79,9 @@ class ReportAnswer(BaseModel):
     created: Time
     policy: Policy = Field(description="how much of the report the key sees")
     job: str | None = Field(None, description="the job that it is of", examples=[None])
+    revised: str | None = Field(
+        None, description="the report by newer models that took its place", examples=[None]
+    )
     report: ReportJson
 
 

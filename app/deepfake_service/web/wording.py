@@ -14,13 +14,16 @@ from ..store.tables import Feedback, Job, Ruling, State, StoredReport, word_time
 from .shapes import FeedbackAnswer, JobAnswer, JobError, ReportAnswer
 
 
-def word_report(row: StoredReport, identity: Identity) -> ReportAnswer:
+def word_report(
+    row: StoredReport, identity: Identity, *, revised: str | None = None
+) -> ReportAnswer:
     """A report as the key may see it."""
     return ReportAnswer(
         id=row.id,
         created=word_time(row.created) or "",
         policy=identity.policy,
         job=row.job,
+        revised=revised,
         report=redact(Report.from_dict(row.document), identity.policy).to_dict(),
     )
 

@@ -1,0 +1,283 @@
+"""The detector of a service that runs on while its models are changed.
+
+A file is examined from its beginning to its end by the detector that was there when it began, so
+that no report mixes two sets of models; the next file meets the new one. What was replaced is
+closed once the last examination with it has ended.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from deepfake.bundle import Bundle
+from deepfake.detector import Detector
+from deepfake.engine.golden import check_golden
+from deepfake.errors import BackendError, DeepfakeError, ModelError, ServiceError
+from deepfake.media.opening import Source
+from deepfake.reasons import Code
+from deepfake.settings import DetectOptions
+from deepfake.trust.changes import read_mark
+from deepfake.trust.registry import digest_bundles
+from deepfake.trust.signatures import Trust
+from deepfake.types import Report
+
+from .alarms import Alarm
+from .events import LOG
+from .golden_media import GoldenMedia
+
+POLL_SECONDS = 0.5
+TEST_SECONDS = 86_400.0
+
+
+class _Held:
+    """A detector, how many examinations it has in work, and whether another took its place."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector, self.users, self.replaced = detector, 0, False
+
+
+class LiveDetector(Detector):
+    """A ``detector`` that follows its models folder, as a context manager.
+
+    Twice a second it is looked whether the list, or what is revoked, was changed; then a new
+    detector is made, its bundles have to give their golden scores, and ``media`` are judged by it,
+    before it takes the place of the old one. One that cannot be used is refused with an alarm
+    (``models_refused``, ``golden_failed``), and the old one goes on, without the slots whose
+    bundles were revoked meanwhile. The same tests are made at the start and every
+    ``test_seconds``; a slot that fails is suspended here until its models are changed. ``changed``
+    is told of each new detector.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        raise_alarm: Callable[[Alarm], Any],
+        media: GoldenMedia | None = None,
+        changed: Callable[[Detector], None] = lambda detector: None,
+        poll_seconds: float = POLL_SECONDS,
+        test_seconds: float = TEST_SECONDS,
+    ) -> None:
+        self._given, self._held = detector, _Held(detector)
+        self._raise_alarm, self._media, self._changed = raise_alarm, media, changed
+        self._poll_seconds, self._test_seconds = poll_seconds, test_seconds
+        self._mark = read_mark(detector.settings.models_folder)
+        self._lock, self._looking, self._end = (
+            threading.Lock(),
+            threading.RLock(),
+            threading.Event(),
+        )
+        self.failing: Mapping[str, str] = {}
+        self._adopt(detector)
+        self._thread = threading.Thread(target=self._follow, name="models", daemon=True)
+
+    def detect(
+        self,
+        source: Source,
+        options: DetectOptions | None = None,
+        *,
+        name: str | None = None,
+        sample_rate: int | None = None,
+        progress: Any = None,
+        cancel: threading.Event | None = None,
+        deadline: float | None = None,
+    ) -> Report:
+        """See :meth:`deepfake.detector.Detector.detect`."""
+        with self.leased() as detector:
+            return detector.detect(
+                source,
+                options,
+                name=name,
+                sample_rate=sample_rate,
+                progress=progress,
+                cancel=cancel,
+                deadline=deadline,
+            )
+
+    @contextmanager
+    def leased(self) -> Iterator[Detector]:
+        """The present detector, which stays open during the block."""
+        with self._lock:
+            held = self._held
+            held.users += 1
+        try:
+            yield held.detector
+        finally:
+            with self._lock:
+                held.users -= 1
+                last = held.replaced and not held.users
+            if last:
+                held.detector.close()
+
+    def look(self) -> bool:
+        """Whether the models were changed, and have been taken up or refused now."""
+        with self._looking:
+            mark = read_mark(self.settings.models_folder)
+            if mark == self._mark:
+                return False
+            self._mark = mark
+            try:
+                self._renew()
+            except DeepfakeError as error:
+                self._refuse(error)
+            return True
+
+    def self_test(self) -> None:
+        """Hold every bundle to its golden scores and the golden media to their verdicts."""
+        with self._looking, self.leased() as detector:
+            faults = dict(_find_faults(detector, detector.engine.active))
+            if faults:
+                self._hold_back(faults)
+            self._compare_media(detector)
+
+    def check(self) -> None:
+        """Raise ``ServiceError`` (``model_suspended``, 503) while a slot fails its self-test here.
+        One that was suspended on purpose is answered for: its verdicts are inconclusive.
+        """
+        for slot in self.failing:
+            raise ServiceError(
+                f"slot {slot}: its model does not give its golden scores here",
+                code=Code.MODEL_SUSPENDED,
+                hint="tell whoever runs the service",
+                status=503,
+                retry_seconds=60,
+            )
+
+    def close(self) -> None:
+        """Stop following; the detector that was given stays open."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._held.detector is not self._given:
+            self._held.detector.close()
+
+    def __enter__(self) -> LiveDetector:
+        self._thread.start()
+        return self
+
+    def _follow(self) -> None:
+        self._contained(self.self_test)
+        tested = time.monotonic()
+        while not self._end.wait(self._poll_seconds):
+            self._contained(self.look)
+            if time.monotonic() - tested >= self._test_seconds:
+                tested = time.monotonic()
+                self._contained(self.self_test)
+
+    def _contained(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Exception:  # noqa: BLE001 (a bug must not end the watch)
+            LOG.exception("models: could not be looked after")
+
+    def _adopt(self, detector: Detector) -> None:
+        self.settings, self.engine = detector.settings, detector.engine
+        self.analyzers, self.policy = detector.analyzers, detector.policy
+
+    def _renew(self) -> None:
+        """Take up what the folder says. Raises ``DeepfakeError`` for what cannot be used."""
+        fresh = Detector(self.settings, analyzers=self.analyzers, policy=self.policy)
+        try:
+            before = self.engine.active
+            if _facts(fresh) == _facts(self):
+                fresh.close()
+                return
+            fresh.engine.check(fresh.engine.active)
+            moved = {
+                slot: bundle
+                for slot, bundle in fresh.engine.active.items()
+                if slot not in before or before[slot].sha256 != bundle.sha256
+            }
+            for slot, (bundle, error) in _find_faults(fresh, moved).items():
+                self._raise_alarm(
+                    Alarm(name="golden_failed", text=str(error), bundles={slot: bundle.name})
+                )
+                raise error
+            fresh.engine.warm()
+            self._compare_media(fresh)
+        except BaseException:
+            fresh.close()
+            raise
+        if read_mark(self.settings.models_folder) != self._mark:  # as the alarm's policy wanted
+            fresh.close()
+            return
+        self.failing = {}
+        self._replace(fresh)
+
+    def _replace(self, fresh: Detector) -> None:
+        with self._lock:
+            old, self._held = self._held, _Held(fresh)
+            self._adopt(fresh)
+            old.replaced, idle = True, not old.users
+        if idle:
+            old.detector.close()
+        self._changed(fresh)
+
+    def _refuse(self, error: DeepfakeError) -> None:
+        active = self.engine.active
+        if error.code != Code.GOLDEN_FAILED:  # which was told already
+            self._raise_alarm(Alarm(name="models_refused", text=str(error)))
+        revoked = Trust.read(self.settings).revoked.bundles
+        bad = {slot: revoked[one.sha256] for slot, one in active.items() if one.sha256 in revoked}
+        if bad:
+            self._go_on_without(bad)
+
+    def _hold_back(self, faults: Mapping[str, tuple[Bundle, DeepfakeError]]) -> None:
+        words = {}
+        for slot, (bundle, error) in faults.items():
+            words[slot] = str(error).split("; ")[0]
+            self._raise_alarm(
+                Alarm(name="golden_failed", text=words[slot], bundles={slot: bundle.name})
+            )
+        self.failing = {**self.failing, **words}
+        self._go_on_without(words)
+
+    def _go_on_without(self, slots: Mapping[str, str]) -> None:
+        """The present models, less those of some slots, which nothing answers for."""
+        before = self.engine
+        held = {**before.suspended, **slots}
+        fresh = Detector(
+            self.settings,
+            analyzers=self.analyzers,
+            policy=self.policy,
+            active=before.active,
+            suspended=held,
+        )
+        fresh.engine.warnings += [
+            *before.warnings,
+            *(f"Suspended, so that no verdict rests on it: {s} ({w})." for s, w in slots.items()),
+        ]
+        fresh.engine.missing = before.missing
+        self._replace(fresh)
+
+    def _compare_media(self, detector: Detector) -> None:
+        drift = self._media and self._media.compare(detector)
+        if drift:
+            text = (
+                f"{len(drift.files)} golden files are judged the other way round, {drift.files[0]} "
+                "among them"
+            )
+            self._raise_alarm(Alarm(name="golden_drift", text=text, bundles=drift.bundles))
+
+
+def _facts(detector: Detector) -> tuple[Any, ...]:
+    """What answers, and what does not."""
+    engine = detector.engine
+    return digest_bundles(engine.active), dict(engine.suspended), dict(engine.missing)
+
+
+def _find_faults(
+    detector: Detector, bundles: Mapping[str, Bundle]
+) -> dict[str, tuple[Bundle, DeepfakeError]]:
+    """The slots whose bundles do not give their golden scores, and why."""
+    faults: dict[str, tuple[Bundle, DeepfakeError]] = {}
+    for slot, bundle in bundles.items():
+        try:
+            check_golden(detector.engine, bundle)
+        except (ModelError, BackendError) as error:
+            faults[slot] = bundle, error
+    return faults
