@@ -42,7 +42,7 @@ class Examiner:
         file_seconds: float,
     ) -> None:
         self._detector, self._metrics, self._file_seconds = detector, metrics, file_seconds
-        self._known_of = known_of
+        self.known_of = known_of
         self._most, self._present = threads + waiting, 0
         self._running: set[threading.Event] = set()
         self.examined: Callable[[Path, DetectOptions, Report], None] = lambda *told: None
@@ -54,17 +54,16 @@ class Examiner:
         options: DetectOptions,
         *,
         name: str,
-        tenant: int,
+        known: Known,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Report:
-        """The report on a file, in this thread, with what ``tenant`` ruled on files like it.
+        """The report on a file, in this thread, with what was ruled on ``known`` files like it.
 
         Raises ``DeepfakeError``.
         """
         try:
             with contain_faults(name):
-                known = self._known_of(tenant)
                 report = self._detector.detect(
                     path,
                     options,
@@ -108,7 +107,9 @@ class Examiner:
         try:
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool,
-                lambda: self.examine(path, options, name=name, tenant=tenant, cancel=cancel),
+                lambda: self.examine(
+                    path, options, name=name, known=self.known_of(tenant), cancel=cancel
+                ),
             )
             while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
                 if await gone():

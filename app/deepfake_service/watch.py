@@ -36,10 +36,8 @@ from .store.tables import now_ms
 LOG = logging.getLogger("deepfake_service")
 Listener = Callable[[Alarm], None]
 Size = tuple[int | None, int | None, int]
-MOST_LINEAGES = 1000
-"""Whose queries are remembered, those that asked last."""
-MOST_FILES = 2000
-"""Of one run."""
+MOST_LINEAGES, MOST_FILES = 200, 5000
+"""Whose queries are remembered, those that asked last; and how many of each: 1 MB."""
 ANY_SIZE = 4
 """How many times as many files of different sizes are an alarm."""
 MOST_WORDS = 430
@@ -57,9 +55,7 @@ class Run:
     def add(self, sha256: str, size: Size, *, now: float, after: float) -> None:
         self.files.pop(sha256, None)
         self.files[sha256] = now, size
-        while self.files and (
-            len(self.files) > MOST_FILES or next(iter(self.files.values()))[0] < after
-        ):
+        while next(iter(self.files.values()))[0] < after:
             del self.files[next(iter(self.files))]
 
     def of_size(self, size: Size) -> int:
@@ -167,6 +163,8 @@ class Watch:
         while len(self._runs) > MOST_LINEAGES:
             del self._runs[next(iter(self._runs))]
         runs[:] = [run for run in runs if run.latest >= after][-self._settings.most_runs :]
+        while sum(len(run.files) for run in runs) > MOST_FILES:
+            del runs[0]
         near = Shelf([run.first for run in runs]).near(fingerprint)
         run = runs.pop(near[0].place) if near else Run(fingerprint)
         runs.append(run)

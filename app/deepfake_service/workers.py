@@ -137,11 +137,12 @@ class Workers:
         try:
             with contain_faults(job.name):
                 options = DetectOptions(**job.options)  # which another release may have written
+            known = self._persist(lambda: self._examiner.known_of(job.tenant))
             report = self._examiner.examine(
                 path,
                 options,
                 name=job.name,
-                tenant=job.tenant,
+                known=known,
                 progress=tell,
                 cancel=cancel,
             )
