@@ -187,7 +187,7 @@ def _follow_models(
     return LiveDetector(
         detector,
         raise_alarm=responder.raise_alarm,
-        media=golden and GoldenMedia(golden, record),
+        media=GoldenMedia(golden, record) if golden else None,
         changed=tell,
     )
 
