@@ -16,6 +16,7 @@ from sqlalchemy import URL
 
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
+from deepfake.trust.incidents import note_models
 
 from .alarms import Policies, Responder
 from .events import Event, Events
@@ -179,6 +180,7 @@ def _follow_models(
     def tell(fresh: Detector) -> None:
         bundles = {slot: one.name for slot, one in sorted(fresh.engine.active.items())}
         events.emit(Event(type="models.changed", data={"bundles": bundles}))
+        note_models(settings.folder, bundles)
         if settings.audit is not None:
             settings.audit.append("models_changed", bundles=fresh.engine.active)
 
