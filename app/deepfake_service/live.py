@@ -194,7 +194,7 @@ class LiveDetector(Detector):
             }
             for slot, (bundle, error) in _find_faults(fresh, moved).items():
                 self._raise_alarm(
-                    Alarm(name="golden_failed", text=str(error), bundles={slot: bundle.name})
+                    Alarm(name=Code.GOLDEN_FAILED, text=str(error), bundles={slot: bundle.name})
                 )
                 raise error
             fresh.engine.warm()
@@ -231,7 +231,7 @@ class LiveDetector(Detector):
         for slot, (bundle, error) in faults.items():
             words[slot] = str(error).split("; ")[0]
             self._raise_alarm(
-                Alarm(name="golden_failed", text=words[slot], bundles={slot: bundle.name})
+                Alarm(name=Code.GOLDEN_FAILED, text=words[slot], bundles={slot: bundle.name})
             )
         self.failing = {**self.failing, **words}
         self._go_on_without(words)

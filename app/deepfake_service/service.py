@@ -182,7 +182,7 @@ def _follow_models(
         events.emit(Event(type="models.changed", data={"bundles": bundles}))
         note_models(settings.folder, bundles)
         if settings.audit is not None:
-            settings.audit.append("models_changed", bundles=fresh.engine.active)
+            settings.audit.append("models_taken_up", bundles=fresh.engine.active)
 
     golden = responder.policies.golden
     record = settings.folder / "golden.json"

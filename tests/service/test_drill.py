@@ -179,7 +179,7 @@ def test_the_drill(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["audit", "verify", str(tmp_path / "audit.jsonl")]) == 0
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [line["what"] for line in lines if "what" in line] == [
-        *("alarm", "models_changed", "models_changed")
+        *("alarm", "models_taken_up", "models_taken_up")
     ]
 
 
