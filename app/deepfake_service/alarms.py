@@ -136,8 +136,11 @@ class Responder:
         """What was done. Whatever notices something calls this."""
         if self._is_repeated(alarm):
             return []
-        self._log("alarm", about=" ".join(filter(None, (alarm.name, alarm.key))))
-        note_alarm(self._incidents, alarm.name, bundles=alarm.bundles, key=alarm.key)
+        try:
+            note_alarm(self._incidents, alarm.name, bundles=alarm.bundles, key=alarm.key)
+            self._log("alarm", about=" ".join(filter(None, (alarm.name, alarm.key))))
+        except DeepfakeError as error:  # which is no reason to do nothing
+            LOG.error("alarm %s: cannot be noted: %s", alarm.name, error)
         done = []
         for action in self.policies.answer(alarm):
             try:

@@ -21,7 +21,7 @@ from deepfake.media.opening import Source
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.trust.changes import read_mark
-from deepfake.trust.registry import digest_bundles
+from deepfake.trust.registry import digest_bundles, read_bundles
 from deepfake.trust.signatures import Trust
 from deepfake.types import Report
 
@@ -65,7 +65,7 @@ class LiveDetector(Detector):
         self._given, self._held = detector, _Held(detector)
         self._raise_alarm, self._media, self._changed = raise_alarm, media, changed
         self._poll_seconds, self._test_seconds = poll_seconds, test_seconds
-        self._mark = read_mark(detector.settings.models_folder)
+        self._mark = _mark_of(detector)
         self._lock, self._looking, self._end = (
             threading.Lock(),
             threading.RLock(),
@@ -194,7 +194,7 @@ class LiveDetector(Detector):
             }
             for slot, (bundle, error) in _find_faults(fresh, moved).items():
                 self._raise_alarm(
-                    Alarm(name="golden_failed", text=str(error), bundles={slot: bundle.name})
+                    Alarm(name=Code.GOLDEN_FAILED, text=str(error), bundles={slot: bundle.name})
                 )
                 raise error
             fresh.engine.warm()
@@ -231,7 +231,7 @@ class LiveDetector(Detector):
         for slot, (bundle, error) in faults.items():
             words[slot] = str(error).split("; ")[0]
             self._raise_alarm(
-                Alarm(name="golden_failed", text=words[slot], bundles={slot: bundle.name})
+                Alarm(name=Code.GOLDEN_FAILED, text=words[slot], bundles={slot: bundle.name})
             )
         self.failing = {**self.failing, **words}
         self._go_on_without(words)
@@ -262,6 +262,17 @@ class LiveDetector(Detector):
                 "among them"
             )
             self._raise_alarm(Alarm(name="golden_drift", text=text, bundles=drift.bundles))
+
+
+def _mark_of(detector: Detector) -> tuple[Any, ...]:
+    """The mark of what a detector was made from; none that fits when it was changed meanwhile."""
+    folder = detector.settings.models_folder
+    mark = read_mark(folder)
+    try:
+        same = digest_bundles(read_bundles(folder)) == digest_bundles(detector.engine.active)
+    except ModelError:
+        same = False
+    return mark if same else ()
 
 
 def _facts(detector: Detector) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from sqlalchemy import URL
 
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
+from deepfake.trust.incidents import note_models
 
 from .alarms import Policies, Responder
 from .events import Event, Events
@@ -197,15 +198,16 @@ def _follow_models(
     def tell(fresh: Detector) -> None:
         bundles = {slot: one.name for slot, one in sorted(fresh.engine.active.items())}
         events.emit(Event(type="models.changed", data={"bundles": bundles}))
+        note_models(settings.folder, bundles)
         if settings.audit is not None:
-            settings.audit.append("models_changed", bundles=fresh.engine.active)
+            settings.audit.append("models_taken_up", bundles=fresh.engine.active)
 
     golden = responder.policies.golden
     record = settings.folder / "golden.json"
     return LiveDetector(
         detector,
         raise_alarm=responder.raise_alarm,
-        media=golden and GoldenMedia(golden, record),
+        media=GoldenMedia(golden, record) if golden else None,
         changed=tell,
     )
 

@@ -17,6 +17,7 @@ from deepfake.detector import Detector
 from deepfake.engine.golden import word_of
 from deepfake.errors import DeepfakeError
 from deepfake.faults import contain_faults
+from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.trust.registry import locate
 from deepfake.trust.shadow import RESULTS, Shadow, read_shadow
@@ -153,7 +154,7 @@ class ShadowRunner:
                 one.seconds_by_step.get(source, 0.0) for one in (task.report, report)
             ]
         elif line["error"] is None:
-            line["error"] = "no_score"
+            line["error"] = str(Code.NOTHING_APPLIED)
         with self._results.open("a", encoding="ascii") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -44,6 +44,9 @@ examples:
 """
 
 
+BEFORE = "revised before"
+
+
 class Found(NamedTuple):
     """A report that is affected: where it is kept, and what it said of which file."""
 
@@ -54,7 +57,9 @@ class Found(NamedTuple):
     verdict: str
     sha256: str
     again: Callable[[Path | None], str | None]
-    """Examines the file again, in the place that it was found in; the verdict, None without it."""
+    """Examines the file again, in the place that it was found in; the verdict, None without it, and
+    ``BEFORE`` where that was done.
+    """
 
 
 def add_incident(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -202,7 +207,7 @@ def _rescan(options: argparse.Namespace, log: AuditLog | None) -> None:
     for one in found:
         verdict = one.again(places.get(one.sha256))
         gone += verdict is None
-        changed += verdict not in (None, one.verdict)
+        changed += verdict not in (None, BEFORE, one.verdict)
         rows.append([*one[:6], verdict or "media gone"])
     _print(rows, ["time", "verdict", "verdict now"], options)
     told = f"{len(found)} reports: {changed} verdicts changed, {gone} have no media any more"
@@ -266,7 +271,9 @@ def _find_stored(options: argparse.Namespace, incident: Incident) -> Iterator[Fo
         for one in found:
 
             def again(place: Path | None, one: Any = one) -> str | None:
-                if place is None or one.revised:
+                if one.revised:
+                    return BEFORE
+                if place is None:
                     return None
                 report = _detector(options).detect(place, name=one.name)
                 revisions.revise(database, events, one, report, incident=incident.id)

@@ -119,6 +119,13 @@ def note_alarm(folder: Path, name: str, *, bundles: Mapping[str, str], key: str 
         add({"what": "alarm", "name": name, "bundles": dict(bundles), "key": key})
 
 
+def note_models(folder: Path, bundles: Mapping[str, str]) -> None:
+    """Add that a service answers with other bundles from now on."""
+    _make(folder)
+    with adding(folder / FILE) as (_, add):
+        add({"what": "taken_up", "bundles": dict(bundles)})
+
+
 def read_incidents(folder: Path) -> list[Incident]:
     """All incidents of a folder, the oldest first; raises ``DeepfakeError`` for a changed file."""
     lines = read_chain(folder / FILE)
@@ -211,7 +218,12 @@ def make_timeline(incident: Incident, *, folder: Path, models: Path) -> list[Ste
                 ("replaced", change.time, f"{change.what}: {scope.bundle} answers no more")
             )
     since = min((time for _, time, _ in steps), default=incident.opened)
+    answered = False
     for line in read_chain(folder / FILE):
+        if line["what"] == "taken_up" and answered != (scope.bundle in line["bundles"].values()):
+            answered = not answered
+            word = "answers" if answered else "answers no more"
+            steps.append(("taken up", line["time"], f"in the service {scope.bundle} {word}"))
         about = scope.bundle in line.get("bundles", {}).values() or (
             scope.key is not None and line.get("key") == scope.key
         )

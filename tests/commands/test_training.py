@@ -24,7 +24,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
     [
         (
             ["calibrate"],
-            ["--files", "genuine/SOURCE", "work\non a copy", "deepfake models activate"],
+            ["--files", "genuine/SOURCE", "a copy of it", "deepfake models activate"],
         ),
         (["quantise"], ["--most-files", "0.002", "synthetic/SYSTEM"]),
         (["recipe"], ["training/configs/image-3.toml", "ship", "goes on where it was"]),

@@ -90,6 +90,15 @@ def test_an_action_that_cannot_be_done_leaves_the_others_alone(
     assert "\x1b" not in caplog.text
 
 
+def test_an_alarm_that_cannot_be_noted_is_answered_all_the_same(
+    models: Path, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "incidents.jsonl").mkdir()
+    acts = responder(models, keys, tmp_path, Action.NOTIFY)
+    assert acts.raise_alarm(Alarm(name="odd", text="")) == [Action.NOTIFY]
+    assert "cannot be noted" in caplog.text
+
+
 def test_the_same_alarm_is_raised_once_a_minute(
     models: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
