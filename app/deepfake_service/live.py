@@ -17,6 +17,7 @@ from deepfake.bundle import Bundle
 from deepfake.detector import Detector
 from deepfake.engine.golden import check_golden
 from deepfake.errors import BackendError, DeepfakeError, ModelError, ServiceError
+from deepfake.known.index import Known
 from deepfake.media.opening import Source
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
@@ -85,6 +86,7 @@ class LiveDetector(Detector):
         progress: Any = None,
         cancel: threading.Event | None = None,
         deadline: float | None = None,
+        known: Known | None = None,
     ) -> Report:
         """See :meth:`deepfake.detector.Detector.detect`."""
         with self.leased() as detector:
@@ -96,6 +98,7 @@ class LiveDetector(Detector):
                 progress=progress,
                 cancel=cancel,
                 deadline=deadline,
+                known=known,
             )
 
     @contextmanager
