@@ -50,6 +50,7 @@ class ShadowRunner:
         self._waiting: queue.Queue[_Task] = queue.Queue(MOST_WAITING)
         self._end = threading.Event()
         self._shadow: Shadow | None = None
+        self._fault = ""
         self._candidate: Bundle | None = None
         self._detector: Detector | None = None
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
@@ -115,14 +116,17 @@ class ShadowRunner:
             beside = dict(self._live.engine.active)
             beside.pop(FULL_TIERS.get(candidate.slot, ""), None)
             source = SOURCES.get(candidate.slot, candidate.slot)
+            asked = {source, "video"} if source in ("face", "video") else {source}
             self._detector = Detector(
                 settings,
-                analyzers=tuple(one for one in self._live.analyzers if one.name == source),
+                analyzers=tuple(one for one in self._live.analyzers if one.name in asked),
                 active=beside | {candidate.slot: candidate},
             )
             self._candidate = candidate
         except DeepfakeError as error:
-            LOG.error("shadow: %s", error)
+            if str(error) != self._fault:
+                self._fault = str(error)
+                LOG.error("shadow: %s", error)
 
     def _drop(self) -> None:
         detector, self._detector, self._candidate = self._detector, None, None
@@ -147,12 +151,9 @@ class ShadowRunner:
         except DeepfakeError as error:
             after, line["error"] = None, str(error.code)
         if before is not None and after is not None:
-            source = before.source
             line["scores"] = [before.score, after.score]
             line["words"] = [_word(before), _word(after)]
-            line["seconds"] = [
-                one.seconds_by_step.get(source, 0.0) for one in (task.report, report)
-            ]
+            line["seconds"] = [_seconds(one, before.source) for one in (task.report, report)]
         elif line["error"] is None:
             line["error"] = str(Code.NOTHING_APPLIED)
         with self._results.open("a", encoding="ascii") as file:
@@ -166,6 +167,12 @@ def _find(report: Report, slot: str) -> Evidence | None:
         if one.source == source and one.status is Status.OK and one.score is not None:
             return one
     return None
+
+
+def _seconds(report: Report, source: str) -> float:
+    """What a source took; of faces in a video all of its pictures."""
+    steps = report.seconds_by_step
+    return steps.get(source, steps.get("video", 0.0))
 
 
 def _word(evidence: Evidence) -> str | None:
