@@ -69,6 +69,11 @@ class Examiner:
         self._metrics.note_report(report)
         return report
 
+    @property
+    def present(self) -> int:
+        """Requests whose file is examined now or waits for that."""
+        return self._present
+
     async def report(
         self,
         path: Path,

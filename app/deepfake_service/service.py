@@ -10,15 +10,22 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from deepfake_app.storage import Uploads
 from sqlalchemy import URL
 
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
+from deepfake.types import Report
 
 from .examination import Examiner
 from .metrics import Metrics
+from .monitoring.gauges import Gauges
+from .monitoring.monitor import Monitor
+from .privacy.kept import KeptFiles
+from .privacy.keyring import Keyring
+from .privacy.master import find_wrapper
 from .settings import ServiceSettings
 from .store.budgets import Budgets, Rates
 from .store.database import Database
@@ -58,9 +65,18 @@ class Service:
     examiner: Examiner
     workers: Workers
     streams: Streams
+    monitor: Monitor
+    kept: KeptFiles
+
+    def note_report(self, tenant: int, id: str, report: Report, path: Path) -> None:
+        """What follows a report that was stored under ``id``, while its file still lies at ``path``:
+        it is watched for drift, and kept where that was decided.
+        """
+        note_report(self.monitor, self.kept, tenant, id, report, path)
 
     def forget(self) -> None:
         """Delete what is older than it is to be kept."""
+        self.kept.forget(keep_days=self.settings.keep_days)
         media = self.reports.forget(keep_days=self.settings.keep_days)
         self.uploads.drop([str(self.uploads.folder / place) for place in media])
 
@@ -114,7 +130,10 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         folder.mkdir(mode=0o700, exist_ok=True)
         uploads = Uploads(folder, settings.limits)
         uploads.adopt(folder / place for place in jobs.media_in_use())
-        metrics = Metrics(jobs.count)
+        metrics, budgets = Metrics(), Budgets(database)
+        kept = KeptFiles(database, Keyring(database, find_wrapper(settings.folder)), settings.kept)
+        monitor = Monitor(database)
+        monitor.alarmed = lambda alarm: metrics.note_alarm(alarm.kind, alarm.signal)
         examiner = Examiner(
             detector,
             metrics,
@@ -122,7 +141,18 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             waiting=settings.waiting,
             file_seconds=settings.limits.file_seconds,
         )
-        workers = Workers(jobs, examiner, uploads, threads=settings.workers)
+        workers = Workers(
+            jobs,
+            examiner,
+            uploads,
+            threads=settings.workers,
+            reported=lambda *what: note_report(monitor, kept, *what),
+        )
+        metrics.registry.register(
+            Gauges(
+                detector=detector, examiner=examiner, jobs=jobs, budgets=budgets, monitor=monitor
+            )
+        )
         service = Service(
             settings=settings,
             detector=detector,
@@ -131,16 +161,29 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             jobs=jobs,
             reports=Reports(database),
             repeats=repeats,
-            budgets=Budgets(database),
+            budgets=budgets,
             rates=Rates(),
             uploads=uploads,
             metrics=metrics,
             examiner=examiner,
             workers=workers,
             streams=Streams(settings.streams),
+            monitor=monitor,
+            kept=kept,
         )
-        with examiner, workers, _sweeping(service):
-            yield service
+        try:
+            with examiner, workers, _sweeping(service):
+                yield service
+        finally:
+            monitor.close()
+
+
+def note_report(
+    monitor: Monitor, kept: KeptFiles, tenant: int, id: str, report: Report, path: Path
+) -> None:
+    """See :meth:`Service.note_report`."""
+    monitor.note(tenant, report)
+    kept.keep(tenant, id, report, path)
 
 
 @contextlib.contextmanager

@@ -67,5 +67,10 @@ class ServiceSettings:
         return self.folder / "service.sqlite"
 
     @property
+    def kept(self) -> Path:
+        """Of media that are kept after their report, sealed."""
+        return self.folder / "kept"
+
+    @property
     def media_folder(self) -> Path:
         return self.folder / "media"

@@ -12,7 +12,19 @@ from deepfake.types import Report
 from .budgets import charge
 from .database import Database
 from .keys import DAY_MS, Identity
-from .tables import ENDED, Feedback, Job, Repeat, Ruling, StoredReport, Usage, new_id, now_ms
+from .tables import (
+    ENDED,
+    HOLD,
+    Feedback,
+    Job,
+    Repeat,
+    Ruling,
+    StoredReport,
+    Tenant,
+    Usage,
+    new_id,
+    now_ms,
+)
 
 
 class Reports:
@@ -49,16 +61,18 @@ class Reports:
     def forget(self, *, keep_days: float) -> list[str]:
         """Delete what is older: reports, rulings on them, jobs that have ended; and where the files
         of those jobs lay. Answers for an Idempotency-Key are kept for a day, budgets for a week.
+        Of a tenant on legal hold no report, ruling or job is deleted.
         """
         now = now_ms()
         limit = now - round(keep_days * DAY_MS)
-        old = select(StoredReport.id).where(StoredReport.created < limit)
+        held = select(Tenant.number).where(Tenant.retention == HOLD)
+        past = StoredReport.created < limit, StoredReport.tenant.not_in(held)
         with self._database.writing() as session:
+            old = select(StoredReport.id).where(*past)
             session.execute(delete(Feedback).where(Feedback.report.in_(old)))
-            session.execute(delete(StoredReport).where(StoredReport.created < limit))
-            media = session.scalars(
-                delete(Job).where(Job.state.in_(ENDED), Job.ended < limit).returning(Job.media)
-            ).all()
+            session.execute(delete(StoredReport).where(*past))
+            ended = Job.state.in_(ENDED), Job.ended < limit, Job.tenant.not_in(held)
+            media = session.scalars(delete(Job).where(*ended).returning(Job.media)).all()
             session.execute(delete(Repeat).where(Repeat.created < now - DAY_MS))
             session.execute(delete(Usage).where(Usage.created < now - 7 * DAY_MS))
         return list(media)

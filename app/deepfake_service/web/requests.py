@@ -71,12 +71,15 @@ class Requests:
             status = status or 499  # nobody reads it
         except Exception as fault:  # noqa: BLE001 (a bug is one request's, and is logged)
             error = internal_error(f"request {request_id}", fault)
+            state["code"] = str(error.code)
             if not status:
                 await answer_problem(error, request_id=request_id)(scope, receive, send_on)
         finally:
             seconds = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "none")
-            self._metrics.note_request(scope["method"], path, status, seconds)
+            self._metrics.note_request(
+                scope["method"], path, status, seconds, code=state.get("code")
+            )
             LOG.info(
                 "request %s: %s %s by %s: %d in %.3f s",
                 request_id,
@@ -92,6 +95,7 @@ class Requests:
             error = ServiceError(
                 f"request: {why.rstrip('.')}", code=Code.NOT_ALLOWED, hint="", status=403
             )
+            scope["state"]["code"] = str(error.code)
             answer = answer_problem(error, request_id=scope["state"]["request_id"])
             answer.headers["Connection"] = "close"  # an unread body holds nothing
             await answer(scope, receive, send)

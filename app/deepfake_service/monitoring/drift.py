@@ -1,0 +1,247 @@
+"""Whether a stream of files is still what it was: an e-detector over simple events.
+
+A stream first *learns* a reference. Its first files choose events, such as "the score of image is
+above 0.71" or "format is webp": quantiles of what is measured, the categories that were seen, and
+any other. The files after them count how often each event happens, and give an upper bound of its
+probability (Chernoff and Hoeffding's, from the relative entropy), so that a reference of few files
+is trusted less.
+
+Then it *watches*. For each event it bets against that bound: a file multiplies the stake by
+``1 + share · (happened / bound − 1)``, whose mean is at most 1 as long as the event is no more
+probable than the bound. The bets that begin with every file are added up (Shiryaev and Roberts),
+for several shares, and the mean over all events and shares is the *evidence*. After n files of an
+unchanged stream it is n at most on average, whatever is watched, so that it reaches a limit c within
+them with a probability of n / c at most (Ville's inequality; Shin, Ramdas and Rinaldo 2023,
+"E-detectors"). That holds for files that do not hang together; of bursts of files that are alike
+it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .signals import Signals
+
+CHOOSING_FILES, COUNTING_FILES = 500, 1500
+LIMIT = 1_000_000.0
+"""The evidence at which an alarm is given: one false one in so many files at most, on average."""
+SHARES = np.array([0.02, 0.05, 0.15, 0.5])
+"""Of a stake: what is best against a change that concerns this share of the files."""
+DOUBT = 1e-3
+"""The probability that one event is more frequent than its bound."""
+LEAST_SEEN = 50
+MOST_CATEGORIES = 20
+ABOVE, BELOW, IS, OTHER = "above", "below", "is", "is new"
+_QUANTILES = {
+    ABOVE: (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1.0),
+    BELOW: (0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.0),
+}
+_RECENT = 200
+_MOST_EVIDENCE = 1e12
+Array = npt.NDArray[np.float64]
+
+
+class Event(NamedTuple):
+    """Something that a file's ``signal`` does or does not: it is above or below a number, is a
+    category (a text), or is none of those that were known.
+    """
+
+    signal: str
+    word: str
+    value: float | str
+
+    def __str__(self) -> str:
+        shown = f"{self.value:.4g}" if isinstance(self.value, float) else self.value
+        return f"{self.signal} {self.word} {shown}".rstrip()
+
+
+class Change(NamedTuple):
+    """An event that has become more frequent: its share in the reference (at most), and lately."""
+
+    event: Event
+    reference: float
+    recent: float
+    evidence: float
+
+
+@dataclass
+class Stream:
+    """The files of one kind for one tenant. Not safe to share between threads."""
+
+    choosing: int = CHOOSING_FILES
+    counting: int = COUNTING_FILES
+    files: int = 0
+    values: dict[str, list[float | str]] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    seen: Array = field(default_factory=lambda: np.zeros(0))
+    happened: Array = field(default_factory=lambda: np.zeros(0))
+    bounds: Array = field(default_factory=lambda: np.zeros(0))
+    stakes: Array = field(default_factory=lambda: np.zeros((0, len(SHARES))))
+    recent: Array = field(default_factory=lambda: np.zeros(0))
+    _places: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def learnt(self) -> float:
+        """How much of the reference there is, 0…1."""
+        return min(1.0, self.files / (self.choosing + self.counting))
+
+    @property
+    def evidence(self) -> float:
+        """That the stream has changed; at :data:`LIMIT` an alarm is given."""
+        return float(self.stakes.mean()) if self.stakes.size else 0.0
+
+    def add(self, signals: Signals) -> None:
+        """Take one file in: learn from it, or watch it."""
+        self.files += 1
+        if self.files <= self.choosing:
+            for name, value in signals.items():
+                self.values.setdefault(name, []).append(value)
+            if self.files == self.choosing:
+                self._choose()
+            return
+        present, happens = self._look(signals)
+        if self.files <= self.choosing + self.counting:
+            self.seen[present] += 1
+            self.happened[present] += happens
+            if self.files == self.choosing + self.counting:
+                self._begin()
+            return
+        bounds = self.bounds[present]
+        factors = 1 + SHARES * (happens / bounds - 1)[:, None]
+        self.stakes[present] = np.minimum((self.stakes[present] + 1) * factors, _MOST_EVIDENCE)
+        self.recent[present] += (happens - self.recent[present]) / _RECENT
+
+    def changes(self, *, most: int) -> list[Change]:
+        """The events with the most evidence, at most one of each signal."""
+        order = np.argsort(-self.stakes.mean(axis=1)) if self.stakes.size else []
+        found: dict[str, Change] = {}
+        for place in order:
+            event = self.events[place]
+            if event.signal not in found:
+                found[event.signal] = Change(
+                    event,
+                    float(self.bounds[place]),
+                    float(self.recent[place]),
+                    float(self.stakes[place].mean()),
+                )
+            if len(found) == most:
+                break
+        return [*found.values()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stream as JSON values."""
+        arrays = ("seen", "happened", "bounds", "stakes", "recent")
+        return {
+            "choosing": self.choosing,
+            "counting": self.counting,
+            "files": self.files,
+            "values": self.values,
+            "events": [list(event) for event in self.events],
+            **{name: getattr(self, name).tolist() for name in arrays},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Stream:
+        """The inverse of :meth:`to_dict`."""
+        arrays = {
+            name: np.array(values[name], float) for name in ("seen", "happened", "bounds", "recent")
+        }
+        stream = cls(
+            choosing=values["choosing"],
+            counting=values["counting"],
+            files=values["files"],
+            values=values["values"],
+            events=tuple(Event(*event) for event in values["events"]),
+            stakes=np.array(values["stakes"], float).reshape(-1, len(SHARES)),
+            **arrays,
+        )
+        stream._place()
+        return stream
+
+    def _choose(self) -> None:
+        self.events = tuple(
+            event
+            for signal, values in sorted(self.values.items())
+            if len(values) >= min(LEAST_SEEN, self.choosing)
+            for event in _events_of(signal, values)
+        )
+        self.values = {}
+        self.seen, self.happened = np.zeros((2, len(self.events)))
+        self._place()
+
+    def _begin(self) -> None:
+        self.bounds = np.array(
+            [bound_share(int(k), int(n)) for k, n in zip(self.happened, self.seen, strict=True)]
+        )
+        self.recent = self.happened / np.maximum(self.seen, 1)
+        self.stakes = np.zeros((len(self.events), len(SHARES)))
+
+    def _place(self) -> None:
+        self._places = {}
+        for place, event in enumerate(self.events):
+            self._places.setdefault(event.signal, []).append(place)
+
+    def _look(self, signals: Signals) -> tuple[npt.NDArray[np.intp], Array]:
+        """The events whose signal the file has, and 1 for those that happen, else 0."""
+        present: list[int] = []
+        happens: list[bool] = []
+        for name, value in signals.items():
+            places = self._places.get(name, ())
+            known = {self.events[place].value for place in places}
+            for place in places:
+                present.append(place)
+                happens.append(_happens(self.events[place], value, known))
+        return np.array(present, np.intp), np.array(happens, float)
+
+
+def bound_share(happened: int, of: int) -> float:
+    """The largest probability under which so few of so many are not rarer than :data:`DOUBT`."""
+    if not of:
+        return 1.0
+    share, nats = happened / of, math.log(1 / DOUBT) / of
+    low, high = share, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if _divergence(share, middle) > nats:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _divergence(share: float, other: float) -> float:
+    """The relative entropy of two coins, in nats."""
+    total = 0.0
+    for p, q in ((share, other), (1 - share, 1 - other)):
+        if p > 0:
+            total += p * math.log(p / q) if q > 0 else math.inf
+    return total
+
+
+def _events_of(signal: str, values: list[float | str]) -> Iterator[Event]:
+    numbers = [value for value in values if isinstance(value, float)]
+    if len(numbers) == len(values):
+        for word, quantiles in _QUANTILES.items():
+            for limit in sorted({float(it) for it in np.quantile(numbers, quantiles)}):
+                yield Event(signal, word, limit)
+        return
+    for category, _ in Counter(map(str, values)).most_common(MOST_CATEGORIES):
+        yield Event(signal, IS, category)
+    yield Event(signal, OTHER, "")
+
+
+def _happens(event: Event, value: float | str, known: set[float | str]) -> bool:
+    if event.word == IS:
+        return value == event.value
+    if event.word == OTHER:
+        return value not in known
+    if isinstance(value, str) or isinstance(event.value, str):
+        return False
+    return value > event.value if event.word == ABOVE else value < event.value
