@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
 from .metrics import Metrics
+from .monitoring.tracing import Tracing
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether a client is still there."""
@@ -37,7 +39,9 @@ class Examiner:
         threads: int,
         waiting: int,
         file_seconds: float,
+        tracing: Tracing,
     ) -> None:
+        self._tracing = tracing
         self._detector, self._metrics, self._file_seconds = detector, metrics, file_seconds
         self._most, self._present = threads + waiting, 0
         self._running: set[threading.Event] = set()
@@ -67,6 +71,7 @@ class Examiner:
             self._metrics.note_failure(str(error.code))
             raise
         self._metrics.note_report(report)
+        self._tracing.note_report(report)
         return report
 
     @property
@@ -100,7 +105,10 @@ class Examiner:
         try:
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool,
-                lambda: self.examine(path, options, name=name, cancel=cancel),
+                # with the ids of the request, for the log and traces
+                lambda here=contextvars.copy_context(): here.run(  # type: ignore[misc]
+                    self.examine, path, options, name=name, cancel=cancel
+                ),
             )
             while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
                 if await gone():

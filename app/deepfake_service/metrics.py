@@ -14,7 +14,7 @@ SCORES = tuple(step / 20 for step in range(1, 21))
 
 class Metrics:
     """The measurements of one service; what is counted when asked is registered beside them (see
-    :mod:`.monitoring.gauges`).
+    :mod:`.gauges`).
     """
 
     def __init__(self) -> None:

@@ -20,9 +20,10 @@ from deepfake.errors import ServiceError, SettingsError
 from deepfake.types import Report
 
 from .examination import Examiner
+from .gauges import Gauges
 from .metrics import Metrics
-from .monitoring.gauges import Gauges
 from .monitoring.monitor import Monitor
+from .monitoring.tracing import Tracing, tracing
 from .privacy.kept import KeptFiles
 from .privacy.keyring import Keyring
 from .privacy.master import find_wrapper
@@ -67,6 +68,7 @@ class Service:
     streams: Streams
     monitor: Monitor
     kept: KeptFiles
+    tracing: Tracing
 
     def note_report(self, tenant: int, id: str, report: Report, path: Path) -> None:
         """What follows a report that was stored under ``id``, while its file still lies at ``path``:
@@ -119,7 +121,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
     What a process before has left in work is put in line again. Raises ``SettingsError`` when
     another process serves from the same folder.
     """
-    with open_store(settings) as (database, keys), _alone(settings):
+    with open_store(settings) as (database, keys), _alone(settings), tracing() as traces:
         jobs = Jobs(
             database, attempts=settings.attempts, back_off_seconds=settings.back_off_seconds
         )
@@ -140,6 +142,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             threads=settings.examinations,
             waiting=settings.waiting,
             file_seconds=settings.limits.file_seconds,
+            tracing=traces,
         )
         workers = Workers(
             jobs,
@@ -170,6 +173,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             streams=Streams(settings.streams),
             monitor=monitor,
             kept=kept,
+            tracing=traces,
         )
         try:
             with examiner, workers, _sweeping(service):

@@ -39,7 +39,8 @@ class ServiceSettings:
     its file's is tried ``attempts`` times, after ``back_off_seconds``, twice that, and so on.
     ``batch_files`` is the most files of one batch. What is older than ``keep_days`` is deleted:
     reports with their rulings, jobs that have ended, and answers kept for an Idempotency-Key
-    (those after a day).
+    (those after a day). The log is JSON with ``log_json``, and tells names of files with
+    ``log_names``.
     """
 
     folder: Path = field(default_factory=default_folder)
@@ -53,6 +54,8 @@ class ServiceSettings:
     back_off_seconds: float = 5.0
     batch_files: int = 100
     keep_days: float = 30.0
+    log_json: bool = False
+    log_names: bool = False
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():

@@ -66,6 +66,17 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=30,
         help="reports and jobs that have ended are deleted after so many (%(default)s)",
     )
+    service.add_argument(
+        "--log",
+        choices=("text", "json"),
+        default="text",
+        help="warnings as text, or every request as JSON, on standard error (%(default)s)",
+    )
+    service.add_argument(
+        "--log-names",
+        action="store_true",
+        help="tell names of files in the JSON log, in place of hashes of them",
+    )
     serve.set_defaults(run=run_serve)
 
 
@@ -113,6 +124,8 @@ def run_serve(options: argparse.Namespace) -> int:
             sync_bytes=options.sync_megabytes * 1024**2,
             workers=options.job_workers,
             keep_days=options.keep_days,
+            log_json=options.log == "json",
+            log_names=options.log_names,
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with Detector(settings) as detector:
@@ -124,7 +137,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
 def find_service() -> Any:
     """The package of the service; None where a package that it needs is not installed."""
-    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client")
+    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client", "structlog")
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None
     return importlib.import_module("deepfake_service")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from deepfake_app.guards import find_refusal
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfake.errors import ServiceError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from deepfake_app.address import Names
 
     from ..metrics import Metrics
+    from ..monitoring.tracing import Tracing
 
 LOG = logging.getLogger("deepfake_service")
 HEADERS = {
@@ -43,8 +46,11 @@ class Requests:
     one; the answer and the log have it. The log names routes, never what a client wrote.
     """
 
-    def __init__(self, app: ASGIApp, *, names: Names, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, names: Names, metrics: Metrics, tracing: Tracing
+    ) -> None:
         self.app, self._names, self._metrics = app, names, metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,6 +71,11 @@ class Requests:
                 headers.update(state.get("rate_headers", {}))
             await send(message)
 
+        bind_contextvars(request_id=request_id)
+        traced = contextlib.ExitStack()
+        said = traced.enter_context(
+            self._tracing.request(_method_of(scope), Headers(scope=scope))
+        )
         try:
             await self._answer(scope, receive, send_on)
         except ClientDisconnect:
@@ -80,15 +91,23 @@ class Requests:
             self._metrics.note_request(
                 scope["method"], path, status, seconds, code=state.get("code")
             )
+            method, shown = _method_of(scope), state.get("shown", "nobody")
+            fields = {"method": method, "route": path, "key": shown, "status": status}
+            fields |= {"seconds": round(seconds, 4), "code": state.get("code")}
             LOG.info(
                 "request %s: %s %s by %s: %d in %.3f s",
                 request_id,
-                scope["method"] if scope["method"].isalpha() else "?",
+                method,
                 path,
-                state.get("shown", "nobody"),
+                shown,
                 status,
                 seconds,
+                extra=fields,
             )
+            said |= {"http.route": path, "http.response.status_code": status}
+            said["error.type"] = state.get("code")
+            traced.close()
+            unbind_contextvars("request_id")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if why := find_refusal(scope, self._names):
@@ -101,6 +120,11 @@ class Requests:
             await answer(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def _method_of(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method.isalpha() else "?"
 
 
 def _choose_id(scope: Scope) -> str:

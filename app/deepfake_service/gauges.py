@@ -11,10 +11,10 @@ from prometheus_client.registry import Collector
 from deepfake.detector import Detector
 from deepfake.media.process import POOL
 
-from ..examination import Examiner
-from ..store.budgets import Budgets
-from ..store.jobs import Jobs
-from .monitor import Monitor
+from .examination import Examiner
+from .store.budgets import Budgets
+from .store.jobs import Jobs
+from .monitoring.monitor import Monitor
 
 
 @dataclass(frozen=True, kw_only=True)
