@@ -4,13 +4,13 @@
     python -m benchmarks.drift --material my-files/ --limit 60 --save pools.json
     python -m benchmarks.drift --pools pools.json --days 30 --a-day 1000
 
-Pictures are examined once, by the detector as it is: the material as it is, as another release of a
-camera's program would save it (sharpened, JPEG 97 in place of what it was), behind a broken resizer
-(every second row and column, JPEG 70), and one synthetic file with a little noise, again and again, as
-somebody sends it who searches for what passes. Streams are then drawn from what was found, file by
-file with replacement, and go through the monitor of the service: it learns its reference, then the
-change begins. Without --material the pictures are made here: scenes for genuine ones, and for
-generators pictures of three kinds of odd texture.
+Pictures are examined once, by the detector as it is: the material as it is, as another release of
+a camera's program would save it (sharpened, JPEG 97 in place of what it was), behind a broken
+resizer (every second row and column, JPEG 70), and one synthetic file with a little noise, again
+and again, as somebody sends it who searches for what passes. Streams are then drawn from what was
+found, file by file with replacement, and go through the monitor of the service: it learns its
+reference, then the change begins. Without --material the pictures are made here: scenes for genuine
+ones, and for generators pictures of three kinds of odd texture.
 
 Every generator of the material is the new one in its turn, at 5 % of the traffic of all others.
 """
@@ -128,10 +128,10 @@ def write_pictures(folder: Path, *, each: int) -> None:
     """Genuine scenes of two cameras, and pictures of three made-up generators."""
     from .cluster import write_photographs
 
-    for number, (name, size) in enumerate((("one", (640, 480)), ("two", (800, 600)))):
+    for name, (width, height) in {"one": (640, 480), "two": (800, 600)}.items():
         place = folder / "genuine" / name
         place.mkdir(parents=True)
-        write_photographs(place, each, size=size, seed=number)
+        write_photographs(place, count=each, width=width, height=height, first_seed=width)
     for number, name in enumerate(("stripes", "steps", "smooth")):
         place = folder / "synthetic" / name
         place.mkdir(parents=True)
@@ -180,9 +180,7 @@ def list_changes(pools: Pools, each: bool) -> Iterator[tuple[str, list[tuple[Dra
     made = [source for source in as_is if source.endswith("*")]
     genuine = [source for source in as_is if not source.endswith("*")]
     before = _stationary(as_is)
-    generators = [
-        (name, (_stationary(as_is, without=name), _pool(as_is[name]))) for name in made
-    ]
+    generators = [(name, (_stationary(as_is, without=name), _pool(as_is[name]))) for name in made]
     if each:
         for name, (others, new) in generators:
             yield f"generator {name[:-1]}, 5 %", [(others, _mix(others, new, NEW_SHARE))]
@@ -226,9 +224,7 @@ def measure(
     ]
 
 
-def alarm_within(
-    options: argparse.Namespace, draw: Draw, files: int, rng: random.Random
-) -> bool:
+def alarm_within(options: argparse.Namespace, draw: Draw, files: int, rng: random.Random) -> bool:
     """Whether a stream without change gives an alarm."""
     return _watch(_learn(options, draw, rng), draw, files, rng) is not None
 

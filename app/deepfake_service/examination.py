@@ -103,12 +103,10 @@ class Examiner:
         self._present += 1
         self._running.add(cancel)
         try:
+            here = contextvars.copy_context()  # the ids of the request, for the log and traces
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool,
-                # with the ids of the request, for the log and traces
-                lambda here=contextvars.copy_context(): here.run(  # type: ignore[misc]
-                    self.examine, path, options, name=name, cancel=cancel
-                ),
+                lambda: here.run(self.examine, path, options, name=name, cancel=cancel),
             )
             while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
                 if await gone():

@@ -12,9 +12,9 @@ from deepfake.detector import Detector
 from deepfake.media.process import POOL
 
 from .examination import Examiner
+from .monitoring.monitor import Monitor
 from .store.budgets import Budgets
 from .store.jobs import Jobs
-from .monitoring.monitor import Monitor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,7 @@ class Gauges(Collector):
             [],
             [((), waiting)],
         )
-        yield _gauge(
-            "deepfake_decoders", "Decoder processes that live", [], [((), POOL.living)]
-        )
+        yield _gauge("deepfake_decoders", "Decoder processes that live", [], [((), POOL.living)])
         yield CounterMetricFamily(
             "deepfake_decoder_kills",
             "Decoder processes ended before their answer was whole",

@@ -115,7 +115,5 @@ class Metrics:
     def _count(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def _measure(
-        self, name: str, text: str, *labels: str, buckets: tuple[float, ...]
-    ) -> Histogram:
+    def _measure(self, name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, labels, registry=self.registry, buckets=buckets)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from deepfake.trust.audit import AuditLog
 
-from .service import open_store
-from .settings import ServiceSettings
-from .store.keys import read_secret
 from .privacy.kept import KeptFiles, Retention
 from .privacy.keyring import Keyring
 from .privacy.master import find_wrapper
 from .privacy.subjects import Subject, Subjects
+from .service import open_store
+from .settings import ServiceSettings
+from .store.keys import read_secret
 
 
 @dataclass(frozen=True, kw_only=True)

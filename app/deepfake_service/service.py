@@ -48,6 +48,19 @@ class Streams:
         self.most, self.open = most, 0
 
 
+@dataclass(frozen=True)
+class Aftermath:
+    """What follows a report that was stored."""
+
+    monitor: Monitor
+    kept: KeptFiles
+
+    def note(self, tenant: int, id: str, report: Report, path: Path) -> None:
+        """Watch a report for drift, and keep its file, still at ``path``, where that is decided."""
+        self.monitor.note(tenant, report)
+        self.kept.keep(tenant, id, report, path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """One service over ``detector``; safe to share between threads."""
@@ -68,13 +81,8 @@ class Service:
     streams: Streams
     monitor: Monitor
     kept: KeptFiles
+    aftermath: Aftermath
     tracing: Tracing
-
-    def note_report(self, tenant: int, id: str, report: Report, path: Path) -> None:
-        """What follows a report that was stored under ``id``, while its file still lies at ``path``:
-        it is watched for drift, and kept where that was decided.
-        """
-        note_report(self.monitor, self.kept, tenant, id, report, path)
 
     def forget(self) -> None:
         """Delete what is older than it is to be kept."""
@@ -135,6 +143,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         metrics, budgets = Metrics(), Budgets(database)
         kept = KeptFiles(database, Keyring(database, find_wrapper(settings.folder)), settings.kept)
         monitor = Monitor(database)
+        aftermath = Aftermath(monitor, kept)
         monitor.alarmed = lambda alarm: metrics.note_alarm(alarm.kind, alarm.signal)
         examiner = Examiner(
             detector,
@@ -149,7 +158,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             examiner,
             uploads,
             threads=settings.workers,
-            reported=lambda *what: note_report(monitor, kept, *what),
+            reported=aftermath.note,
         )
         metrics.registry.register(
             Gauges(
@@ -173,6 +182,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             streams=Streams(settings.streams),
             monitor=monitor,
             kept=kept,
+            aftermath=aftermath,
             tracing=traces,
         )
         try:
@@ -180,14 +190,6 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
                 yield service
         finally:
             monitor.close()
-
-
-def note_report(
-    monitor: Monitor, kept: KeptFiles, tenant: int, id: str, report: Report, path: Path
-) -> None:
-    """See :meth:`Service.note_report`."""
-    monitor.note(tenant, report)
-    kept.keep(tenant, id, report, path)
 
 
 @contextlib.contextmanager

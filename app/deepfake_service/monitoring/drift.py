@@ -10,17 +10,17 @@ Then it *watches*. For each event it bets against that bound: a file multiplies 
 ``1 + share · (happened / bound − 1)``, whose mean is at most 1 as long as the event is no more
 probable than the bound. The bets that begin with every file are added up (Shiryaev and Roberts),
 for several shares, and the mean over all events and shares is the *evidence*. After n files of an
-unchanged stream it is n at most on average, whatever is watched, so that it reaches a limit c within
-them with a probability of n / c at most (Ville's inequality; Shin, Ramdas and Rinaldo 2023,
-"E-detectors"). That holds for files that do not hang together; of bursts of files that are alike
-it does not.
+unchanged stream it is n at most on average, whatever is watched, so that it reaches a limit c
+within them with a probability of n / c at most (Ville's inequality; Shin, Ramdas and Rinaldo 2023,
+"E-detectors"). That holds for files that do not hang together; of bursts of files that are alike it
+does not.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,6 +71,37 @@ class Change(NamedTuple):
     evidence: float
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The events of one signal, above limits first, then below, or categories and what is new."""
+
+    places: npt.NDArray[np.intp]
+    above: Array
+    below: Array
+    categories: tuple[str, ...]
+
+    @classmethod
+    def of(cls, events: Sequence[Event], signal: str) -> _Group:
+        own = [(place, event) for place, event in enumerate(events) if event.signal == signal]
+        order = sorted(own, key=lambda it: (ABOVE, BELOW, IS, OTHER).index(it[1].word))
+
+        def values(word: str) -> list[Any]:
+            return [event.value for _, event in order if event.word == word]
+
+        places = np.array([place for place, _ in order], np.intp)
+        above, below = (np.array(values(word), float) for word in (ABOVE, BELOW))
+        return cls(places, above, below, tuple(values(IS)))
+
+    def look(self, value: float | str) -> Array:
+        """1 for each event that a value is, else 0; of a value of another type none is."""
+        if isinstance(value, str) and self.categories:
+            is_it = [value == category for category in self.categories]
+            return np.array([*is_it, not any(is_it)], float)
+        if isinstance(value, str) or self.categories:
+            return np.zeros(len(self.places))
+        return np.concatenate([value > self.above, value < self.below]).astype(float)
+
+
 @dataclass
 class Stream:
     """The files of one kind for one tenant. Not safe to share between threads."""
@@ -85,7 +116,7 @@ class Stream:
     bounds: Array = field(default_factory=lambda: np.zeros(0))
     stakes: Array = field(default_factory=lambda: np.zeros((0, len(SHARES))))
     recent: Array = field(default_factory=lambda: np.zeros(0))
-    _places: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    _groups: dict[str, _Group] = field(default_factory=dict, repr=False)
 
     @property
     def learnt(self) -> float:
@@ -184,21 +215,18 @@ class Stream:
         self.stakes = np.zeros((len(self.events), len(SHARES)))
 
     def _place(self) -> None:
-        self._places = {}
-        for place, event in enumerate(self.events):
-            self._places.setdefault(event.signal, []).append(place)
+        names = dict.fromkeys(event.signal for event in self.events)
+        self._groups = {name: _Group.of(self.events, name) for name in names}
 
     def _look(self, signals: Signals) -> tuple[npt.NDArray[np.intp], Array]:
         """The events whose signal the file has, and 1 for those that happen, else 0."""
-        present: list[int] = []
-        happens: list[bool] = []
+        present: list[npt.NDArray[np.intp]] = [np.zeros(0, np.intp)]
+        happens: list[Array] = [np.zeros(0)]
         for name, value in signals.items():
-            places = self._places.get(name, ())
-            known = {self.events[place].value for place in places}
-            for place in places:
-                present.append(place)
-                happens.append(_happens(self.events[place], value, known))
-        return np.array(present, np.intp), np.array(happens, float)
+            if (group := self._groups.get(name)) is not None:
+                present.append(group.places)
+                happens.append(group.look(value))
+        return np.concatenate(present), np.concatenate(happens)
 
 
 def bound_share(happened: int, of: int) -> float:
@@ -235,13 +263,3 @@ def _events_of(signal: str, values: list[float | str]) -> Iterator[Event]:
     for category, _ in Counter(map(str, values)).most_common(MOST_CATEGORIES):
         yield Event(signal, IS, category)
     yield Event(signal, OTHER, "")
-
-
-def _happens(event: Event, value: float | str, known: set[float | str]) -> bool:
-    if event.word == IS:
-        return value == event.value
-    if event.word == OTHER:
-        return value not in known
-    if isinstance(value, str) or isinstance(event.value, str):
-        return False
-    return value > event.value if event.word == ABOVE else value < event.value

@@ -18,7 +18,7 @@ from deepfake.types import Report
 from ..store.database import Database
 from ..store.tables import DriftStream, Tenant, now_ms, word_time
 from .drift import LIMIT, Change, Stream
-from .signals import Signals, read_signals
+from .signals import read_signals
 
 LOG = logging.getLogger("deepfake_service")
 SAVE_EVERY = 50

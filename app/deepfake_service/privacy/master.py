@@ -64,9 +64,7 @@ def find_wrapper(folder: Path, environment: Mapping[str, str] = os.environ) -> W
         except binascii.Error:
             key = b""
         if len(key) != KEY_BYTES:
-            raise SettingsError(
-                f"{KEY_VARIABLE}: is no key", hint="give 32 random bytes in Base64"
-            )
+            raise SettingsError(f"{KEY_VARIABLE}: is no key", hint="give 32 random bytes in Base64")
         return MasterKey(key)
     if place := environment.get(FILE_VARIABLE):
         try:

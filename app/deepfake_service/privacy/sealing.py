@@ -5,11 +5,11 @@ encryption and its nonce-reuse misuse-resistance"), with a key for each stream f
 "AES-GCM-HKDF streaming" of Google's Tink has it::
 
     version (1 byte) ‖ salt (32) ‖ nonce prefix (7) ‖ segments
-    segment = AES-256-GCM(HKDF(key, salt, context), prefix ‖ number (4, big endian) ‖ last (1), text)
+    segment = AES-256-GCM(HKDF(key, salt, context), prefix ‖ number (4) ‖ last (1), text)
 
-Every segment but the last holds ``SEGMENT_BYTES`` of text. So nothing can be changed, moved, cut off
-or added, and a stream opens in its ``context`` alone: that of another tenant or report does not
-open here, although the key is the same.
+Every segment but the last holds ``SEGMENT_BYTES`` of text; numbers are big endian. So nothing can
+be changed, moved, cut off or added, and a stream opens in its ``context`` alone: that of another
+tenant or report does not open here, although the key is the same.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def unseal(sealed: bytes, *, key: bytes, context: bytes) -> bytes:
 def _cipher(key: bytes, salt: bytes, context: bytes) -> AESGCM:
     if len(key) != KEY_BYTES:
         raise ValueError("a key has 32 bytes")
-    return AESGCM(HKDF(SHA256(), KEY_BYTES, salt, b"deepfake sealed stream\0" + context).derive(key))
+    return AESGCM(
+        HKDF(SHA256(), KEY_BYTES, salt, b"deepfake sealed stream\0" + context).derive(key)
+    )
 
 
 def _nonce(prefix: bytes, number: int, *, last: bool) -> bytes:

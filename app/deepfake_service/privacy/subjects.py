@@ -85,12 +85,16 @@ class Subjects:
         """Write reports, rulings, jobs and kept media of a subject to a new ZIP file; how many
         reports there are. Raises ``SettingsError`` for a target that exists or cannot be written.
         """
+        with self._database.reading() as session:
+            _tenant_of(session, subject)
         try:
-            with (
-                target.open("xb") as file,
-                zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
-            ):
-                count = self._write(subject, archive)
+            with target.open("xb") as file:
+                try:
+                    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                        count = self._write(subject, archive)
+                except BaseException:
+                    target.unlink()
+                    raise
         except OSError as error:
             raise SettingsError(
                 f"output {str(target)!r}: cannot be written ({error.strerror})",
@@ -151,10 +155,10 @@ class Subjects:
         """Raise ``SettingsError`` for what may not be erased now."""
         _tenant_of(session, subject)
         tenants = select(StoredReport.tenant).where(*_reports_of(session, subject))
-        held = Tenant.number.in_(tenants) if subject.tenant is None else Tenant.name == subject.tenant
-        names = [
-            *session.scalars(select(Tenant.name).where(held, Tenant.retention == Class.HOLD))
-        ]
+        held = (
+            Tenant.number.in_(tenants) if subject.tenant is None else Tenant.name == subject.tenant
+        )
+        names = [*session.scalars(select(Tenant.name).where(held, Tenant.retention == Class.HOLD))]
         if names:
             raise SettingsError(
                 f"tenant {names[0]}: is on legal hold, under which nothing is erased",

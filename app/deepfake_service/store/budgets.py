@@ -92,7 +92,6 @@ class Budgets:
                 raise _spent(f"{usage.seconds:.0f} of {most_seconds:g} seconds of media")
             usage.files += files
 
-
     def used_today(self) -> list[Used]:
         """What keys with a budget have used of it today, by the prefix of each that is valid."""
         now = now_ms()

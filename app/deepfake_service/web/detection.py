@@ -119,7 +119,7 @@ async def detect(
             )
             row = await run_in_threadpool(lambda: service.reports.add(identity, report))
             await run_in_threadpool(
-                service.note_report, identity.tenant, row.id, report, file.path
+                service.aftermath.note, identity.tenant, row.id, report, file.path
             )
             return answer(word_report(row, identity), Content_Location=f"/v1/reports/{row.id}")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from deepfake_app.guards import find_refusal
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from structlog.contextvars import bind_contextvars, unbind_contextvars
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from deepfake.errors import ServiceError
 from deepfake.faults import internal_error
@@ -46,9 +46,7 @@ class Requests:
     one; the answer and the log have it. The log names routes, never what a client wrote.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, names: Names, metrics: Metrics, tracing: Tracing
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, names: Names, metrics: Metrics, tracing: Tracing) -> None:
         self.app, self._names, self._metrics = app, names, metrics
         self._tracing = tracing
 
@@ -73,9 +71,7 @@ class Requests:
 
         bind_contextvars(request_id=request_id)
         traced = contextlib.ExitStack()
-        said = traced.enter_context(
-            self._tracing.request(_method_of(scope), Headers(scope=scope))
-        )
+        said = traced.enter_context(self._tracing.request(_method_of(scope), Headers(scope=scope)))
         try:
             await self._answer(scope, receive, send_on)
         except ClientDisconnect:

@@ -93,7 +93,9 @@ def test_every_metric_of_ours_is_on_the_dashboard(measured: dict[str, set[str]])
         re.sub("_(bucket|sum|count)$", "", selector.name)
         for panel in DASHBOARD["panels"]
         for target in panel["targets"]
-        for selector in selectors(target["expr"].replace("$__rate_interval", "5m").replace("$__range", "1h"))
+        for selector in selectors(
+            target["expr"].replace("$__rate_interval", "5m").replace("$__range", "1h")
+        )
     }
     ours = {
         re.sub("_(bucket|sum|count|created)$", "", name)

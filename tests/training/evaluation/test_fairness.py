@@ -7,12 +7,12 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-
-from deepfake.commands.cli import main
 from deepfake_training.evaluation.fairness import compare_groups, warn_of_groups
 from deepfake_training.evaluation.material import read_material
 from deepfake_training.evaluation.result import EVALUATION_SCHEMA, read_result
 from deepfake_training.evaluation.run import Outcome
+
+from deepfake.commands.cli import main
 from tests.training.evaluation.labelled import make_outcome, make_picture
 
 
