@@ -48,5 +48,6 @@ def test_threats_are_at_places_of_the_drawing_and_none_of_it_is_left_out() -> No
     drawn = set(ELEMENT.findall(DRAWING))
     named = {place for row in ROWS for place in ELEMENT.findall(row[1])}
     assert named <= drawn
-    safe = {"F2", "F7", "F10", "F12", "P3", "P4", "P5"}  # within a boundary, or named by what they join
+    # within a boundary, or named by what they join
+    safe = {"F2", "F7", "F10", "F12", "P3", "P4", "P5"}
     assert drawn - named <= safe

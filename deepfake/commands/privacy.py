@@ -65,6 +65,7 @@ def add_privacy(commands: Any) -> None:
     for action in (export, erase, prove):
         action.add_argument("--subject", metavar="HASH", help="sha256 of a file")
         action.add_argument("--tenant", metavar="NAME", help="only of this tenant, or all of it")
+    for action in (retain, export, erase, prove):
         action.add_argument(
             "--audit",
             type=Path,

@@ -1,10 +1,10 @@
 """Whether a stream of files is still what it was: an e-detector over simple events.
 
 A stream first *learns* a reference. Its first files choose events, such as "the score of image is
-above 0.71" or "format is webp": quantiles of what is measured, the categories that were seen, and
-any other. The files after them count how often each event happens, and give an upper bound of its
-probability (Chernoff and Hoeffding's, from the relative entropy), so that a reference of few files
-is trusted less.
+between 0.5 and 0.71" or "format is webp": quantiles of what is measured, two by two, the categories
+that were seen, and any other. The files after them count how often each event happens, and give an
+upper bound of its probability (Chernoff and Hoeffding's, from the relative entropy), so that a
+reference of few files is trusted less.
 
 Then it *watches*. For each event it bets against that bound: a file multiplies the stake by
 ``1 + share · (happened / bound − 1)``, whose mean is at most 1 as long as the event is no more
@@ -34,32 +34,33 @@ LIMIT = 1_000_000.0
 """The evidence at which an alarm is given: one false one in so many files at most, on average."""
 SHARES = np.array([0.02, 0.05, 0.15, 0.5])
 """Of a stake: what is best against a change that concerns this share of the files."""
-DOUBT = 1e-3
+DOUBT = 1e-2
 """The probability that one event is more frequent than its bound."""
 LEAST_SEEN = 50
 MOST_CATEGORIES = 20
-ABOVE, BELOW, IS, OTHER = "above", "below", "is", "is new"
-_QUANTILES = {
-    ABOVE: (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1.0),
-    BELOW: (0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.0),
-}
+ABOVE, BELOW, BETWEEN, IS, OTHER = "above", "below", "between", "is", "is new"
+_QUANTILES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
 _RECENT = 200
 _MOST_EVIDENCE = 1e12
 Array = npt.NDArray[np.float64]
 
 
 class Event(NamedTuple):
-    """Something that a file's ``signal`` does or does not: it is above or below a number, is a
-    category (a text), or is none of those that were known.
+    """Something that a file's ``signal`` does or does not: it is above or below a number, between
+    it and ``high``, is a category (a text), or is none of those that were known.
     """
 
     signal: str
     word: str
     value: float | str
+    high: float | None = None
 
     def __str__(self) -> str:
-        shown = f"{self.value:.4g}" if isinstance(self.value, float) else self.value
-        return f"{self.signal} {self.word} {shown}".rstrip()
+        parts = [self.signal, self.word]
+        parts.append(f"{self.value:.4g}" if isinstance(self.value, float) else self.value)
+        if self.high is not None:
+            parts.append(f"and {self.high:.4g}")
+        return " ".join(filter(None, parts))
 
 
 class Change(NamedTuple):
@@ -73,24 +74,25 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class _Group:
-    """The events of one signal, above limits first, then below, or categories and what is new."""
+    """The events of one signal: limits that a number lies between, or categories and what is new.
+    ``places`` are theirs among all events.
+    """
 
     places: npt.NDArray[np.intp]
-    above: Array
-    below: Array
+    low: Array
+    high: Array
     categories: tuple[str, ...]
 
     @classmethod
     def of(cls, events: Sequence[Event], signal: str) -> _Group:
         own = [(place, event) for place, event in enumerate(events) if event.signal == signal]
-        order = sorted(own, key=lambda it: (ABOVE, BELOW, IS, OTHER).index(it[1].word))
-
-        def values(word: str) -> list[Any]:
-            return [event.value for _, event in order if event.word == word]
-
-        places = np.array([place for place, _ in order], np.intp)
-        above, below = (np.array(values(word), float) for word in (ABOVE, BELOW))
-        return cls(places, above, below, tuple(values(IS)))
+        limits = [_limits_of(event) for _, event in own]
+        return cls(
+            places=np.array([place for place, _ in own], np.intp),
+            low=np.array([low for low, _ in limits]),
+            high=np.array([high for _, high in limits]),
+            categories=tuple(str(event.value) for _, event in own if event.word == IS),
+        )
 
     def look(self, value: float | str) -> Array:
         """1 for each event that a value is, else 0; of a value of another type none is."""
@@ -99,7 +101,14 @@ class _Group:
             return np.array([*is_it, not any(is_it)], float)
         if isinstance(value, str) or self.categories:
             return np.zeros(len(self.places))
-        return np.concatenate([value > self.above, value < self.below]).astype(float)
+        return ((value > self.low) & (value < self.high)).astype(float)
+
+
+def _limits_of(event: Event) -> tuple[float, float]:
+    value = event.value if isinstance(event.value, float) else math.nan
+    low = -math.inf if event.word == BELOW else value
+    high = value if event.word == BELOW else math.inf
+    return low, high if event.high is None else event.high
 
 
 @dataclass
@@ -151,9 +160,8 @@ class Stream:
 
     def changes(self, *, most: int) -> list[Change]:
         """The events with the most evidence, at most one of each signal."""
-        order = np.argsort(-self.stakes.mean(axis=1)) if self.stakes.size else []
         found: dict[str, Change] = {}
-        for place in order:
+        for place in np.argsort(-self.stakes.mean(axis=1)) if self.stakes.size else ():
             event = self.events[place]
             if event.signal not in found:
                 found[event.signal] = Change(
@@ -191,8 +199,9 @@ class Stream:
             values=values["values"],
             events=tuple(Event(*event) for event in values["events"]),
             stakes=np.array(values["stakes"], float).reshape(-1, len(SHARES)),
-            **arrays,
         )
+        for name, array in arrays.items():
+            setattr(stream, name, array)
         stream._place()
         return stream
 
@@ -256,9 +265,12 @@ def _divergence(share: float, other: float) -> float:
 def _events_of(signal: str, values: list[float | str]) -> Iterator[Event]:
     numbers = [value for value in values if isinstance(value, float)]
     if len(numbers) == len(values):
-        for word, quantiles in _QUANTILES.items():
-            for limit in sorted({float(it) for it in np.quantile(numbers, quantiles)}):
-                yield Event(signal, word, limit)
+        cuts = sorted({float(it) for it in np.quantile(numbers, _QUANTILES)})
+        for place, cut in enumerate(cuts):
+            yield Event(signal, ABOVE, cut)
+            yield Event(signal, BELOW, cut)
+            for high in cuts[place + 1 :]:
+                yield Event(signal, BETWEEN, cut, high)
         return
     for category, _ in Counter(map(str, values)).most_common(MOST_CATEGORIES):
         yield Event(signal, IS, category)

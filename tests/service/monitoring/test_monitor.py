@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,16 @@ REPORT = make_report(make_evidence("image", score=0.1), width=64, height=48)
 OTHER = make_report(make_evidence("image", score=0.9), width=64, height=48, format="webp")
 
 
+@dataclass
+class Quick(Stream):
+    choosing: int = 20
+    counting: int = 20
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference of 40 files."""
-    monkeypatch.setattr(module, "Stream", lambda: Stream(choosing=20, counting=20))
+    monkeypatch.setattr(module, "Stream", Quick)
 
 
 def fill(monitor: Monitor, tenant: int, *, unlike: int = 0) -> None:
