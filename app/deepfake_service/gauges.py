@@ -17,6 +17,10 @@ from .store.budgets import Budgets
 from .store.jobs import Jobs
 
 
+_Values = Sequence[tuple[tuple[str, ...], float]]
+"""Labels, and the value that they have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gauges(Collector):
     """Of one service. Raises ``ServiceError`` while the database is away."""
@@ -86,9 +90,6 @@ def _stored(states: _Values, age: float, used: _Values) -> Iterator[Metric]:
         ["key", "of"],
         used,
     )
-
-
-_Values = Sequence[tuple[tuple[str, ...], float]]
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: _Values) -> Metric:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -153,7 +153,7 @@ class KeptFiles:
                 if place not in known and path.stat().st_mtime < time.time() - ORPHAN_SECONDS:
                     path.unlink()
 
-    def drop(self, places: Iterator[str] | list[str] | tuple[str, ...]) -> None:
+    def drop(self, places: Sequence[str]) -> None:
         """Delete files whose rows are gone."""
         for place in places:
             (self.folder / place).unlink(missing_ok=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepfake_app.guards import find_refusal
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, unbind_contextvars
+from structlog.contextvars import bound_contextvars
 
 from deepfake.errors import ServiceError
 from deepfake.faults import internal_error
@@ -69,41 +68,46 @@ class Requests:
                 headers.update(state.get("rate_headers", {}))
             await send(message)
 
-        bind_contextvars(request_id=request_id)
-        traced = contextlib.ExitStack()
-        said = traced.enter_context(self._tracing.request(_method_of(scope), Headers(scope=scope)))
-        try:
-            await self._answer(scope, receive, send_on)
-        except ClientDisconnect:
-            status = status or 499  # nobody reads it
-        except Exception as fault:  # noqa: BLE001 (a bug is one request's, and is logged)
-            error = internal_error(f"request {request_id}", fault)
-            state["code"] = str(error.code)
-            if not status:
-                await answer_problem(error, request_id=request_id)(scope, receive, send_on)
-        finally:
-            seconds = time.perf_counter() - started
-            path = getattr(scope.get("route"), "path", "none")
-            self._metrics.note_request(
-                scope["method"], path, status, seconds, code=state.get("code")
-            )
-            method, shown = _method_of(scope), state.get("shown", "nobody")
-            fields = {"method": method, "route": path, "key": shown, "status": status}
-            fields |= {"seconds": round(seconds, 4), "code": state.get("code")}
-            LOG.info(
-                "request %s: %s %s by %s: %d in %.3f s",
-                request_id,
-                method,
-                path,
-                shown,
-                status,
-                seconds,
-                extra=fields,
-            )
-            said |= {"http.route": path, "http.response.status_code": status}
-            said["error.type"] = state.get("code")
-            traced.close()
-            unbind_contextvars("request_id")
+        with (
+            bound_contextvars(request_id=request_id),
+            self._tracing.request(_method_of(scope), Headers(scope=scope)) as said,
+        ):
+            try:
+                await self._answer(scope, receive, send_on)
+            except ClientDisconnect:
+                status = status or 499  # nobody reads it
+            except Exception as fault:  # noqa: BLE001 (a bug is one request's, and is logged)
+                error = internal_error(f"request {request_id}", fault)
+                state["code"] = str(error.code)
+                if not status:
+                    await answer_problem(error, request_id=request_id)(scope, receive, send_on)
+            finally:
+                said |= self._note(scope, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+        """Measure and log a request that has ended; what its span tells."""
+        state, method = scope["state"], _method_of(scope)
+        path, code = getattr(scope.get("route"), "path", "none"), state.get("code")
+        shown = state.get("shown", "nobody")
+        self._metrics.note_request(scope["method"], path, status, seconds, code=code)
+        LOG.info(
+            "request %s: %s %s by %s: %d in %.3f s",
+            state["request_id"],
+            method,
+            path,
+            shown,
+            status,
+            seconds,
+            extra={
+                "method": method,
+                "route": path,
+                "key": shown,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "code": code,
+            },
+        )
+        return {"http.route": path, "http.response.status_code": status, "error.type": code}
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if why := find_refusal(scope, self._names):
