@@ -16,7 +16,6 @@ from .monitoring.monitor import Monitor
 from .store.budgets import Budgets
 from .store.jobs import Jobs
 
-
 _Values = Sequence[tuple[tuple[str, ...], float]]
 """Labels, and the value that they have."""
 

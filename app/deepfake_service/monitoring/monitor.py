@@ -174,6 +174,7 @@ class Monitor:
         return kept
 
     def _save(self, tenant: int, kept: _Kept) -> None:
+        """Offered again with later files where the database does not take it."""
         document = {
             "versions": kept.versions,
             "stream": kept.stream.to_dict(),
@@ -181,14 +182,16 @@ class Monitor:
             "alarms": kept.alarms,
             "alarmed": kept.alarmed,
         }
+        kept.unsaved = 0
         with self._database.writing() as session:
+            if session.get_one(Tenant, tenant).name != kept.tenant:
+                return  # it was erased
             ours = DriftStream.tenant == tenant, DriftStream.kind == kept.kind
             row = session.scalar(select(DriftStream).where(*ours).with_for_update())
             if row is None:
                 row = DriftStream(created=now_ms(), tenant=tenant, kind=kept.kind)
                 session.add(row)
             row.document = document
-        kept.unsaved = 0
 
 
 def _add(kept: _Kept, report: Report) -> Alarm | None:

@@ -17,6 +17,7 @@ from .tables import (
     HOLD,
     Feedback,
     Job,
+    KeptMedia,
     Repeat,
     Ruling,
     StoredReport,
@@ -69,7 +70,8 @@ class Reports:
         past = StoredReport.created < limit, StoredReport.tenant.not_in(held)
         with self._database.writing() as session:
             old = select(StoredReport.id).where(*past)
-            session.execute(delete(Feedback).where(Feedback.report.in_(old)))
+            for table in (Feedback, KeptMedia):
+                session.execute(delete(table).where(table.report.in_(old)))
             session.execute(delete(StoredReport).where(*past))
             ended = Job.state.in_(ENDED), Job.ended < limit, Job.tenant.not_in(held)
             media = session.scalars(delete(Job).where(*ended).returning(Job.media)).all()

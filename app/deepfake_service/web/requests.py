@@ -82,7 +82,7 @@ class Requests:
                 if not status:
                     await answer_problem(error, request_id=request_id)(scope, receive, send_on)
             finally:
-                said |= self._note(scope, status, time.perf_counter() - started)
+                said.update(self._note(scope, status, time.perf_counter() - started))
 
     def _note(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
         """Measure and log a request that has ended; what its span tells."""

@@ -167,6 +167,7 @@ def test_a_tenant_is_erased_with_its_key_and_lets_nobody_in_afterwards(
     assert run(client, "erase", "--tenant", "shop", "--yes") == 0
     for table in ("reports", "feedback", "jobs", "repeats", "kept_media", "tenant_keys"):
         assert count(client, table) == 0, table
+    client.service.monitor.close()
     assert count(client, "drift_streams") == 0
     assert kept_files(client) == []
     assert sealed
