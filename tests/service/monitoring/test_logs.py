@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+import httpx
 import pytest
 from deepfake_service.monitoring.logs import hide, logging_json
 from deepfake_service.monitoring.tracing import ENDPOINTS, tracing
@@ -15,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from deepfake.detector import Detector
 from tests.reports import make_report
-from tests.service.serving import Client, serviced
+from tests.service.serving import Client, served, serviced
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -56,6 +57,15 @@ def test_names_of_files_are_hidden_unless_they_are_wanted(
             assert (hide(name) in text) != names
             bug = next(line for line in lines(stream) if line["level"] == "error")
             assert bug["request_id"] == lines(stream)[-1]["request_id"]
+
+
+def test_the_service_logs_json_on_request(
+    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(detector, tmp_path, log_json=True) as address:
+        assert httpx.get(f"{address}healthz").status_code == 200
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert json.loads(said[-1])["route"] == "/healthz"
 
 
 def test_control_characters_begin_no_line_of_their_own() -> None:
