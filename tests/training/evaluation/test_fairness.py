@@ -92,5 +92,6 @@ def test_the_manifest_states_groups_and_the_command_shows_them(
     assert {it.value for it in result.groups} == {'Maker, "A" <b>', "B"}
     assert sum(it.genuine for it in result.groups) == 4
     jsonschema.validate(result.to_dict(), EVALUATION_SCHEMA)
-    assert main(["evaluate", str(out / "evaluation.json"), "--markdown"]) == 0
+    again = ["evaluate", str(out / "evaluation.json"), "--output", str(tmp_path / "again")]
+    assert main([*again, "--markdown"]) == 0
     assert "camera B" in capsys.readouterr().out
