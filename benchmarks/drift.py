@@ -39,7 +39,6 @@ from deepfake.settings import DetectOptions, Settings
 from deepfake.show.console import print_table
 
 SYNTHETIC_SHARE, NEW_SHARE, CAMERA_SHARE, PROBE_SHARE = 0.1, 0.05, 0.2, 0.02
-MOST_FILES = 20_000
 PROBES = 30
 Pools = dict[str, dict[str, list[Signals]]]
 """Signals by change (as-is, camera, resizer, probe) and source; of synthetic ones with a star."""
@@ -81,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pools", type=Path, metavar="JSON", help="what --save has kept")
     parser.add_argument("--save", type=Path, metavar="JSON", help="keep what was found")
     parser.add_argument("--runs", type=int, default=20, help="streams of each kind (%(default)s)")
+    parser.add_argument(
+        "--most", type=int, default=20_000, help="files after a change (%(default)s)"
+    )
     parser.add_argument("--days", type=float, default=30, help="without change (%(default)s)")
     parser.add_argument("--a-day", type=int, default=1000, help="files (%(default)s)")
     parser.add_argument("--choosing", type=int, default=500, help="files that choose events")
@@ -209,17 +211,17 @@ def measure(
     for number in range(max(options.runs, len(changes))):
         before, after = changes[number % len(changes)]
         stream = _learn(options, before, rng)
-        delay = _watch(stream, after, MOST_FILES, rng)
-        delays.append(delay if delay is not None else MOST_FILES + 1)
+        delay = _watch(stream, after, options.most, rng)
+        delays.append(delay if delay is not None else options.most + 1)
         if delay is not None:
             signals.append(stream.changes(most=1)[0].event.signal)
-    noticed = sum(delay <= MOST_FILES for delay in delays)
+    noticed = sum(delay <= options.most for delay in delays)
     ordered = sorted(delays)
     high = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
     return [
         f"{noticed} of {len(delays)}",
-        _word(statistics.median_low(delays)),
-        _word(high),
+        _word(statistics.median_low(delays), options.most),
+        _word(high, options.most),
         statistics.mode(signals) if signals else "–",
     ]
 
@@ -263,8 +265,8 @@ def _mix(one: Draw, other: Draw, share: float) -> Draw:
     return lambda rng: (other if rng.random() < share else one)(rng)
 
 
-def _word(files: int) -> str:
-    return f"{files:,}" if files <= MOST_FILES else f"> {MOST_FILES:,}"
+def _word(files: int, most: int) -> str:
+    return f"{files:,}" if files <= most else f"> {most:,}"
 
 
 if __name__ == "__main__":

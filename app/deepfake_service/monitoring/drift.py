@@ -12,8 +12,14 @@ probable than the bound. The bets that begin with every file are added up (Shiry
 for several shares, and the mean over all events and shares is the *evidence*. After n files of an
 unchanged stream it is n at most on average, whatever is watched, so that it reaches a limit c
 within them with a probability of n / c at most (Ville's inequality; Shin, Ramdas and Rinaldo 2023,
-"E-detectors"). That holds for files that do not hang together; of bursts of files that are alike it
-does not.
+"E-detectors").
+
+That holds for files that do not hang together. Where files come in bursts of alike ones, the counts
+of :data:`BATCH` files vary more than they would otherwise; by so much as they do in the reference
+each file counts for less: the bounds are those of fewer files, and a factor is raised to the power
+of 1 / ``burst``, with which the mean of the product over a burst of that length stays at 1 at most,
+however its files hang together (Hölder's inequality). Longer bursts than those of the reference,
+and hours that are unlike others, are beyond that.
 """
 
 from __future__ import annotations
@@ -37,6 +43,9 @@ SHARES = np.array([0.02, 0.05, 0.15, 0.5])
 DOUBT = 1e-2
 """The probability that one event is more frequent than its bound."""
 LEAST_SEEN = 50
+BATCH = 50
+CAUTION, LEAST_BURST = 1.5, 1.5
+"""What a burst is taken times, as its length is estimated; and what passes for chance."""
 MOST_CATEGORIES = 20
 ABOVE, BELOW, BETWEEN, IS, OTHER = "above", "below", "between", "is", "is new"
 _QUANTILES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
@@ -122,6 +131,9 @@ class Stream:
     events: tuple[Event, ...] = ()
     seen: Array = field(default_factory=lambda: np.zeros(0))
     happened: Array = field(default_factory=lambda: np.zeros(0))
+    batch: Array = field(default_factory=lambda: np.zeros(0))
+    squares: Array = field(default_factory=lambda: np.zeros(0))
+    burst: float = 1.0
     bounds: Array = field(default_factory=lambda: np.zeros(0))
     stakes: Array = field(default_factory=lambda: np.zeros((0, len(SHARES))))
     recent: Array = field(default_factory=lambda: np.zeros(0))
@@ -150,11 +162,15 @@ class Stream:
         if self.files <= self.choosing + self.counting:
             self.seen[present] += 1
             self.happened[present] += happens
+            self.batch[present] += happens
+            if (self.files - self.choosing) % BATCH == 0:
+                self.squares += self.batch**2
+                self.batch = np.zeros(len(self.events))
             if self.files == self.choosing + self.counting:
                 self._begin()
             return
         bounds = self.bounds[present]
-        factors = 1 + SHARES * (happens / bounds - 1)[:, None]
+        factors = (1 + SHARES * (happens / bounds - 1)[:, None]) ** (1 / self.burst)
         self.stakes[present] = np.minimum((self.stakes[present] + 1) * factors, _MOST_EVIDENCE)
         self.recent[present] += (happens - self.recent[present]) / _RECENT
 
@@ -176,11 +192,12 @@ class Stream:
 
     def to_dict(self) -> dict[str, Any]:
         """The stream as JSON values."""
-        arrays = ("seen", "happened", "bounds", "stakes", "recent")
+        arrays = ("seen", "happened", "batch", "squares", "bounds", "stakes", "recent")
         return {
             "choosing": self.choosing,
             "counting": self.counting,
             "files": self.files,
+            "burst": self.burst,
             "values": self.values,
             "events": [list(event) for event in self.events],
             **{name: getattr(self, name).tolist() for name in arrays},
@@ -190,12 +207,14 @@ class Stream:
     def from_dict(cls, values: Mapping[str, Any]) -> Stream:
         """The inverse of :meth:`to_dict`."""
         arrays = {
-            name: np.array(values[name], float) for name in ("seen", "happened", "bounds", "recent")
+            name: np.array(values[name], float)
+            for name in ("seen", "happened", "batch", "squares", "bounds", "recent")
         }
         stream = cls(
             choosing=values["choosing"],
             counting=values["counting"],
             files=values["files"],
+            burst=values["burst"],
             values=values["values"],
             events=tuple(Event(*event) for event in values["events"]),
             stakes=np.array(values["stakes"], float).reshape(-1, len(SHARES)),
@@ -213,15 +232,31 @@ class Stream:
             for event in _events_of(signal, values)
         )
         self.values = {}
-        self.seen, self.happened = np.zeros((2, len(self.events)))
+        self.seen, self.happened, self.batch, self.squares = np.zeros((4, len(self.events)))
         self._place()
 
     def _begin(self) -> None:
+        self.burst = self._estimate_burst()
         self.bounds = np.array(
-            [bound_share(int(k), int(n)) for k, n in zip(self.happened, self.seen, strict=True)]
+            [
+                bound_share(happened / self.burst, seen / self.burst)
+                for happened, seen in zip(self.happened, self.seen, strict=True)
+            ]
         )
         self.recent = self.happened / np.maximum(self.seen, 1)
         self.stakes = np.zeros((len(self.events), len(SHARES)))
+
+    def _estimate_burst(self) -> float:
+        """By how much the counts of batches vary more than those of independent files would."""
+        batches = self.counting // BATCH
+        shares = self.happened / self.counting
+        usual = (shares > 0.05) & (shares < 0.95)
+        if batches < 2 or not usual.any():
+            return 1.0
+        means = BATCH * shares[usual]
+        spread = (self.squares[usual] - batches * means**2) / (batches - 1)
+        inflated = float(np.quantile(spread / (means * (1 - shares[usual])), 0.75))
+        return CAUTION * inflated if inflated > LEAST_BURST else 1.0
 
     def _place(self) -> None:
         names = dict.fromkeys(event.signal for event in self.events)
@@ -238,7 +273,7 @@ class Stream:
         return np.concatenate(present), np.concatenate(happens)
 
 
-def bound_share(happened: int, of: int) -> float:
+def bound_share(happened: float, of: float) -> float:
     """The largest probability under which so few of so many are not rarer than :data:`DOUBT`."""
     if not of:
         return 1.0

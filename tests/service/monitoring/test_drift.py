@@ -66,6 +66,19 @@ def test_nothing_is_noticed_where_nothing_changes() -> None:
     assert alarms == 0  # each of 30 days with 1,000 files has a chance of 3 % at most
 
 
+def test_bursts_of_files_that_are_alike_are_no_change() -> None:
+    for seed in range(3):
+        rng = random.Random(200 + seed)
+        stream = Stream()
+        for _ in range(1200):
+            one = draw(rng)
+            for _ in range(rng.randint(1, 9)):
+                stream.add(one)
+            assert stream.evidence < LIMIT
+        assert stream.burst > 4
+    assert learn(random.Random(1)).burst == 1.0
+
+
 def test_what_was_never_seen_is_noticed_at_once() -> None:
     rng = random.Random(1)
     stream = learn(rng)
