@@ -43,7 +43,7 @@ SHARES = np.array([0.02, 0.05, 0.15, 0.5])
 DOUBT = 1e-2
 """The probability that one event is more frequent than its bound."""
 LEAST_SEEN = 50
-BATCH = 50
+BATCH, LEAST_BATCHES = 50, 10
 CAUTION, LEAST_BURST = 1.5, 1.5
 """What a burst is taken times, as its length is estimated; and what passes for chance."""
 MOST_CATEGORIES = 20
@@ -251,7 +251,7 @@ class Stream:
         batches = self.counting // BATCH
         shares = self.happened / self.counting
         usual = (shares > 0.05) & (shares < 0.95)
-        if batches < 2 or not usual.any():
+        if batches < LEAST_BATCHES or not usual.any():
             return 1.0
         means = BATCH * shares[usual]
         spread = (self.squares[usual] - batches * means**2) / (batches - 1)
