@@ -44,7 +44,13 @@ def internal_error(name: str | os.PathLike[str], fault: Exception) -> InternalEr
     come from the file, so it is escaped in both.
     """
     shown, fault_id = display_name(name), uuid.uuid4().hex[:8]
-    LOG.error("file %s: met a bug, id %s\n%s", shown, fault_id, _trace(fault, fault_id))
+    LOG.error(
+        "file %s: met a bug, id %s\n%s",
+        shown,
+        fault_id,
+        _trace(fault, fault_id),
+        extra={"fault": fault_id, "names": (shown,)},
+    )
     text = escape("".join(traceback.format_exception_only(fault)).strip())[:MOST_SHOWN]
     return InternalError(
         f"file {shown}: met a bug of this program ({text})",

@@ -17,6 +17,7 @@ from benchmarks import (
     audio,
     borders,
     cuda,
+    drift,
     hostile,
     peers,
     pipeline,
@@ -290,3 +291,31 @@ def test_efforts_are_timed(
     assert head.split()[:3] == ["effort", "files", "files/s"]
     assert row.split()[:2] == ["quick", "2"]
     assert int(row.split()[-1]) > 20
+
+
+@pytest.mark.slow
+def test_drift_is_noticed_in_streams_of_pictures(
+    known_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--models", str(known_models), "--limit", "2", "--save", str(tmp_path / "pools.json")]
+    quick = [
+        "--runs",
+        "3",
+        "--days",
+        "1",
+        "--a-day",
+        "200",
+        "--choosing",
+        "60",
+        "--counting",
+        "140",
+    ]
+    drift.main([*place, *quick])
+    first = capsys.readouterr().out
+    assert "10 pictures of 5 sources" in first
+    rows = {line.split("  ")[0]: line for line in first.splitlines()}
+    resizer = next(line for name, line in rows.items() if name.startswith("a broken resizer"))
+    assert "3 of 3" in resizer
+    assert "3 stationary streams of 1 days with 200 files a day" in first
+    drift.main(["--pools", str(tmp_path / "pools.json"), *quick])
+    assert capsys.readouterr().out == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
 from .metrics import Metrics
+from .monitoring.tracing import Tracing
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether a client is still there."""
@@ -40,7 +42,9 @@ class Examiner:
         threads: int,
         waiting: int,
         file_seconds: float,
+        tracing: Tracing,
     ) -> None:
+        self._tracing = tracing
         self._detector, self._metrics, self._file_seconds = detector, metrics, file_seconds
         self.known_of = known_of
         self._most, self._present = threads + waiting, 0
@@ -78,7 +82,13 @@ class Examiner:
             raise
         self._metrics.note_report(report)
         self.examined(path, options, report)
+        self._tracing.note_report(report)
         return report
+
+    @property
+    def present(self) -> int:
+        """Requests whose file is examined now or waits for that."""
+        return self._present
 
     async def report(
         self,
@@ -105,10 +115,13 @@ class Examiner:
         self._present += 1
         self._running.add(cancel)
         try:
+            here = contextvars.copy_context()  # the ids of the request, for the log and traces
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool,
-                lambda: self.examine(
-                    path, options, name=name, known=self.known_of(tenant), cancel=cancel
+                lambda: here.run(
+                    lambda: self.examine(
+                        path, options, name=name, known=self.known_of(tenant), cancel=cancel
+                    )
                 ),
             )
             while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:

@@ -123,15 +123,19 @@ def answer_problem(
     )
 
 
-def id_of(request: Request) -> str:
-    """The id of a request, which :class:`Requests` has given it."""
-    return str(request.scope["state"]["request_id"])
+def _answer_to(
+    request: Request, error: DeepfakeError, *, faults: list[Fault] | None = None
+) -> Response:
+    """The answer to a request, which :class:`Requests` has given an id; it counts the code."""
+    state = request.scope["state"]
+    state["code"] = str(error.code)
+    return answer_problem(error, request_id=str(state["request_id"]), faults=faults)
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
     """The handler of every ``DeepfakeError``."""
     assert isinstance(error, DeepfakeError)
-    return answer_problem(error, request_id=id_of(request))
+    return _answer_to(request, error)
 
 
 async def handle_http(request: Request, error: Exception) -> Response:
@@ -142,7 +146,7 @@ async def handle_http(request: Request, error: Exception) -> Response:
     refused = ServiceError(
         f"request: {str(error.detail or phrase).rstrip('.')}", code=code, status=error.status_code
     )
-    answer = answer_problem(refused, request_id=id_of(request))
+    answer = _answer_to(request, refused)
     answer.headers.update(error.headers or {})
     return answer
 
@@ -155,7 +159,7 @@ async def handle_faults(request: Request, error: Exception) -> Response:
     refused = ServiceError(
         f"request: {first.where}: {first.why}", code=Code.BAD_REQUEST, status=422
     )
-    return answer_problem(refused, request_id=id_of(request), faults=faults)
+    return _answer_to(request, refused, faults=faults)
 
 
 def _fault(item: Any) -> Fault:

@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from deepfake_app.storage import Uploads
 from sqlalchemy import URL
@@ -17,13 +18,21 @@ from sqlalchemy import URL
 from deepfake.detector import Detector
 from deepfake.errors import ServiceError, SettingsError
 from deepfake.trust.incidents import note_models
+from deepfake.types import Report
 
-from .alarms import Policies, Responder
+from .alarms import Alarm, Policies, Responder
 from .events import Event, Events
 from .examination import Examiner
+from .gauges import Gauges
 from .golden_media import GoldenMedia
 from .live import LiveDetector
 from .metrics import Metrics
+from .monitoring.monitor import Alarm as Drifted
+from .monitoring.monitor import Monitor
+from .monitoring.tracing import Tracing, tracing
+from .privacy.kept import KeptFiles
+from .privacy.keyring import Keyring
+from .privacy.master import find_wrapper
 from .settings import ServiceSettings
 from .shadow import ShadowRunner
 from .store.alarms import Alarms
@@ -47,6 +56,19 @@ class Streams:
 
     def __init__(self, most: int) -> None:
         self.most, self.open = most, 0
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What follows a report that was stored."""
+
+    monitor: Monitor
+    kept: KeptFiles
+
+    def note(self, tenant: int, id: str, report: Report, path: Path) -> None:
+        """Watch a report for drift, and keep its file, still at ``path``, where that is decided."""
+        self.monitor.note(tenant, report)
+        self.kept.keep(tenant, id, report, path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +100,14 @@ class Service:
         identity = self.keys.identify(key)
         return None if identity is None else self.watch.restrain(identity)
 
+    monitor: Monitor
+    kept: KeptFiles
+    aftermath: Aftermath
+    tracing: Tracing
+
     def forget(self) -> None:
         """Delete what is older than it is to be kept."""
+        self.kept.forget(keep_days=self.settings.keep_days)
         media = self.reports.forget(keep_days=self.settings.keep_days)
         self.uploads.drop([str(self.uploads.folder / place) for place in media])
 
@@ -128,6 +156,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
     with (
         open_store(settings) as (database, keys),
         _alone(settings),
+        tracing() as traces,
         contextlib.ExitStack() as stack,
     ):
         events = Events()
@@ -150,7 +179,11 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         folder.mkdir(mode=0o700, exist_ok=True)
         uploads = Uploads(folder, settings.limits)
         uploads.adopt(folder / place for place in jobs.media_in_use())
-        metrics = Metrics(jobs.count)
+        metrics, budgets = Metrics(), Budgets(database)
+        kept = KeptFiles(database, Keyring(database, find_wrapper(settings.folder)), settings.kept)
+        monitor = Monitor(database)
+        aftermath = Aftermath(monitor, kept)
+        monitor.alarmed = lambda alarm: _tell_drift(alarm, metrics, responder)
         examiner = Examiner(
             live,
             metrics,
@@ -158,15 +191,26 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             threads=settings.examinations,
             waiting=settings.waiting,
             file_seconds=settings.limits.file_seconds,
+            tracing=traces,
         )
         watch = Watch(
             Alarms(database),
             settings.watch,
-            listeners=(metrics.note_alarm, log_alarm, responder.note_probing),
+            listeners=(metrics.note_run, log_alarm, responder.note_probing),
         )
         shadow = stack.enter_context(ShadowRunner(live, settings.folder))
         examiner.examined = shadow.offer
-        workers = Workers(jobs, examiner, uploads, watch, threads=settings.workers)
+        workers = Workers(
+            jobs,
+            examiner,
+            uploads,
+            watch,
+            threads=settings.workers,
+            reported=aftermath.note,
+        )
+        metrics.registry.register(
+            Gauges(detector=live, examiner=examiner, jobs=jobs, budgets=budgets, monitor=monitor)
+        )
         service = Service(
             settings=settings,
             detector=live,
@@ -177,7 +221,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             jobs=jobs,
             reports=Reports(database),
             repeats=repeats,
-            budgets=Budgets(database),
+            budgets=budgets,
             rates=Rates(),
             uploads=uploads,
             metrics=metrics,
@@ -185,9 +229,21 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             workers=workers,
             streams=Streams(settings.streams),
             watch=watch,
+            monitor=monitor,
+            kept=kept,
+            aftermath=aftermath,
+            tracing=traces,
         )
-        with examiner, workers, _sweeping(service):
-            yield service
+        try:
+            with examiner, workers, _sweeping(service):
+                yield service
+        finally:
+            monitor.close()
+
+
+def _tell_drift(alarm: Drifted, metrics: Metrics, responder: Responder) -> None:
+    metrics.note_alarm(alarm.kind, alarm.signal)
+    responder.raise_alarm(Alarm(name="drift", text=f"{alarm.signal} of {alarm.kind} files"))
 
 
 def _follow_models(

@@ -17,6 +17,7 @@ from deepfake.detector import Detector
 
 from . import check_binding
 from . import service as services
+from .monitoring.logs import logging_json
 from .problems import MEDIA_TYPE
 from .settings import ServiceSettings
 from .web.application import PREFIXES, make_app
@@ -68,6 +69,8 @@ def running(
     check_binding(host, port, settings=settings)
     names = Names(host, allowed=allowed_hosts, public=not is_loopback(host))
     with contextlib.ExitStack() as stack:
+        if settings.log_json:
+            stack.enter_context(logging_json(names=settings.log_names))
         listener = stack.enter_context(open_listener(host, port, public=not is_loopback(host)))
         service = stack.enter_context(services.opened(detector, settings))
         app: ASGIApp = make_app(service, names)

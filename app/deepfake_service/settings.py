@@ -84,6 +84,8 @@ class ServiceSettings:
     reports with their rulings, jobs that have ended, and answers kept for an Idempotency-Key
     (those after a day). ``policies`` is a file that says what is done on alarms (see
     :mod:`deepfake_service.alarms`); alarms and what they lead to are added to ``audit``.
+    (those after a day). The log is JSON with ``log_json``, and tells names of files with
+    ``log_names``.
     """
 
     folder: Path = field(default_factory=default_folder)
@@ -100,6 +102,8 @@ class ServiceSettings:
     watch: WatchSettings = field(default_factory=WatchSettings)
     policies: Path | None = None
     audit: AuditLog | None = field(default=None, compare=False)
+    log_json: bool = False
+    log_names: bool = False
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -112,6 +116,11 @@ class ServiceSettings:
     @property
     def database(self) -> Path:
         return self.folder / "service.sqlite"
+
+    @property
+    def kept(self) -> Path:
+        """Of media that are kept after their report, sealed."""
+        return self.folder / "kept"
 
     @property
     def media_folder(self) -> Path:

@@ -20,6 +20,7 @@ from deepfake.errors import (
 )
 from deepfake.faults import contain_faults, internal_error
 from deepfake.settings import DetectOptions
+from deepfake.types import Report
 
 from .examination import Examiner
 from .problems import problem_of
@@ -45,7 +46,8 @@ class Workers:
     """Take jobs and end them, whatever the file does; use it as a context manager.
 
     What the database does not take is offered again until it does, so that no report is lost while
-    the process lives; what it has not taken then is examined again by the next one.
+    the process lives; what it has not taken then is examined again by the next one. ``reported``
+    is called with the tenant, id, report and file of each that was stored.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Workers:
         watch: Watch,
         *,
         threads: int,
+        reported: Callable[[int, str, Report, Path], None] = lambda *what: None,
     ) -> None:
         self._jobs, self._examiner, self._uploads, self._watch = jobs, examiner, uploads, watch
+        self._reported = reported
         self._stop, self._wake = threading.Event(), threading.Event()
         self._running: dict[str, Running] = {}
         self._threads = [
@@ -156,9 +160,11 @@ class Workers:
             problem = problem_of(error, request_id=job.id)
             words = {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy}
             return self._persist(lambda: self._jobs.fail(job, words, again=again))
-        if self._persist(lambda: self._jobs.finish(job, report)) is None:
+        stored = self._persist(lambda: self._jobs.finish(job, report))
+        if stored is None:
             return State.CANCELLED  # while it was in work
         self._watch.note(report, tenant=job.tenant, key=job.key)
+        self._reported(job.tenant, stored, report, path)
         return State.DONE
 
     def _persist(self, change: Callable[[], T]) -> T:

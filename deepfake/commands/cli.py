@@ -24,6 +24,7 @@ from .options import (
     read_settings,
     word_error,
 )
+from .privacy import add_privacy
 from .scan import add_scan
 from .serve import add_serve
 from .train import add_train
@@ -105,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve(commands, [engine])
     add_keys(commands)
     add_known(commands)
+    add_privacy(commands)
     add_evaluate(commands, [engine])
 
     add_audit(commands, [engine])

@@ -19,7 +19,9 @@ alone. Writes evaluation.json, evaluation.html and journal.jsonl into the output
 MATERIAL is
   a folder with genuine/SOURCE/… and synthetic/SYSTEM/… (real and fake will do)
   a manifest: a .tsv or .csv with the columns path (beside the manifest), label, source or system,
-  and repo where several sources share an origin; a folder with manifest.tsv is read by that
+  and repo where several sources share an origin; a folder with manifest.tsv is read by that.
+  Columns language, accent, sex, age, skin_tone, region, device, camera and compression put files
+  into groups, of which false accusations and misses are compared
   an evaluation.json of an earlier run, which is shown again (with --markdown, --compare)
 
 One class alone will do: of genuine files it tells how many are wrongly accused.

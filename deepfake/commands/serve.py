@@ -93,6 +93,17 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         metavar="TOML",
         help="what is done by itself on alarms (notify alone)",
     )
+    service.add_argument(
+        "--log",
+        choices=("text", "json"),
+        default="text",
+        help="warnings as text, or every request as JSON, on standard error (%(default)s)",
+    )
+    service.add_argument(
+        "--log-names",
+        action="store_true",
+        help="tell names of files in the JSON log, in place of hashes of them",
+    )
     add_audit_options(serve, what="alarms, changed models and what was done")
     serve.set_defaults(run=run_serve)
 
@@ -145,6 +156,8 @@ def run_serve(options: argparse.Namespace) -> int:
                 files=options.watch_files, action=service.Action(options.watch_action)
             ),
             policies=options.policies,
+            log_json=options.log == "json",
+            log_names=options.log_names,
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with auditing(options) as log, Detector(settings) as detector:
@@ -158,7 +171,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
 def find_service() -> Any:
     """The package of the service; None where a package that it needs is not installed."""
-    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client")
+    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client", "structlog")
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None
     return importlib.import_module("deepfake_service")

@@ -242,6 +242,13 @@ class Pool:
         self._living: set[Decoder] = set()
         self._starts: queue.SimpleQueue[tuple[int, Future[Decoder]]] = queue.SimpleQueue()
         self._starter: threading.Thread | None = None
+        self.kills = 0
+        """Children that were ended before their answer was whole, since the process began."""
+
+    @property
+    def living(self) -> int:
+        """How many children there are."""
+        return len(self._living)
 
     def take(self, *, memory_bytes: int) -> Decoder:
         """An idle child with this memory limit, or a new one."""
@@ -293,6 +300,12 @@ class Pool:
             if keep and len(self._idle) < MAX_IDLE:
                 self._idle.append(decoder)
                 return
+        self.discard(decoder)
+
+    def kill(self, decoder: Decoder) -> None:
+        """End a child whose answer failed, or is not wanted any more."""
+        with self._lock:
+            self.kills += 1
         self.discard(decoder)
 
     def discard(self, decoder: Decoder) -> None:
@@ -373,7 +386,7 @@ def ask(
             if well:
                 POOL.give_back(decoder)
             else:
-                POOL.discard(decoder)
+                POOL.kill(decoder)
 
 
 def memory_error(name: str, limits: Limits) -> TooLarge:

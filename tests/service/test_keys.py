@@ -149,6 +149,8 @@ ENDPOINTS: list[tuple[str, str, Scope | None, dict[str, Any]]] = [
     ("GET", f"/v1/reports/{REPORT}", Scope.READ, {}),
     ("POST", "/v1/feedback", Scope.FEEDBACK, {"json": RULING}),
     ("GET", "/metrics", Scope.ADMIN, {}),
+    ("GET", "/monitor", Scope.ADMIN, {}),
+    ("DELETE", "/monitor/shop/image", Scope.ADMIN, {}),
     ("GET", "/v1/models", None, {}),
 ]
 OPEN = {"/healthz", "/readyz"}
@@ -156,7 +158,7 @@ OPEN = {"/healthz", "/readyz"}
 
 def test_every_endpoint_is_in_the_walks_below(client: Client) -> None:
     described = {
-        (method.upper(), path.replace("{job}", JOB).replace("{report}", REPORT))
+        (method.upper(), path.format(job=JOB, report=REPORT, tenant="shop", kind="image"))
         for path, methods in client.get("/v1/openapi.json").json()["paths"].items()
         for method in methods
     }

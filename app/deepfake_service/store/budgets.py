@@ -9,7 +9,7 @@ from typing import NamedTuple
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -91,6 +91,38 @@ class Budgets:
             if most_seconds is not None and usage.seconds >= most_seconds:
                 raise _spent(f"{usage.seconds:.0f} of {most_seconds:g} seconds of media")
             usage.files += files
+
+    def used_today(self) -> list[Used]:
+        """What keys with a budget have used of it today, by the prefix of each that is valid."""
+        now = now_ms()
+        query = (
+            select(Key, Usage)
+            .outerjoin(Usage, and_(Usage.lineage == Key.lineage, Usage.day == now // DAY_MS))
+            .where(
+                or_(Key.files_a_day.is_not(None), Key.seconds_a_day.is_not(None)),
+                Key.revoked.is_(None),
+                or_(Key.expires.is_(None), Key.expires > now),
+            )
+        )
+        found = []
+        with self._database.reading() as session:
+            for key, usage in session.execute(query):
+                if key.files_a_day is not None:
+                    files = 0 if usage is None else usage.files
+                    found.append(Used(key.prefix, "files", files, key.files_a_day))
+                if key.seconds_a_day is not None:
+                    seconds = 0.0 if usage is None else usage.seconds
+                    found.append(Used(key.prefix, "seconds", seconds, key.seconds_a_day))
+        return found
+
+
+class Used(NamedTuple):
+    """How much of its budget ``of`` files or seconds a key has used."""
+
+    key: str
+    of: str
+    used: float
+    most: float
 
 
 def charge(session: Session, key: int | None, seconds: float) -> None:

@@ -42,12 +42,14 @@ class Database:
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _prepare(busy_seconds))
             event.listen(self._engine, "begin", _begin)
+        self.info: dict[str, Any] = {}
+        """What every session has as its ``info``."""
         self._writer = self._engine.execution_options(**{_WRITES: True})
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that changes nothing."""
-        with _translated(), Session(self._engine) as session:
+        with _translated(), Session(self._engine, info=self.info) as session:
             yield session
 
     @contextlib.contextmanager
@@ -55,7 +57,7 @@ class Database:
         """A transaction that is committed at the end of the block, or undone when it raises."""
         with (
             _translated(),
-            Session(self._writer, expire_on_commit=False) as session,
+            Session(self._writer, expire_on_commit=False, info=self.info) as session,
             session.begin(),
         ):
             yield session
@@ -69,6 +71,16 @@ class Database:
         """Return when the database answers."""
         with self.reading() as session:
             session.execute(text("SELECT 1"))
+
+    def scrub(self) -> None:
+        """Leave nothing of rows that were deleted: rewrite the write-ahead log of SQLite, whose
+        pages are overwritten as rows are deleted. Of PostgreSQL, ``VACUUM FULL`` is the operator's.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with _translated(), self._engine.connect() as connection:
+                connection.connection.driver_connection.execute(  # type: ignore[union-attr]
+                    "PRAGMA wal_checkpoint(TRUNCATE)"
+                ).close()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -89,6 +101,7 @@ def _prepare(busy_seconds: float) -> Any:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
+            "secure_delete=ON",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

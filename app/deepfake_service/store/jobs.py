@@ -205,6 +205,14 @@ class Jobs:
             rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
             return {str(state): number for state, number in rows}
 
+    def oldest_seconds(self) -> float:
+        """How long the job that has waited longest has been due; 0 for none."""
+        now = now_ms()
+        query = select(func.min(Job.due)).where(Job.state == State.QUEUED, Job.due <= now)
+        with self._database.reading() as session:
+            due = session.scalar(query)
+        return 0.0 if due is None else (now - due) / 1000
+
 
 def _find(session: Session, tenant: int, id: str) -> Job:
     job = session.scalar(select(Job).where(Job.tenant == tenant, Job.id == id))

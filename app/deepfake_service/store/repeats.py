@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from deepfake.errors import ServiceError
@@ -83,9 +83,10 @@ class Repeats:
 
     def keep(self, identity: Identity, name: str, answer: Answer) -> None:
         """Note the answer of the first request."""
-        values = {"status": answer.status, "headers": answer.headers, "body": answer.body}
         with self._database.writing() as session:
-            session.execute(update(Repeat).where(*self._ours(identity, name)).values(values))
+            row = session.scalar(select(Repeat).where(*self._ours(identity, name)))
+            if row is not None:
+                row.status, row.headers, row.body = answer
 
     def drop(self, identity: Identity, name: str) -> None:
         """Forget a request that failed, so that it can be sent again."""

@@ -15,13 +15,16 @@ from .keys import DAY_MS, Identity
 from .known import learn
 from .tables import (
     ENDED,
+    HOLD,
     AlarmRow,
     Feedback,
     Job,
+    KeptMedia,
     Repeat,
     Revision,
     Ruling,
     StoredReport,
+    Tenant,
     Usage,
     new_id,
     now_ms,
@@ -70,18 +73,21 @@ class Reports:
     def forget(self, *, keep_days: float) -> list[str]:
         """Delete what is older: reports, rulings on them, jobs that have ended; and where the files
         of those jobs lay. Answers for an Idempotency-Key are kept for a day, budgets for a week.
+        Of a tenant on legal hold no report, ruling or job is deleted.
         """
         now = now_ms()
         limit = now - round(keep_days * DAY_MS)
-        old = select(StoredReport.id).where(StoredReport.created < limit)
+        held = select(Tenant.number).where(Tenant.retention == HOLD)
+        past = StoredReport.created < limit, StoredReport.tenant.not_in(held)
         with self._database.writing() as session:
-            session.execute(delete(Feedback).where(Feedback.report.in_(old)))
-            session.execute(delete(Revision).where(Revision.report.in_(old)))
-            session.execute(delete(Revision).where(Revision.revised.in_(old)))
-            session.execute(delete(StoredReport).where(StoredReport.created < limit))
-            media = session.scalars(
-                delete(Job).where(Job.state.in_(ENDED), Job.ended < limit).returning(Job.media)
-            ).all()
+            old = select(StoredReport.id).where(*past)
+            for table in (Feedback, KeptMedia):
+                session.execute(delete(table).where(table.report.in_(old)))
+            for column in (Revision.report, Revision.revised):
+                session.execute(delete(Revision).where(column.in_(old)))
+            session.execute(delete(StoredReport).where(*past))
+            ended = Job.state.in_(ENDED), Job.ended < limit, Job.tenant.not_in(held)
+            media = session.scalars(delete(Job).where(*ended).returning(Job.media)).all()
             session.execute(delete(Repeat).where(Repeat.created < now - DAY_MS))
             session.execute(delete(Usage).where(Usage.created < now - 7 * DAY_MS))
             session.execute(delete(AlarmRow).where(AlarmRow.until < limit))

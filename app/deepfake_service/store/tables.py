@@ -43,6 +43,10 @@ class State(StrEnum):
 ENDED = (State.DONE, State.FAILED, State.DEAD, State.CANCELLED)
 
 
+HOLD = "hold"
+"""The ``retention`` of a tenant of whom nothing may be deleted."""
+
+
 class Ruling(StrEnum):
     """What a moderator says of a report."""
 
@@ -62,6 +66,7 @@ class Tenant(Table):
     __tablename__ = "tenants"
 
     name: Mapped[str] = mapped_column(String(64), unique=True)
+    retention: Mapped[str] = mapped_column(String(20), default="none", server_default="none")
 
 
 class Key(Table):
@@ -213,6 +218,41 @@ class Repeat(Table):
     status: Mapped[int | None] = mapped_column(Integer)
     headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     body: Mapped[str | None] = mapped_column(Text)
+
+
+class TenantKey(Table):
+    """The key that seals what is kept of a tenant, ``wrapped`` by the master key, in Base64."""
+
+    __tablename__ = "tenant_keys"
+
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"), unique=True)
+    wrapped: Mapped[str] = mapped_column(Text)
+
+
+class KeptMedia(Table):
+    """The file of a report, sealed, at ``place`` in the folder of kept media; ``until`` is when it
+    is deleted, None with its report.
+    """
+
+    __tablename__ = "kept_media"
+
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    report: Mapped[str] = mapped_column(ForeignKey("reports.id"), unique=True)
+    place: Mapped[str] = mapped_column(String(120))
+    until: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class DriftStream(Table):
+    """What is watched of the files of one ``kind`` that a tenant sends: shares and limits, no files
+    (see :mod:`deepfake_service.monitoring`).
+    """
+
+    __tablename__ = "drift_streams"
+    __table_args__ = (UniqueConstraint("tenant", "kind", name="drift_streams_by_kind"),)
+
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    kind: Mapped[str] = mapped_column(String(16))
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 def now_ms() -> int:

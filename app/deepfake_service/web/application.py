@@ -24,11 +24,11 @@ from ..problems import (
     handle_http,
 )
 from ..service import Service
-from . import detection, jobs, reports, status
+from . import detection, jobs, monitor, reports, status
 from .access import refuse_unknown
 from .requests import Requests
 
-PREFIXES = ("/v1", "/healthz", "/readyz", "/metrics")
+PREFIXES = ("/v1", "/healthz", "/readyz", "/metrics", "/monitor")
 """Whose addresses are this application's; the others are the page's."""
 DESCRIPTION = """\
 How likely is it that a generative model made or altered a picture, a recording or a video, on what
@@ -76,13 +76,13 @@ def make_app(service: Service, names: Names) -> FastAPI:
             RequestValidationError: handle_faults,
         },
         middleware=[
-            Middleware(Requests, names=names, metrics=service.metrics),
+            Middleware(Requests, names=names, metrics=service.metrics, tracing=service.tracing),
             Middleware(BodyLimits, limits=limits, uploads=uploads),
         ],
         redirect_slashes=False,
     )
     app.state.service = service
-    for part in (detection, jobs, reports, status):
+    for part in (detection, jobs, monitor, reports, status):
         app.include_router(part.router)
     app.openapi = lambda: _with_problems(app)  # type: ignore[method-assign]
     return app

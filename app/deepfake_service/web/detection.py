@@ -125,6 +125,7 @@ async def detect(
             def keep() -> StoredReport:
                 row = service.reports.add(identity, report)
                 service.watch.note(report, tenant=identity.tenant, key=identity.key)
+                service.aftermath.note(identity.tenant, row.id, report, file.path)
                 return row
 
             row = await run_in_threadpool(keep)

@@ -60,6 +60,8 @@ async def rule(
                 identity, feedback.report, ruling=feedback.ruling, note=feedback.note
             )
         )
+        about = await run_in_threadpool(service.reports.find, identity.tenant, feedback.report)
+        service.metrics.note_ruling(about.verdict, feedback.ruling)
         return answer(word_feedback(row), 201)
 
     parts = ("feedback", feedback.model_dump())

@@ -6,12 +6,13 @@ import logging
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepfake_app.guards import find_refusal
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from deepfake.errors import ServiceError
 from deepfake.faults import internal_error
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from deepfake_app.address import Names
 
     from ..metrics import Metrics
+    from ..monitoring.tracing import Tracing
 
 LOG = logging.getLogger("deepfake_service")
 HEADERS = {
@@ -43,8 +45,9 @@ class Requests:
     one; the answer and the log have it. The log names routes, never what a client wrote.
     """
 
-    def __init__(self, app: ASGIApp, *, names: Names, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, names: Names, metrics: Metrics, tracing: Tracing) -> None:
         self.app, self._names, self._metrics = app, names, metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,38 +68,63 @@ class Requests:
                 headers.update(state.get("rate_headers", {}))
             await send(message)
 
-        try:
-            await self._answer(scope, receive, send_on)
-        except ClientDisconnect:
-            status = status or 499  # nobody reads it
-        except Exception as fault:  # noqa: BLE001 (a bug is one request's, and is logged)
-            error = internal_error(f"request {request_id}", fault)
-            if not status:
-                await answer_problem(error, request_id=request_id)(scope, receive, send_on)
-        finally:
-            seconds = time.perf_counter() - started
-            path = getattr(scope.get("route"), "path", "none")
-            self._metrics.note_request(scope["method"], path, status, seconds)
-            LOG.info(
-                "request %s: %s %s by %s: %d in %.3f s",
-                request_id,
-                scope["method"] if scope["method"].isalpha() else "?",
-                path,
-                state.get("shown", "nobody"),
-                status,
-                seconds,
-            )
+        with (
+            bound_contextvars(request_id=request_id),
+            self._tracing.request(_method_of(scope), Headers(scope=scope)) as said,
+        ):
+            try:
+                await self._answer(scope, receive, send_on)
+            except ClientDisconnect:
+                status = status or 499  # nobody reads it
+            except Exception as fault:  # noqa: BLE001 (a bug is one request's, and is logged)
+                error = internal_error(f"request {request_id}", fault)
+                state["code"] = str(error.code)
+                if not status:
+                    await answer_problem(error, request_id=request_id)(scope, receive, send_on)
+            finally:
+                said.update(self._note(scope, status, time.perf_counter() - started))
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+        """Measure and log a request that has ended; what its span tells."""
+        state, method = scope["state"], _method_of(scope)
+        path, code = getattr(scope.get("route"), "path", "none"), state.get("code")
+        shown = state.get("shown", "nobody")
+        self._metrics.note_request(scope["method"], path, status, seconds, code=code)
+        LOG.info(
+            "request %s: %s %s by %s: %d in %.3f s",
+            state["request_id"],
+            method,
+            path,
+            shown,
+            status,
+            seconds,
+            extra={
+                "method": method,
+                "route": path,
+                "key": shown,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "code": code,
+            },
+        )
+        return {"http.route": path, "http.response.status_code": status, "error.type": code}
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if why := find_refusal(scope, self._names):
             error = ServiceError(
                 f"request: {why.rstrip('.')}", code=Code.NOT_ALLOWED, hint="", status=403
             )
+            scope["state"]["code"] = str(error.code)
             answer = answer_problem(error, request_id=scope["state"]["request_id"])
             answer.headers["Connection"] = "close"  # an unread body holds nothing
             await answer(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def _method_of(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method.isalpha() else "?"
 
 
 def _choose_id(scope: Scope) -> str:

@@ -13,16 +13,24 @@ from deepfake.errors import SettingsError
 from deepfake.progress import ctrl_c
 from deepfake.settings import Settings
 from deepfake.show.console import print_table
-from deepfake.text import display_name
+from deepfake.text import display_name, printable
 
 from .compare import Pairing, compare_results, versions_differ
+from .fairness import warn_of_groups
 from .journal import Journal
 from .material import Sample, limit_each, read_material
 from .page import write_page
 from .peers import parse_peer
 from .result import Evaluation, Plan, conclude, read_result, write_result
 from .run import Examination, Outcome
-from .tables import list_comparisons, list_failures, list_flips, make_tables, write_markdown
+from .tables import (
+    list_comparisons,
+    list_failures,
+    list_flips,
+    list_groups,
+    make_tables,
+    write_markdown,
+)
 from .tabulate import ALL, MEAN
 from .views import read_names
 
@@ -176,6 +184,12 @@ def _print(result: Evaluation, console: Console, *, intervals: bool) -> None:
         print_table(table.head, table.cells, console)
         for one in result.comparisons:
             console.print(f"{one.kind}, {one.view}: {one.text}", soft_wrap=True)
+    if result.groups:
+        table = list_groups(result.groups, intervals=intervals)
+        console.print(table.title, style="bold")
+        print_table(table.head, table.cells, console)
+        for warning in warn_of_groups(result.groups):
+            console.print(f"warning: {printable(warning)}", style="bold", soft_wrap=True)
     failures = list_failures(result).cells
     if failures:
         for who, count in result.failures.items():

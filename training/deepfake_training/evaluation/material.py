@@ -6,7 +6,7 @@ import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepfake.errors import SettingsError
@@ -15,6 +15,19 @@ from deepfake.text import display_name
 CLASSES = {"genuine": False, "real": False, "synthetic": True, "fake": True}
 """Names of the folders, and of the labels in a manifest."""
 LABELS = CLASSES | {"bonafide": False, "bona-fide": False, "spoof": True, "0": False, "1": True}
+TRAITS = (
+    "language",
+    "accent",
+    "sex",
+    "age",
+    "skin_tone",
+    "region",
+    "device",
+    "camera",
+    "compression",
+)
+"""Columns of a manifest that put a file into groups."""
+MOST_TRAIT_CHARACTERS = 60
 SOURCE_COLUMNS = ("source", "system")
 REMEDY = (
     "give a folder with genuine/SOURCE/… and synthetic/SYSTEM/…, or a manifest with the columns "
@@ -26,7 +39,8 @@ REMEDY = (
 class Sample:
     """One labelled file. ``name`` is its path within the material. ``source`` is what made it: the
     system of a synthetic file, the collection of a genuine one. Samples of one ``group`` are drawn
-    together when intervals are made; it is the repository where the manifest names one.
+    together when intervals are made; it is the repository where the manifest names one. ``traits``
+    are the groups that the manifest states, such as ``{"language": "sw"}``.
     """
 
     path: Path
@@ -34,6 +48,7 @@ class Sample:
     synthetic: bool
     source: str
     group: str
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_material(place: Path) -> list[Sample]:
@@ -132,4 +147,9 @@ def _read_row(row: Mapping[str, str | None], folder: Path, source: str, *, place
         synthetic=LABELS[label],
         source=made_by,
         group=row.get("repo") or made_by,
+        traits={
+            trait: value.strip()[:MOST_TRAIT_CHARACTERS]
+            for trait in TRAITS
+            if (value := row.get(trait)) and value.strip()
+        },
     )

@@ -19,6 +19,7 @@ from scipy.stats import norm
 from deepfake.text import printable
 
 from .compare import Pairing
+from .fairness import warn_of_groups
 from .measures import Array, draw_curve
 from .result import Evaluation
 from .run import FUSED, PEER, Outcome
@@ -28,6 +29,7 @@ from .tables import (
     list_comparisons,
     list_failures,
     list_flips,
+    list_groups,
     make_tables,
     name_score,
 )
@@ -76,6 +78,8 @@ def write_page(
         "views": _say_views(result),
         "pictures": pictures,
         "tables": [*make_tables(result)],
+        "groups": list_groups(result.groups) if result.groups else None,
+        "warnings": warn_of_groups(result.groups),
         "extra": extra,
         "failures": failures if failures.cells else None,
         "sentences": sentences,

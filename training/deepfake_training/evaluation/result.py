@@ -22,6 +22,7 @@ from deepfake.types import Kind, Verdict
 from deepfake.version import VERSION
 
 from .compare import Comparison, compare_peers
+from .fairness import Group, compare_groups
 from .material import digest_files
 from .measures import MEASURES
 from .peers import Peer
@@ -62,6 +63,7 @@ class Evaluation:
     rows: Sequence[Row]
     comparisons: Sequence[Comparison]
     outcomes: Sequence[Outcome]
+    groups: Sequence[Group] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON values, numbers with four decimals."""
@@ -88,6 +90,7 @@ class Evaluation:
             "failures": dict(self.failures),
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(one) for one in self.comparisons],
+            "groups": [asdict(one) for one in self.groups],
         }
         rounded: dict[str, Any] = _round(values)
         # Scores stay as they are, so that what is computed from them again is the same.
@@ -122,6 +125,7 @@ def conclude(
         rows=tabulate(outcomes, draws=plan.draws, seed=plan.seed),
         comparisons=compare_peers(outcomes, draws=plan.draws, seed=plan.seed),
         outcomes=outcomes,
+        groups=compare_groups(outcomes, draws=plan.draws, seed=plan.seed),
     )
 
 
@@ -131,7 +135,7 @@ def write_result(result: Evaluation, path: Path) -> None:
     Raises ``SettingsError`` where it cannot be written.
     """
     values = result.to_dict()
-    lists = {key: values.pop(key) for key in ("rows", "comparisons", "outcomes")}
+    lists = {key: values.pop(key) for key in ("rows", "comparisons", "groups", "outcomes")}
     text = json.dumps(values, indent=1)[:-2]
     for key, items in lists.items():
         lines = ",\n  ".join(json.dumps(item) for item in items)
@@ -189,6 +193,7 @@ def _from_dict(values: Mapping[str, Any]) -> Evaluation:
             Comparison(**one | {"gain": _estimate(one["gain"])}) for one in values["comparisons"]
         ],
         outcomes=[Outcome(**one) for one in values["outcomes"]],
+        groups=[_read_group(one) for one in values.get("groups", ())],
     )
 
 
@@ -199,6 +204,11 @@ def _read_row(values: Mapping[str, Any]) -> Row:
     }
     verdicts = {word: _estimate(share) for word, share in values["verdicts"].items()}
     return Row(**{**values, "scores": scores, "verdicts": verdicts})
+
+
+def _read_group(values: Mapping[str, Any]) -> Group:
+    shares = {name: _estimate(values[name]) for name in ("accused", "alarmed", "missed")}
+    return Group(**{**values, **shares})
 
 
 def _estimate(values: Sequence[float] | None) -> Any:
@@ -257,6 +267,12 @@ _COMPARISON = _all_of(
     | {"synthetic": _COUNT, "genuine": _COUNT, "first_auc": _SHARE, "second_auc": _SHARE}
     | {"gain": _ESTIMATE, "p_sources": _SHARE, "p_files": _SHARE, "text": _TEXT}
 )
+_GROUP = _all_of(
+    {"kind": _KIND, "view": _TEXT, "trait": _TEXT, "value": _TEXT}
+    | {"genuine": _COUNT, "synthetic": _COUNT}
+    | {"accused": _MAYBE, "alarmed": _MAYBE, "missed": _MAYBE}
+    | {"p": {"type": ["number", "null"], "minimum": 0, "maximum": 1}}
+)
 _OUTCOME = _all_of(
     {
         "name": _TEXT,
@@ -293,3 +309,4 @@ EVALUATION_SCHEMA: dict[str, Any] = {
         }
     ),
 }
+EVALUATION_SCHEMA["properties"]["groups"] = {"type": "array", "items": _GROUP}  # not in all

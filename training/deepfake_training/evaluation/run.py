@@ -42,7 +42,8 @@ class Outcome:
 
     ``scores`` holds the fused probability as ``fused`` where there is one, the score of every
     network that judged the file, and those of peers as ``peer:NAME``. Without a report ``error``
-    says why, and ``verdict`` is None. ``problems`` are the errors of peers by their names.
+    says why, and ``verdict`` is None. ``problems`` are the errors of peers by their names,
+    ``traits`` the groups that the file is of.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Outcome:
     scores: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 class Examination:
@@ -275,6 +277,7 @@ def _outcome(sample: Sample, facts: Mapping[str, Any], **values: Any) -> Outcome
         source=sample.source,
         group=sample.group,
         kind=facts.get("kind"),
+        traits=sample.traits,
         **values,
     )
 

@@ -9,6 +9,7 @@ from deepfake.text import printable
 
 from ..card import markdown
 from .compare import Comparison, Pairing
+from .fairness import Group, warn_of_groups
 from .measures import Estimate
 from .result import Evaluation
 from .run import FUSED, PEER
@@ -114,6 +115,22 @@ def _list_sources(
     return Table(f"{NAMES[kind]}: each {TITLES[label]} against {other}", head, cells)
 
 
+def list_groups(groups: Sequence[Group], *, intervals: bool = True) -> Table:
+    """One line for each group that the manifest states."""
+    head = ["kind", "view", "group", "genuine", "wrongly accused", "synthetic or suspicious"]
+    head += ["p (Holm)", "synthetic", "missed"]
+    cells = [
+        [
+            *(it.kind, it.view, printable(f"{it.trait} {it.value}"), str(it.genuine)),
+            *(show(one, intervals=intervals) for one in (it.accused, it.alarmed)),
+            "–" if it.p is None else f"{it.p:.3f}" + (" !" if it.unfair else ""),
+            *(str(it.synthetic), show(it.missed, intervals=intervals)),
+        ]
+        for it in groups
+    ]
+    return Table("groups: false accusations and misses", head, cells)
+
+
 def list_failures(result: Evaluation) -> Table:
     """Files that were not examined, and errors of peers, by file and view."""
     cells = []
@@ -163,12 +180,16 @@ def write_markdown(result: Evaluation, *, each_source: bool = True, intervals: b
         f"of the list {result.digest[:12]}…), examined by deepfake {result.versions['deepfake']} "
         f"with {bundles}.{draws}"
     ]
-    for table in make_tables(result, each_source=each_source, intervals=intervals):
+    tables = [*make_tables(result, each_source=each_source, intervals=intervals)]
+    if result.groups:
+        tables.append(list_groups(result.groups, intervals=intervals))
+    for table in tables:
         cells = [[cell.replace("|", "\\|") for cell in row] for row in table.cells]
         lines += [
             f"{table.title[0].upper()}{table.title[1:]}:",
             markdown(table.head, cells).rstrip(),
         ]
+    lines += [f"**Warning:** {printable(text)}." for text in warn_of_groups(result.groups)]
     return "\n\n".join(lines) + "\n"
 
 

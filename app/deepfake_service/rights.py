@@ -1,0 +1,58 @@
+"""What ``deepfake privacy`` works on, beside a service that may be running."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake.trust.audit import AuditLog
+
+from .privacy.kept import KeptFiles, Retention
+from .privacy.keyring import Keyring
+from .privacy.master import find_wrapper
+from .privacy.subjects import Subject, Subjects
+from .service import open_store
+from .settings import ServiceSettings
+from .store.keys import read_secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """``audit`` is the log of the folder; ``who`` is the pseudonym in it of who asks here."""
+
+    kept: KeptFiles
+    subjects: Subjects
+    secret: bytes
+    audit: Path
+    who: str
+
+    def subject(self, sha256: str | None, tenant: str | None) -> Subject:
+        """Raises ``SettingsError`` for what is none."""
+        return Subject(sha256=sha256, tenant=tenant)
+
+    def retain(self, tenant: str, retention: str, log: AuditLog) -> None:
+        """Give a tenant a retention class, and enter that. Raises ``SettingsError``."""
+        self.kept.retain(tenant, Retention.parse(retention))
+        log.append("retention_changed", media=Subject(tenant=tenant).pseudonym(self.secret))
+
+
+@contextlib.contextmanager
+def open_privacy(settings: ServiceSettings) -> Iterator[Privacy]:
+    """Raises ``SettingsError`` for a folder that cannot be used."""
+    with open_store(settings) as (database, _):
+        secret = read_secret(settings.folder / "hash.key")
+        keyring = Keyring(database, find_wrapper(settings.folder))
+        kept = KeptFiles(database, keyring, settings.kept)
+        who = hmac.new(secret, f"who {getpass.getuser()}".encode(), hashlib.sha256)
+        yield Privacy(
+            kept=kept,
+            subjects=Subjects(database, kept, secret=secret, uploads=settings.media_folder),
+            secret=secret,
+            audit=settings.folder / "audit.jsonl",
+            who=f"p-{who.hexdigest()[:16]}",
+        )

@@ -1,0 +1,133 @@
+"""Sealed columns, tenant keys, and where the master key comes from."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from deepfake_service.privacy.master import MasterKey, find_wrapper
+from deepfake_service.privacy.sealing import Unopened
+
+from deepfake.detector import Detector
+from deepfake.errors import SettingsError
+from tests.service.serving import EVERYTHING, Client, serviced
+
+IDENTITY_OF_TESTS = "tests.service.privacy.test_keyring:plug_in"
+
+
+class Named:
+    """A KMS that turns keys around and notes for whom."""
+
+    asked: list[bytes] = []  # noqa: RUF012
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        self.asked.append(context)
+        return b"wrapped" + key[::-1]
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        assert wrapped.startswith(b"wrapped")
+        return wrapped[7:][::-1]
+
+
+def plug_in() -> Named:
+    return Named()
+
+
+def raw(folder: Path, query: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(folder / "service.sqlite") as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_reports_and_kept_answers_are_sealed_in_the_database(
+    detector: Detector, tmp_path: Path
+) -> None:
+    with serviced(detector, tmp_path) as client:
+        name = {"files": {"file": ("a secret name.png", b"no media")}}
+        first = client.send("/v1/detect?name=secret.png", headers={"Idempotency-Key": "k"})
+        again = client.send("/v1/detect?name=secret.png", headers={"Idempotency-Key": "k"})
+        assert first.status_code == 200
+        assert again.json() == first.json()
+        stored = client.get(f"/v1/reports/{first.json()['id']}").json()
+        assert stored["report"]["path"] == "secret.png"
+        assert name
+    (document,) = raw(tmp_path, "SELECT document FROM reports")[0]
+    assert str(document).startswith('"sealed:1:')
+    (body,) = raw(tmp_path, "SELECT body FROM repeats")[0]
+    assert str(body).startswith("sealed:1:")
+    for path in tmp_path.glob("service.sqlite*"):
+        assert b"secret.png" not in path.read_bytes()
+    assert stat.S_IMODE((tmp_path / "master.key").stat().st_mode) == 0o600
+    (tmp_path / "master.key").write_bytes(bytes(32))
+    with serviced(detector, tmp_path) as client:
+        answer = client.get(f"/v1/reports/{first.json()['id']}")
+        assert answer.status_code == 500
+        assert "master key" in answer.json()["remedy"]
+
+
+def test_a_report_does_not_open_in_the_place_of_another(client: Client, tmp_path: Path) -> None:
+    keys = client.service.keys
+    ids = []
+    for tenant in ("one", "two"):
+        client.key = keys.create(tenant=tenant, scopes=EVERYTHING)
+        ids.append(client.send("/v1/detect").json()["id"])
+        ids.append(client.send("/v1/detect").json()["id"])
+    with sqlite3.connect(client.service.settings.database) as connection:
+        for target, origin in ((ids[3], ids[2]), (ids[2], ids[0])):
+            connection.execute(
+                "UPDATE reports SET document = (SELECT document FROM reports WHERE id = ?) "
+                "WHERE id = ?",
+                (origin, target),
+            )
+    for id in ids[2:]:
+        assert client.get(f"/v1/reports/{id}").status_code == 500
+    client.key = None
+
+
+def test_each_tenant_has_its_own_key(client: Client) -> None:
+    keys, folder = client.service.keys, client.service.settings.folder
+    for tenant in ("one", "two"):
+        client.key = keys.create(tenant=tenant, scopes=EVERYTHING)
+        client.send("/v1/detect")
+        client.send("/v1/detect")
+    wrapped = raw(folder, "SELECT wrapped FROM tenant_keys")
+    assert len(wrapped) == len(set(wrapped)) == 2
+
+
+def test_the_master_key_comes_from_the_environment_a_file_or_a_plug_in(tmp_path: Path) -> None:
+    key = bytes(range(32))
+    (tmp_path / "key").write_bytes(key)
+    wrapped = MasterKey(key).wrap(b"k" * 32, b"tenant 1")
+    for environment in (
+        {"DEEPFAKE_MASTER_KEY": base64.b64encode(key).decode()},
+        {"DEEPFAKE_MASTER_KEY_FILE": str(tmp_path / "key")},
+    ):
+        found = find_wrapper(tmp_path, environment)
+        assert found.unwrap(wrapped, b"tenant 1") == b"k" * 32
+        with pytest.raises(Unopened):
+            found.unwrap(wrapped, b"tenant 2")
+    named = find_wrapper(tmp_path, {"DEEPFAKE_KMS": IDENTITY_OF_TESTS})
+    assert named.unwrap(named.wrap(key, b"tenant 7"), b"tenant 7") == key
+    assert b"tenant 7" in Named.asked
+    made = find_wrapper(tmp_path, {})
+    assert find_wrapper(tmp_path, {}).unwrap(made.wrap(key, b"x"), b"x") == key
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ({"DEEPFAKE_MASTER_KEY": "short"}, "is no key"),
+        ({"DEEPFAKE_MASTER_KEY": "!" * 44}, "is no key"),
+        ({"DEEPFAKE_MASTER_KEY_FILE": "/nowhere/at/all"}, "cannot be read"),
+        ({"DEEPFAKE_MASTER_KEY_FILE": __file__}, "is no key"),
+        ({"DEEPFAKE_KMS": "nowhere:at_all"}, "cannot be loaded"),
+        ({"DEEPFAKE_KMS": "json"}, "cannot be loaded"),
+    ],
+)
+def test_what_is_no_master_key_is_refused(
+    environment: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=why):
+        find_wrapper(tmp_path, environment)
