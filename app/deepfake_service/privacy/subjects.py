@@ -22,12 +22,15 @@ from deepfake.trust.audit import AuditLog, search_entries
 from ..store.database import Database
 from ..store.tables import (
     ENDED,
+    AlarmRow,
     DriftStream,
     Feedback,
     Job,
     KeptMedia,
     Key,
+    KnownFile,
     Repeat,
+    Revision,
     StoredReport,
     Tenant,
     TenantKey,
@@ -135,6 +138,8 @@ class Subjects:
             ids = select(StoredReport.id).where(*_reports_of(session, subject))
             rulings = session.scalars(select(Feedback).where(Feedback.report.in_(ids))).all()
             jobs = session.scalars(select(Job).where(_jobs_of(session, subject))).all()
+            ruled = select(KnownFile).where(*_those_of(KnownFile, session, subject))
+            _add_json(archive, "known.json", [_word(row) for row in session.scalars(ruled)])
             for row in reports:
                 _add_json(archive, f"reports/{row.id}.json", row.document)
             _add_json(archive, "rulings.json", [_word(row) for row in rulings])
@@ -186,6 +191,10 @@ def _delete(session: Session, subject: Subject) -> tuple[Erased, list[str], list
     if owner is not None:
         tenants.add(owner)
     rulings = _count(session, delete(Feedback).where(Feedback.report.in_(reports)))
+    for column in (Revision.report, Revision.revised):
+        session.execute(delete(Revision).where(column.in_(reports)))
+    for table in (KnownFile, AlarmRow):
+        session.execute(delete(table).where(*_those_of(table, session, subject)))
     kept = delete(KeptMedia).where(KeptMedia.report.in_(reports)).returning(KeptMedia.place)
     places = [*session.scalars(kept)]
     # Answers that are kept for an Idempotency-Key hold reports too.
@@ -220,11 +229,18 @@ def _count(session: Session, change: Any) -> int:
 
 
 def _reports_of(session: Session, subject: Subject) -> Iterator[ColumnElement[bool]]:
+    return _those_of(StoredReport, session, subject)
+
+
+def _those_of(
+    table: type[StoredReport | KnownFile | AlarmRow], session: Session, subject: Subject
+) -> Iterator[ColumnElement[bool]]:
+    """Which rows of a table are about a subject."""
     owner = _tenant_of(session, subject)
     if subject.sha256 is not None:
-        yield StoredReport.sha256 == subject.sha256
+        yield table.sha256 == subject.sha256
     if owner is not None:
-        yield StoredReport.tenant == owner
+        yield table.tenant == owner
 
 
 def _jobs_of(session: Session, subject: Subject) -> ColumnElement[bool]:

@@ -132,6 +132,9 @@ def test_a_subject_is_given_out_and_erased_and_the_log_proves_it_without_naming_
         assert archive.read(f"media/{answer['id']}") == PICTURE
         assert json.loads(archive.read("rulings.json"))[0]["note"] == "me"
         assert len(json.loads(archive.read("jobs.json"))) == 1
+        assert [one["sha256"] for one in json.loads(archive.read("known.json"))] == [
+            answer["report"]["sha256"]
+        ]
     assert run(client, "export", *subject, "--output", str(out)) == 2  # never over a file
     assert run(client, "prove", *subject) == 0
     capsys.readouterr()
@@ -154,6 +157,7 @@ def test_a_subject_is_given_out_and_erased_and_the_log_proves_it_without_naming_
     for path in folder.glob("service.sqlite*"):
         assert answer["id"].encode() not in path.read_bytes(), path
     assert count(client, "reports") == 2
+    assert count(client, "known") == 0
     assert other
 
 
@@ -165,7 +169,7 @@ def test_a_tenant_is_erased_with_its_key_and_lets_nobody_in_afterwards(
     sealed = kept_files(client)[0].read_bytes()
     tenant = client.service.keys.identify(client.key).tenant  # type: ignore[union-attr]
     assert run(client, "erase", "--tenant", "shop", "--yes") == 0
-    for table in ("reports", "feedback", "jobs", "repeats", "kept_media", "tenant_keys"):
+    for table in ("reports", "feedback", "jobs", "repeats", "kept_media", "tenant_keys", "known"):
         assert count(client, table) == 0, table
     client.service.monitor.close()
     assert count(client, "drift_streams") == 0
