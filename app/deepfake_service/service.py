@@ -21,11 +21,15 @@ from .examination import Examiner
 from .metrics import Metrics
 from .settings import ServiceSettings
 from .store.budgets import Budgets, Rates
+from .store.cases import Cases
 from .store.database import Database
 from .store.jobs import Jobs
 from .store.keys import Keys, read_secret
 from .store.repeats import Repeats
 from .store.reports import Reports
+from .store.thumbnails import Thumbnails
+from .store.users import Users
+from .store.visits import Visits
 from .workers import Workers
 
 LOG = logging.getLogger("deepfake_service")
@@ -50,6 +54,10 @@ class Service:
     keys: Keys
     jobs: Jobs
     reports: Reports
+    cases: Cases
+    thumbnails: Thumbnails
+    users: Users
+    visits: Visits
     repeats: Repeats
     budgets: Budgets
     rates: Rates
@@ -63,6 +71,8 @@ class Service:
         """Delete what is older than it is to be kept."""
         media = self.reports.forget(keep_days=self.settings.keep_days)
         self.uploads.drop([str(self.uploads.folder / place) for place in media])
+        self.users.forget()
+        self.visits.forget()
 
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""
@@ -122,7 +132,10 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             waiting=settings.waiting,
             file_seconds=settings.limits.file_seconds,
         )
-        workers = Workers(jobs, examiner, uploads, threads=settings.workers)
+        thumbnails = Thumbnails(database, kept=settings.thumbnails, limits=detector.settings.limits)
+        workers = Workers(
+            jobs, examiner, uploads, threads=settings.workers, reported=thumbnails.add
+        )
         service = Service(
             settings=settings,
             detector=detector,
@@ -130,6 +143,10 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             keys=keys,
             jobs=jobs,
             reports=Reports(database),
+            cases=Cases(database),
+            thumbnails=thumbnails,
+            users=Users(database, keys.derive("users")),
+            visits=Visits(database, keys.derive("visits")),
             repeats=repeats,
             budgets=Budgets(database),
             rates=Rates(),

@@ -44,7 +44,8 @@ class Workers:
     """Take jobs and end them, whatever the file does; use it as a context manager.
 
     What the database does not take is offered again until it does, so that no report is lost while
-    the process lives; what it has not taken then is examined again by the next one.
+    the process lives; what it has not taken then is examined again by the next one. ``reported`` is
+    called with the id of each report and its file, which is there no longer afterwards.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Workers:
         uploads: Uploads,
         *,
         threads: int,
+        reported: Callable[[str, Path], None],
     ) -> None:
         self._jobs, self._examiner, self._uploads = jobs, examiner, uploads
+        self._reported = reported
         self._stop, self._wake = threading.Event(), threading.Event()
         self._running: dict[str, Running] = {}
         self._threads = [
@@ -148,8 +151,10 @@ class Workers:
             problem = problem_of(error, request_id=job.id)
             words = {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy}
             return self._persist(lambda: self._jobs.fail(job, words, again=again))
-        if self._persist(lambda: self._jobs.finish(job, report)) is None:
+        stored = self._persist(lambda: self._jobs.finish(job, report))
+        if stored is None:
             return State.CANCELLED  # while it was in work
+        self._reported(stored, path)
         return State.DONE
 
     def _persist(self, change: Callable[[], T]) -> T:

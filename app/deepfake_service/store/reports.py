@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from deepfake.errors import ServiceError
@@ -12,7 +12,19 @@ from deepfake.types import Report
 from .budgets import charge
 from .database import Database
 from .keys import DAY_MS, Identity
-from .tables import ENDED, Feedback, Job, Repeat, Ruling, StoredReport, Usage, new_id, now_ms
+from .tables import (
+    ENDED,
+    Case,
+    Feedback,
+    Job,
+    Repeat,
+    Ruling,
+    StoredReport,
+    Thumbnail,
+    Usage,
+    new_id,
+    now_ms,
+)
 
 
 class Reports:
@@ -42,8 +54,10 @@ class Reports:
                 report=_find(session, identity.tenant, report).id,
                 ruling=ruling,
                 note=note,
+                account=identity.account,
             )
             session.add(row)
+            session.execute(update(Case).where(Case.report == report).values(ruling=ruling))
             return row
 
     def forget(self, *, keep_days: float) -> list[str]:
@@ -54,7 +68,8 @@ class Reports:
         limit = now - round(keep_days * DAY_MS)
         old = select(StoredReport.id).where(StoredReport.created < limit)
         with self._database.writing() as session:
-            session.execute(delete(Feedback).where(Feedback.report.in_(old)))
+            for table in (Feedback, Case, Thumbnail):
+                session.execute(delete(table).where(table.report.in_(old)))
             session.execute(delete(StoredReport).where(StoredReport.created < limit))
             media = session.scalars(
                 delete(Job).where(Job.state.in_(ENDED), Job.ended < limit).returning(Job.media)
@@ -82,6 +97,19 @@ def add_report(
     )
     session.add(row)
     session.flush()
+    session.add(
+        Case(
+            created=row.created,
+            report=row.id,
+            tenant=tenant,
+            name=report.path[:200],
+            words=report.path[:200].casefold(),
+            kind=report.media.kind,
+            verdict=report.verdict,
+            probability=report.probability,
+            sha256=report.media.sha256,
+        )
+    )
     charge(session, key, report.media.seconds or 0.0)
     return row
 

@@ -118,6 +118,7 @@ async def detect(
                 file.path, asked.chosen(), name=file.name, gone=gone
             )
             row = await run_in_threadpool(lambda: service.reports.add(identity, report))
+            await run_in_threadpool(service.thumbnails.add, row.id, file.path)
             return answer(word_report(row, identity), Content_Location=f"/v1/reports/{row.id}")
 
         return await once(
