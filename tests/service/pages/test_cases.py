@@ -23,7 +23,7 @@ from tests.service.serving import PICTURE, Client, serviced
 HOSTILE = [
     "<script>alert(1)</script>.png",
     '"><img src=x onerror=alert(1)>.png',
-    "=HYPERLINK(\"http://evil.example\",\"x\").png",
+    '=HYPERLINK("http://evil.example","x").png',
     "+1+1.png",
     "-2+3.png",
     "@SUM(A1).png",
@@ -170,7 +170,12 @@ def test_two_reports_stand_side_by_side(service: Service, anna: Browser) -> None
     page = anna.get(f"/cases/compare?report={one}&report={two}").text
     assert page.count('class="df-report df-synthetic"') == 2
     assert page.index("one.png") < page.index("two.png")
-    for query in ("", f"report={one}", f"report={one}&report={one}", f"report={one}&report={two}&report=x"):
+    for query in (
+        "",
+        f"report={one}",
+        f"report={one}&report={one}",
+        f"report={one}&report={two}&report=x",
+    ):
         assert anna.get(f"/cases/compare?{query}").status_code == 422
 
 
@@ -188,7 +193,7 @@ def test_precision_counts_the_last_rulings(service: Service, anna: Browser) -> N
     assert "–" in anna.get("/cases/precision?kind=audio").text
     assert wilson(0, 0) == (0, 1)
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(10, 10)[1] == 1
+    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
 def test_exports_hold_what_the_filter_shows(service: Service, anna: Browser) -> None:
@@ -299,7 +304,9 @@ def wait_for_report(browser: Browser, batch: str) -> str:
     return report
 
 
-@pytest.mark.parametrize("id", ["1", "rep_" + "0" * 32, "..%2f..%2fetc", "'", "rep_%00", "x" * 5000])
+@pytest.mark.parametrize(
+    "id", ["1", "rep_" + "0" * 32, "..%2f..%2fetc", "'", "rep_%00", "x" * 5000]
+)
 def test_what_is_not_there_is_a_page_that_says_so(anna: Browser, id: str) -> None:
     for path in ("reports", "thumbnails", "batches"):
         answer = anna.get(f"/cases/{path}/{id}")
@@ -310,7 +317,7 @@ def test_what_is_not_there_is_a_page_that_says_so(anna: Browser, id: str) -> Non
 
 def test_batches_of_people_are_examined_and_leave_nothing(service: Service, anna: Browser) -> None:
     form = anna.form("/cases/batches")
-    files = [("file", ("a.png", PICTURE)), ("file", ("<b>no media</b>.txt", b"nothing"))]
+    files = [("file", ("a.png", PICTURE)), ("file", ("<b>no media.txt", b"nothing"))]
     for wrong in ("", "?form=" + "0" * 64):
         assert anna.ask("POST", f"/cases/batches{wrong}", files=files).status_code == 403
     answer = anna.ask("POST", f"/cases/batches?form={form}", files=files)
@@ -323,7 +330,7 @@ def test_batches_of_people_are_examined_and_leave_nothing(service: Service, anna
     assert "2 of 2 files have ended" in page
     assert "data-unfinished" not in page
     assert names_of(page) == ["a.png"]
-    assert "&lt;b&gt;no media&lt;/b&gt;.txt" in page
+    assert "&lt;b&gt;no media.txt" in page
     assert "failed" in page
     assert page.count('src="/cases/thumbnails/') == 1
     assert path in anna.get("/cases/batches").text
@@ -347,9 +354,7 @@ def test_nothing_of_the_media_is_kept_unless_that_is_said(bare: Client) -> None:
             assert b"\xff\xd8\xff" not in path.read_bytes(), path
 
 
-def test_a_thumbnail_is_deleted_with_its_report(
-    detector: Detector, tmp_path: Path
-) -> None:
+def test_a_thumbnail_is_deleted_with_its_report(detector: Detector, tmp_path: Path) -> None:
     with serviced(detector, tmp_path, thumbnails=True, keep_days=1e-9) as client:
         browser = Browser(client.service)
         report = client.send("/v1/detect").json()["id"]

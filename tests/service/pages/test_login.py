@@ -155,15 +155,15 @@ def test_pauses_double_up_to_a_quarter_of_an_hour() -> None:
 
 def test_visits_expire(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = enter(service, "anna")
-    now = visits_module.now_ms()
+    began = now = visits_module.now_ms()
     monkeypatch.setattr(visits_module, "now_ms", lambda: now)
-    for _ in range(13):
+    for _ in range(20):
         now += visits_module.IDLE_MS - 60_001
         last = browser.get("/cases").status_code
         if last != 200:
             break
     assert last == 303
-    assert now - visits_module.LONGEST_MS < visits_module.IDLE_MS * 2
+    assert 0 <= now - began - visits_module.LONGEST_MS < visits_module.IDLE_MS
     other = enter(service, "bert")
     now += visits_module.IDLE_MS + 1
     assert other.get("/cases").status_code == 303
@@ -218,7 +218,9 @@ def test_roles_are_scopes(service: Service) -> None:
     assert [len(role.scopes) for role in Role] == [1, 2, 3, 4]
     reader = enter(service, "reader", role=Role.READER)
     assert "Examine" not in reader.get("/cases/batches").text
-    answer = reader.ask("POST", f"/cases/batches?form={reader.form('/cases')}", files={"file": b"x"})
+    answer = reader.ask(
+        "POST", f"/cases/batches?form={reader.form('/cases')}", files={"file": b"x"}
+    )
     assert answer.status_code == 403
     assert "another role" in answer.text
     assert Code.NOT_ALLOWED in answer.text
