@@ -6,7 +6,6 @@ import argparse
 import getpass
 import importlib
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import SettingsError
@@ -88,11 +87,10 @@ def _list(users: Any, module: Any, options: argparse.Namespace) -> None:
             user.role,
             "OpenID Connect" if user.openid else "password",
             "active" if user.disabled is None else "disabled",
-            f"{datetime.fromtimestamp(user.created / 1000, UTC):%Y-%m-%d}",
         ]
         for user in users.known()
     ]
-    print_table(["name", "tenant", "role", "signs in by", "state", "made"], rows, make_console())
+    print_table(["name", "tenant", "role", "signs in by", "state"], rows, make_console())
 
 
 def _ask_password() -> str:

@@ -41,6 +41,7 @@ def make_pages(service: Service, names: Names) -> Starlette:
         Route("/cases/export.csv", cases.export_csv),
         Route("/cases/export.pdf", cases.export_pdf),
         Route("/cases/precision", cases.show_precision),
+        Route("/cases/metrics", cases.show_metrics),
         Route("/cases/compare", cases.compare),
         Route("/cases/batches", cases.show_batches, methods=["GET"]),
         Route("/cases/batches", uploading.add_batch, methods=["POST"]),

@@ -108,7 +108,7 @@ async def compare(request: Request) -> Response:
         raise ServiceError(
             "comparison: needs two reports", hint="tick two in the history", status=422
         )
-    sides = []
+    sides: list[dict[str, Any]] = []
     for id in ids:
         row, rulings = await run_in_threadpool(_find, request, guest, id)
         report = _read(row, guest.identity)
@@ -174,6 +174,13 @@ async def show_precision(request: Request) -> Response:
         rows=tabulate(counts),
         given={name: query.get(name, "") for name in FIELDS},
     )
+
+
+async def show_metrics(request: Request) -> Response:
+    """Measurements of all tenants together, as ``/metrics`` gives them to a key."""
+    service = service_of(request)
+    await admit(request, Scope.ADMIN)
+    return Response(await run_in_threadpool(service.metrics.render), media_type="text/plain")
 
 
 async def export_csv(request: Request) -> Response:

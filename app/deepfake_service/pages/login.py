@@ -83,8 +83,10 @@ async def return_from_provider(request: Request) -> Response:
     """Begin a visit with what the provider says."""
     service, path = service_of(request), read_next(request.session.get("next"))
     try:
-        claims = await _provider(request).read_answer(request)
-        account = await run_in_threadpool(lambda: service.users.sign_in_openid(**claims))
+        subject, email = await _provider(request).read_answer(request)
+        account = await run_in_threadpool(
+            lambda: service.users.sign_in_openid(subject=subject, email=email)
+        )
     except ServiceError as error:
         return _render_login(request, path, status=error.status or 401, error=_sentence(error))
     return await begin_visit(request, account, path)

@@ -64,8 +64,8 @@ class Provider:
             ) from error
         return answer
 
-    async def read_answer(self, request: Request) -> dict[str, str | None]:
-        """The ``subject`` whom the provider has signed in, and the ``email`` if it was verified.
+    async def read_answer(self, request: Request) -> tuple[str, str | None]:
+        """The subject whom the provider has signed in, and their e-mail address if it was verified.
 
         Raises ``ServiceError`` (401) for an answer to nothing that was asked in this browser, and
         for one that is not the provider's word for this service, now.
@@ -83,7 +83,7 @@ class Provider:
         except _FAILURES as error:
             _refuse(error)
         verified = claims.get("email_verified") is True and isinstance(claims.get("email"), str)
-        return {"subject": subject, "email": claims["email"] if verified else None}
+        return subject, claims["email"] if verified else None
 
 
 def _refuse(error: Exception) -> NoReturn:

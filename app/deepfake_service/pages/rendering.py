@@ -22,13 +22,13 @@ from deepfake.types import Kind, Verdict
 from ..store.tables import Ruling, word_time
 from .access import Guest
 
-HEADERS = {
+HEADERS = {  # with another Referrer-Policy, browsers would say that forms come from nowhere
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 SIGNS = {"synthetic": "◆", "suspicious": "▲", "authentic": "●", "inconclusive": "?"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from deepfake.types import Kind, Verdict
 
@@ -86,7 +86,8 @@ class Cases:
                 return
             ruled = self.rulings(tenant, [row.report for row in rows])
             for row in rows:
-                yield row, (ruled.get(row.report) or [None])[-1]
+                rulings = ruled.get(row.report)
+                yield row, rulings[-1] if rulings else None
             before, most = rows[-1].number, most - len(rows)
 
     def batch(self, tenant: int, batch: str) -> list[tuple[Job, Case | None]]:
@@ -133,7 +134,7 @@ class Cases:
     def count(self, tenant: int, wanted: Filter) -> dict[tuple[Verdict, str], int]:
         """How many cases there are of each verdict and last ruling (``none`` without one)."""
         ruling = func.coalesce(Case.ruling, UNRULED)
-        query: Select[Any] = (
+        query = (
             select(Case.verdict, ruling, func.count())
             .where(*_conditions(tenant, wanted))
             .group_by(Case.verdict, ruling)

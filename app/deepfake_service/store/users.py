@@ -250,7 +250,8 @@ def pause_ms(count: int) -> int:
     """How long nobody is asked after so many wrong passwords in a row."""
     if count <= FREE_ATTEMPTS:
         return 0
-    return min(LONGEST_PAUSE_MS, 1000 * 2 ** min(count - FREE_ATTEMPTS - 1, 20))
+    pause: int = 1000 * 2 ** min(count - FREE_ATTEMPTS - 1, 20)
+    return min(LONGEST_PAUSE_MS, pause)
 
 
 def fold(name: str) -> str:

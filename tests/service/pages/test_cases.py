@@ -254,7 +254,7 @@ PAGES = [
     ("GET", "/cases/thumbnails/{report}"),
 ]
 LISTS = ["/cases", "/cases/batches", "/cases/export.csv", "/cases/export.pdf", "/cases/precision"]
-OPEN = {"/login", "/logout", "/cases/pages.css", "/cases/pages.js"}
+OPEN = {"/login", "/logout", "/cases/pages.css", "/cases/pages.js", "/cases/metrics"}
 
 
 def test_every_page_is_in_the_walk_below(anna: Browser) -> None:

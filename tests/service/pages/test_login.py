@@ -217,6 +217,8 @@ def test_hostile_names_are_nobody(service: Service, browser: Browser, name: str)
 def test_roles_are_scopes(service: Service) -> None:
     assert [len(role.scopes) for role in Role] == [1, 2, 3, 4]
     reader = enter(service, "reader", role=Role.READER)
+    assert reader.get("/cases/metrics").status_code == 403
+    assert "deepfake_" in enter(service, "admin", role=Role.ADMIN).get("/cases/metrics").text
     assert "Examine" not in reader.get("/cases/batches").text
     answer = reader.ask(
         "POST", f"/cases/batches?form={reader.form('/cases')}", files={"file": b"x"}
