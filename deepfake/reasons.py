@@ -506,8 +506,8 @@ class Code(StrEnum):
     NOT_ALLOWED = (
         "not_allowed",
         Group.SERVICE,
-        "The key may not do this, or the request comes from another site.",
-        "Ask whoever runs the service for a key with the scope that the error names.",
+        "The key or the account may not do this, or the request comes from another site.",
+        "Ask whoever runs the service for a key or a role with the scope that the error names.",
     )
     WRONG_PASSWORD = (
         "wrong_password",

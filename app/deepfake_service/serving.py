@@ -79,7 +79,7 @@ def running(
             (interface.PREFIXES, interface.make_app(service, names))
         ]
         page = None
-        if public or is_loopback(host) or service.users.any():
+        if public or is_loopback(host) or service.users.any_active():
             parts.append((pages.PREFIXES, pages.make_pages(service, names)))
             page = stack.enter_context(
                 page_server.opened(detector, names=names, limits=settings.limits, menu=MENU)

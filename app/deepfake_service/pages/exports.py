@@ -24,7 +24,7 @@ COLUMNS = (
 )
 MOST_NAME, MOST_NOTE = 90, 160
 HEADS = ("Examined", "File", "Verdict", "P", "Ruling", "By", "Note")
-WIDTHS = (30, 70, 32, 12, 24, 30, 79)
+WIDTHS = (36, 70, 32, 12, 24, 34, 69)
 
 Rows = Iterable[tuple[Case, Ruled | None]]
 
@@ -64,7 +64,9 @@ def write_pdf(rows: Rows, *, title: str, note: str) -> bytes:
     pdf.ln(3)
     pdf.set_font("helvetica", size=8)
     style = FontFace(emphasis="BOLD", fill_color=(235, 237, 240))
-    with pdf.table(col_widths=WIDTHS, headings_style=style, text_align="LEFT") as table:
+    with pdf.table(
+        col_widths=WIDTHS, headings_style=style, text_align="LEFT", line_height=4
+    ) as table:
         table.row(HEADS)
         for case, ruled in rows:
             table.row([_latin(text) for text in _cells(case, ruled)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -199,11 +200,11 @@ class Users:
     def _count_attempt(self, name: str) -> None:
         """Count an attempt as a failure until it was none, so that many at once are no way past."""
         now, digest = now_ms(), self._digest(name)
+        with contextlib.suppress(IntegrityError), self._database.writing() as session:
+            session.add(Failure(created=now, hash=digest, count=0, until=now))
         with self._database.writing() as session:
-            row = session.scalar(select(Failure).where(Failure.hash == digest).with_for_update())
-            if row is None:
-                session.add(Failure(created=now, hash=digest, count=1, until=now))
-                return
+            found = select(Failure).where(Failure.hash == digest).with_for_update()
+            row = session.scalars(found).one()
             left = min(row.until - now, LONGEST_PAUSE_MS)  # whatever the clock did
             if left > 0:
                 raise ServiceError(
