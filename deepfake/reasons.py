@@ -541,8 +541,20 @@ class Code(StrEnum):
     NOT_ALLOWED = (
         "not_allowed",
         Group.SERVICE,
-        "The key may not do this, or the request comes from another site.",
-        "Ask whoever runs the service for a key with the scope that the error names.",
+        "The key or the account may not do this, or the request comes from another site.",
+        "Ask whoever runs the service for a key or a role with the scope that the error names.",
+    )
+    WRONG_PASSWORD = (
+        "wrong_password",
+        Group.SERVICE,
+        "Nobody can sign in with what was given: a name with a password, or a provider's word.",
+        "Try again; whoever runs the service makes accounts and sets passwords.",
+    )
+    PAUSED = (
+        "paused",
+        Group.SERVICE,
+        "Too many wrong passwords were given for a name, so nobody is asked for it for a while.",
+        "Wait as long as the error says, then sign in with the right password.",
     )
     NOTHING_HERE = (
         "nothing_here",

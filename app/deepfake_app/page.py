@@ -47,8 +47,12 @@ Update = tuple[Any, Any]
 """What the handler shows: the progress, and the results."""
 
 
-def build(detector: Detector, *, uploads: Uploads, stops: Stops, limits: PageLimits) -> gr.Blocks:
-    """Lay the page out over ``detector``; its API endpoint ``/detect`` answers with the JSON."""
+def build(
+    detector: Detector, *, uploads: Uploads, stops: Stops, limits: PageLimits, menu: str = ""
+) -> gr.Blocks:
+    """Lay the page out over ``detector`` under ``menu``, which is HTML; its API endpoint
+    ``/detect`` answers with the JSON.
+    """
     folder = Path(__file__).parent
     style, choose, keep_open = (
         (folder / name).read_text(encoding="utf-8")
@@ -57,7 +61,7 @@ def build(detector: Detector, *, uploads: Uploads, stops: Stops, limits: PageLim
     examiner = Examiner(detector=detector, uploads=uploads, limits=limits)
     page = gr.Blocks(title="Deepfake", analytics_enabled=False)
     with page:
-        _html(f"<style>{style}</style>{INTRODUCTION}")
+        _html(f"<style>{style}</style>{menu}{INTRODUCTION}")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 _html(render_chooser(limits), js_on_load=choose)

@@ -95,12 +95,16 @@ def running(
 
 
 @contextlib.contextmanager
-def opened(detector: Detector, *, names: Names, limits: PageLimits) -> Iterator[FastAPI]:
-    """The page as an application with a folder for its uploads, gone at the end of the block."""
+def opened(
+    detector: Detector, *, names: Names, limits: PageLimits, menu: str = ""
+) -> Iterator[FastAPI]:
+    """The page as an application with a folder for its uploads, gone at the end of the block.
+    ``menu`` is HTML that stands above it.
+    """
     with private_folder() as folder, _gradio_folder(folder), keep_tidy():
         uploads = Uploads(folder, limits)
         with _swept(uploads, limits):
-            yield make_app(detector, uploads=uploads, names=names, limits=limits)
+            yield make_app(detector, uploads=uploads, names=names, limits=limits, menu=menu)
 
 
 def end_page(app: FastAPI) -> None:
@@ -109,7 +113,9 @@ def end_page(app: FastAPI) -> None:
     app.state.page.close(verbose=False)
 
 
-def make_app(detector: Detector, *, uploads: Uploads, names: Names, limits: PageLimits) -> FastAPI:
+def make_app(
+    detector: Detector, *, uploads: Uploads, names: Names, limits: PageLimits, menu: str = ""
+) -> FastAPI:
     """The page as an ASGI application, in which another service can be mounted beside it.
 
     gradio's folder (``GRADIO_TEMP_DIR``) must be that of ``uploads``.
@@ -120,7 +126,7 @@ def make_app(detector: Detector, *, uploads: Uploads, names: Names, limits: Page
     app.add_route(UPLOADS, Receiver(uploads).receive, methods=["POST"])
     app.add_route("/examples/{name}", serve_samples, methods=["GET"])
     stops = app.state.stops = Stops()
-    page = app.state.page = build(detector, uploads=uploads, stops=stops, limits=limits)
+    page = app.state.page = build(detector, uploads=uploads, stops=stops, limits=limits, menu=menu)
     closed = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     gr.mount_gradio_app(
         app,

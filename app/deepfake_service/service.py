@@ -37,12 +37,16 @@ from .settings import ServiceSettings
 from .shadow import ShadowRunner
 from .store.alarms import Alarms
 from .store.budgets import Budgets, Rates
+from .store.cases import Cases
 from .store.database import Database
 from .store.jobs import Jobs
 from .store.keys import Identity, Keys, read_secret
 from .store.known import KnownMedia
 from .store.repeats import Repeats
 from .store.reports import Reports
+from .store.thumbnails import Thumbnails
+from .store.users import Users
+from .store.visits import Visits
 from .watch import Watch, log_alarm
 from .workers import Workers
 
@@ -64,11 +68,15 @@ class Aftermath:
 
     monitor: Monitor
     kept: KeptFiles
+    thumbnails: Thumbnails
 
     def note(self, tenant: int, id: str, report: Report, path: Path) -> None:
-        """Watch a report for drift, and keep its file, still at ``path``, where that is decided."""
+        """Watch a report for drift, and keep its file, still at ``path``, or a small picture of it,
+        where that is decided.
+        """
         self.monitor.note(tenant, report)
         self.kept.keep(tenant, id, report, path)
+        self.thumbnails.add(id, path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +91,10 @@ class Service:
     keys: Keys
     jobs: Jobs
     reports: Reports
+    cases: Cases
+    thumbnails: Thumbnails
+    users: Users
+    visits: Visits
     repeats: Repeats
     budgets: Budgets
     rates: Rates
@@ -110,6 +122,8 @@ class Service:
         self.kept.forget(keep_days=self.settings.keep_days)
         media = self.reports.forget(keep_days=self.settings.keep_days)
         self.uploads.drop([str(self.uploads.folder / place) for place in media])
+        self.users.forget()
+        self.visits.forget()
 
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""
@@ -182,7 +196,8 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         metrics, budgets = Metrics(), Budgets(database)
         kept = KeptFiles(database, Keyring(database, find_wrapper(settings.folder)), settings.kept)
         monitor = Monitor(database)
-        aftermath = Aftermath(monitor, kept)
+        thumbnails = Thumbnails(database, kept=settings.thumbnails, limits=detector.settings.limits)
+        aftermath = Aftermath(monitor, kept, thumbnails)
         monitor.alarmed = lambda alarm: _tell_drift(alarm, metrics, responder)
         examiner = Examiner(
             live,
@@ -220,6 +235,10 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             keys=keys,
             jobs=jobs,
             reports=Reports(database),
+            cases=Cases(database),
+            thumbnails=thumbnails,
+            users=Users(database, keys.derive("users")),
+            visits=Visits(database, keys.derive("visits")),
             repeats=repeats,
             budgets=budgets,
             rates=Rates(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import h11
 from deepfake_app import server as page_server
@@ -15,13 +15,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deepfake.detector import Detector
 
-from . import check_binding
+from . import check_binding, has_users
 from . import service as services
 from .monitoring.logs import logging_json
+from .pages import application as pages
+from .pages.access import Door
 from .problems import MEDIA_TYPE
 from .settings import ServiceSettings
-from .web.application import PREFIXES, make_app
+from .web import application as interface
 from .web.requests import bad_head
+
+MENU = '<nav class="df-menu"><a href="/cases">Cases</a></nav>'
+"""What the page has above itself."""
 
 
 def serve(
@@ -43,8 +48,9 @@ def serve(
         settings=settings,
     )
     with run as address:
-        page = is_loopback(host) or public
-        sys.stderr.write(warn_of(host) if public else "")
+        sign_in = has_users(settings)
+        sys.stderr.write(warn_of(host) if public and not sign_in else "")
+        page = is_loopback(host) or public or sign_in
         greeting = f"The page is open at {address}, the interface" if page else "The interface is"
         page_server.wait_for_the_end(f"{greeting} at {address}v1 (Ctrl-C ends it)\n")
 
@@ -61,9 +67,8 @@ def running(
 ) -> Iterator[str]:
     """The address of the service while it is served from a background thread.
 
-    The page, which asks nobody for a key, is there on this machine alone unless it is ``public``.
-    Raises ``SettingsError`` as :func:`check_binding`, and when the address or the folder cannot be
-    used.
+    The page is there on this machine alone unless people sign in to it, or it is ``public``. Raises
+    ``SettingsError`` as :func:`check_binding`, and when the address or the folder cannot be used.
     """
     settings = settings or ServiceSettings()
     check_binding(host, port, settings=settings)
@@ -73,13 +78,17 @@ def running(
             stack.enter_context(logging_json(names=settings.log_names))
         listener = stack.enter_context(open_listener(host, port, public=not is_loopback(host)))
         service = stack.enter_context(services.opened(detector, settings))
-        app: ASGIApp = make_app(service, names)
+        parts: list[tuple[tuple[str, ...], ASGIApp]] = [
+            (interface.PREFIXES, interface.make_app(service, names))
+        ]
         page = None
-        if public or is_loopback(host):
+        if public or is_loopback(host) or service.users.any_active():
+            parts.append((pages.PREFIXES, pages.make_pages(service, names)))
             page = stack.enter_context(
-                page_server.opened(service.detector, names=names, limits=settings.limits)
+                page_server.opened(service.detector, names=names, limits=settings.limits, menu=MENU)
             )
-            app = Beside(app, page)
+            parts.append((("",), Door(page, service)))
+        app = Beside(parts)
 
         def end() -> None:
             service.examiner.stop()
@@ -95,15 +104,20 @@ def running(
 
 
 class Beside:
-    """The interface under its addresses, and the page under all others."""
+    """Applications under the addresses that begin with the names of each; the first that fits
+    answers, and else the first of all, that there is nothing.
+    """
 
-    def __init__(self, interface: ASGIApp, page: ASGIApp) -> None:
-        self._interface, self._page = interface, page
+    def __init__(self, parts: Sequence[tuple[Sequence[str], ASGIApp]]) -> None:
+        self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        ours = any(path == prefix or path.startswith(f"{prefix}/") for prefix in PREFIXES)
-        await (self._interface if ours else self._page)(scope, receive, send)
+        for prefixes, app in self._parts:
+            if any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes):
+                await app(scope, receive, send)
+                return
+        await self._parts[0][1](scope, receive, send)
 
 
 class ProblemProtocol(PatientProtocol):

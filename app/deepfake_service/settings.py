@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from deepfake_app.address import is_loopback
 from deepfake_app.limits import MEBIBYTE, PageLimits
 
 from deepfake.errors import SettingsError
@@ -73,6 +75,38 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenId:
+    """A provider of OpenID Connect that signs people in: its ``issuer``, what it calls this
+    service, the ``secret`` between both, and the ``address`` of this service in a browser.
+
+    Raises ``SettingsError`` for addresses that others could listen to.
+    """
+
+    issuer: str
+    client: str
+    secret: str = field(repr=False)
+    address: str
+
+    def __post_init__(self) -> None:
+        for name in ("issuer", "address"):
+            url = urlsplit(getattr(self, name))
+            safe = url.scheme == "https" or (
+                url.scheme == "http" and is_loopback(url.hostname or "")
+            )
+            if not safe or not url.hostname or url.query or url.fragment or url.username:
+                raise SettingsError(
+                    f"{name} {getattr(self, name)[:200]!r}: is no address of https",
+                    hint="write it as https://login.example",
+                )
+        for name in ("client", "secret"):
+            if not getattr(self, name):
+                raise SettingsError(
+                    f"OpenID Connect: has no {name}",
+                    hint="give --openid-client, and DEEPFAKE_OPENID_SECRET in the environment",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """``folder`` holds the database, the key of its hashes and the media of jobs.
 
@@ -83,9 +117,10 @@ class ServiceSettings:
     ``batch_files`` is the most files of one batch. What is older than ``keep_days`` is deleted:
     reports with their rulings, jobs that have ended, and answers kept for an Idempotency-Key
     (those after a day). ``policies`` is a file that says what is done on alarms (see
-    :mod:`deepfake_service.alarms`); alarms and what they lead to are added to ``audit``.
-    (those after a day). The log is JSON with ``log_json``, and tells names of files with
-    ``log_names``.
+    :mod:`deepfake_service.alarms`); alarms and what they lead to are added to ``audit``. The log is
+    JSON with ``log_json``, and tells names of files with ``log_names``. Small pictures of the media
+    are kept with reports where ``thumbnails`` says so. ``openid`` is who else than this service
+    signs people in.
     """
 
     folder: Path = field(default_factory=default_folder)
@@ -104,6 +139,8 @@ class ServiceSettings:
     audit: AuditLog | None = field(default=None, compare=False)
     log_json: bool = False
     log_names: bool = False
+    thumbnails: bool = False
+    openid: OpenId | None = None
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():

@@ -29,6 +29,7 @@ from .scan import add_scan
 from .serve import add_serve
 from .train import add_train
 from .training import add_calibrate, add_quantise, add_recipe
+from .users import add_users
 
 EXAMPLES = """\
 examples:
@@ -107,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_keys(commands)
     add_known(commands)
     add_privacy(commands)
+    add_users(commands)
     add_evaluate(commands, [engine])
 
     add_audit(commands, [engine])

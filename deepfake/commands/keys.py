@@ -70,22 +70,22 @@ def add_keys(commands: Any) -> None:
 
 def run_keys(options: argparse.Namespace) -> int:
     """``deepfake keys create|list|rotate|revoke|resume``."""
-    with _opened(options) as (keys, module):
+    with opened_store(options) as (_, keys):
+        module = importlib.import_module("deepfake_service.store.keys")
         options.act(keys, module, options)
     return 0
 
 
 @contextmanager
-def _opened(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
-    """The keys in the folder of the service, and the module that they are of."""
+def opened_store(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
+    """The database in the folder of the service, and the keys in it."""
     service = find_service()
     if service is None:
         raise MissingDependency("sqlalchemy", extra="server")
-    module = importlib.import_module("deepfake_service.store.keys")
     settings = service.ServiceSettings(folder=options.data or service.default_folder())
     store = importlib.import_module("deepfake_service.service")
-    with store.open_store(settings) as (_, keys):
-        yield keys, module
+    with store.open_store(settings) as opened:
+        yield opened
 
 
 def _create(keys: Any, module: Any, options: argparse.Namespace) -> None:

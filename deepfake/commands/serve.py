@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import MissingDependency
 from .audit import add_audit_options, auditing
 from .options import read_settings
-
-if TYPE_CHECKING:
-    pass
 
 WATCH_ACTIONS = ("tell", "slow", "coarsen", "suspend")
 
@@ -30,8 +28,8 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     serve.add_argument(
         "--public",
         action="store_true",
-        help="show the page under a --host that other machines can reach; it asks nobody for a "
-        "password",
+        help="show the page under a --host that other machines can reach; without an account it "
+        "asks nobody for a password",
     )
     serve.add_argument(
         "--allow-host",
@@ -104,6 +102,26 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="tell names of files in the JSON log, in place of hashes of them",
     )
+    service.add_argument(
+        "--keep-thumbnails",
+        action="store_true",
+        help="keep a small picture of each file with its report, for the lists of moderators",
+    )
+    service.add_argument(
+        "--openid-issuer",
+        metavar="URL",
+        help="provider of OpenID Connect at which people may sign in; its secret is in the "
+        "environment variable DEEPFAKE_OPENID_SECRET",
+    )
+    service.add_argument(
+        "--openid-client", metavar="ID", default="", help="what the provider calls this service"
+    )
+    service.add_argument(
+        "--openid-address",
+        metavar="URL",
+        default="http://127.0.0.1:7860",
+        help="where a browser finds this service, to return to (%(default)s)",
+    )
     add_audit_options(serve, what="alarms, changed models and what was done")
     serve.set_defaults(run=run_serve)
 
@@ -158,6 +176,8 @@ def run_serve(options: argparse.Namespace) -> int:
             policies=options.policies,
             log_json=options.log == "json",
             log_names=options.log_names,
+            thumbnails=options.keep_thumbnails,
+            openid=_read_openid(service, options),
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with auditing(options) as log, Detector(settings) as detector:
@@ -169,9 +189,22 @@ def run_serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _read_openid(service: Any, options: argparse.Namespace) -> Any:
+    """The provider that signs people in, None where none is named."""
+    if options.openid_issuer is None:
+        return None
+    return service.OpenId(
+        issuer=options.openid_issuer,
+        client=options.openid_client,
+        secret=os.environ.get("DEEPFAKE_OPENID_SECRET", ""),
+        address=options.openid_address,
+    )
+
+
 def find_service() -> Any:
     """The package of the service; None where a package that it needs is not installed."""
     needed = ("sqlalchemy", "alembic", "limits", "prometheus_client", "structlog")
+    needed += ("argon2", "authlib", "fpdf")
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None
     return importlib.import_module("deepfake_service")

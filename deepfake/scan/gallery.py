@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DeepfakeError
 from ..faults import contain_faults
 from ..media.opening import open_media
-from ..preprocess import Pixels, shrink
 from ..progress import Watch
 from ..settings import Limits
+from ..show.thumbnails import THUMBNAIL_SECONDS, draw_thumbnail
 from ..text import display_name
 from ..types import Kind, Verdict
 from .executors import Line
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 10_000
 MOST_THUMBNAILS = 500
-THUMBNAIL_SIDE_PIXELS = 128
-THUMBNAIL_SECONDS = 10.0
 _THREADS = 4
 _HERE = Path(__file__).parent
 
@@ -105,23 +103,7 @@ def _thumbnail(line: Line, limits: Limits) -> bytes | None:
     with open_media(file, limits=limits, name=line["path"], watch=watch) as media:
         if media.info.sha256 != line["sha256"]:
             return None
-        if media.info.kind is Kind.IMAGE:
-            return _jpeg(media.image())
-        frame = next(iter(media.frames(most=1)), None)
-        return None if frame is None else _jpeg(frame.pixels)
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    import cv2
-
-    height, width = pixels.shape[:2]
-    scale = min(1.0, THUMBNAIL_SIDE_PIXELS / max(height, width))
-    small = shrink(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-    _, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 75]
-    )
-    content: bytes = encoded.tobytes()
-    return content
+        return draw_thumbnail(media)
 
 
 def _template() -> Template:

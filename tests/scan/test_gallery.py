@@ -18,6 +18,7 @@ from deepfake.preprocess import Pixels
 from deepfake.scan import gallery
 from deepfake.scan.gallery import write_html
 from deepfake.scan.results import Row
+from deepfake.show import thumbnails
 from tests.media_files import image_bytes, quadrants, scene, speech, video_bytes, wav_bytes
 from tests.scans import (
     BAD_INTERVALS,
@@ -89,7 +90,7 @@ def test_the_page_shows_the_worst_first_with_thumbnails(
     assert len(page.pictures) == 4  # two pictures, a copy, a clip; none of the sound
     for picture in page.pictures:
         with Image.open(io.BytesIO(picture)) as image:
-            assert max(image.size) <= gallery.THUMBNAIL_SIDE_PIXELS
+            assert max(image.size) <= thumbnails.THUMBNAIL_SIDE_PIXELS
     assert "6 files." in text
     moments = {line["examined_at"] for line in read_lines(tmp_path / "r.jsonl") if "kind" in line}
     assert all(any(f"examined {at}" in row for row in page.rows) for at in moments)
@@ -104,8 +105,8 @@ def test_a_bug_in_one_thumbnail_costs_no_other(
             raise ZeroDivisionError
         return jpeg(pixels)
 
-    jpeg = gallery._jpeg
-    monkeypatch.setattr(gallery, "_jpeg", draw)
+    jpeg = thumbnails._jpeg
+    monkeypatch.setattr(thumbnails, "_jpeg", draw)
     page = Page(make_page(media, tmp_path, known_models))
     assert (len(page.rows), len(page.pictures)) == (6, 1)
 

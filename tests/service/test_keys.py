@@ -252,7 +252,9 @@ def test_other_machines_may_ask_only_where_there_is_a_valid_key(
     settings = ServiceSettings(folder=folder)
     for loopback in ("127.0.0.1", "::1", "localhost"):
         check_binding(loopback, 7860, settings=settings)
-    with pytest.raises(SettingsError, match=r"no key; make one with: deepfake keys create"):
+    with pytest.raises(
+        SettingsError, match=r"no key and no account; make one with: deepfake keys create"
+    ):
         check_binding(host, 7860, settings=settings)
     for public in ([], ["--public"]):
         assert main(["serve", "--host", host, *public, "--data", str(folder)]) == 2

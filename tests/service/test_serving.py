@@ -55,7 +55,10 @@ def read_problem(connection: socket.socket) -> dict[str, object]:
 
 
 def test_the_interface_and_the_page_answer_on_one_port(address: str) -> None:
-    assert "gradio" in httpx.get(address).text
+    page = httpx.get(address).text
+    assert "gradio" in page
+    assert "/cases" in page
+    assert "Cases" in httpx.get(f"{address}cases").text
     assert httpx.get(f"{address}v1/models").json()["models"]
     report = httpx.post(f"{address}v1/detect", content=PICTURE, headers=BODY, timeout=60)
     assert report.status_code == 200, report.text

@@ -23,6 +23,7 @@ from ..store.database import Database
 from ..store.tables import (
     ENDED,
     AlarmRow,
+    Case,
     DriftStream,
     Feedback,
     Job,
@@ -34,6 +35,7 @@ from ..store.tables import (
     StoredReport,
     Tenant,
     TenantKey,
+    Thumbnail,
     Usage,
     now_ms,
     word_time,
@@ -193,6 +195,8 @@ def _delete(session: Session, subject: Subject) -> tuple[Erased, list[str], list
     rulings = _count(session, delete(Feedback).where(Feedback.report.in_(reports)))
     for column in (Revision.report, Revision.revised):
         session.execute(delete(Revision).where(column.in_(reports)))
+    for part in (Case, Thumbnail):
+        session.execute(delete(part).where(part.report.in_(reports)))
     for table in (KnownFile, AlarmRow):
         session.execute(delete(table).where(*_those_of(table, session, subject)))
     kept = delete(KeptMedia).where(KeptMedia.report.in_(reports)).returning(KeptMedia.place)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from deepfake.errors import SettingsError
 
 from .database import Database
-from .tables import Key, Tenant, now_ms
+from .tables import Key, Tenant, User, now_ms
 
 LOCAL_TENANT = "local"
 """Of those who ask without a key while there is none."""
@@ -87,10 +87,11 @@ class Allowance:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who asks. ``key`` is the number of its row, None for those who ask without one."""
+    """Who asks. ``key`` and ``account`` are the numbers of their rows, None for those without."""
 
     tenant: int
     key: int | None
+    account: int | None = None
     lineage: int
     shown: str
     scopes: frozenset[Scope]
@@ -145,11 +146,6 @@ class Keys:
         It is valid for ``days``, None for ever. Raises ``SettingsError`` for an odd name, no scope,
         and days that are none.
         """
-        if not _NAME.fullmatch(tenant):
-            raise SettingsError(
-                f"tenant {tenant[:64]!r}: is no name",
-                hint="use up to 64 letters, digits, dots, hyphens and underscores",
-            )
         if len(label) > 80 or not label.isprintable():
             raise SettingsError("label: is no short text", hint="use up to 80 printable characters")
         if not scopes:
@@ -252,7 +248,7 @@ class Keys:
     def identify(self, text: str | None) -> Identity | None:
         """Who sends this key, or no key at all; None when that is nobody.
 
-        Whoever sends none is known as long as no key was ever made.
+        Whoever sends none is known as long as neither a key nor an account was ever made.
         """
         if text is None:
             return self._identify_local()
@@ -281,8 +277,9 @@ class Keys:
 
     def _identify_local(self) -> Identity | None:
         with self.database.reading() as session:
-            if session.scalar(select(Key.number).limit(1)) is not None:
-                return None
+            for made in (Key.number, User.number):
+                if session.scalar(select(made).limit(1)) is not None:
+                    return None
             tenant = session.scalar(select(Tenant.number).where(Tenant.name == LOCAL_TENANT))
         if tenant is None:
             with self.database.writing() as session:
@@ -310,12 +307,21 @@ class Keys:
                 continue
             return text
 
+    def derive(self, purpose: str) -> bytes:
+        """A secret of 256 bits for one other purpose."""
+        return hmac.digest(self._secret, f"for {purpose}".encode(), "sha256")
+
     def _hash(self, text: str) -> str:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
 
 def find_tenant(session: Session, name: str) -> Tenant:
-    """The tenant of this name, made if there is none."""
+    """The tenant of this name, made if there is none. Raises ``SettingsError`` for an odd name."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"tenant {name[:64]!r}: is no name",
+            hint="use up to 64 letters, digits, dots, hyphens and underscores",
+        )
     found = session.scalar(select(Tenant).where(Tenant.name == name))
     if found is None:
         found = Tenant(name=name, created=now_ms())

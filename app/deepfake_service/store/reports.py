@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from deepfake.errors import ServiceError
@@ -17,6 +17,7 @@ from .tables import (
     ENDED,
     HOLD,
     AlarmRow,
+    Case,
     Feedback,
     Job,
     KeptMedia,
@@ -25,6 +26,7 @@ from .tables import (
     Ruling,
     StoredReport,
     Tenant,
+    Thumbnail,
     Usage,
     new_id,
     now_ms,
@@ -65,9 +67,11 @@ class Reports:
                 report=found.id,
                 ruling=ruling,
                 note=note,
+                account=identity.account,
             )
             session.add(row)
             learn(session, identity, found, ruling)
+            session.execute(update(Case).where(Case.report == report).values(ruling=ruling))
             return row
 
     def forget(self, *, keep_days: float) -> list[str]:
@@ -81,7 +85,7 @@ class Reports:
         past = StoredReport.created < limit, StoredReport.tenant.not_in(held)
         with self._database.writing() as session:
             old = select(StoredReport.id).where(*past)
-            for table in (Feedback, KeptMedia):
+            for table in (Feedback, KeptMedia, Case, Thumbnail):
                 session.execute(delete(table).where(table.report.in_(old)))
             for column in (Revision.report, Revision.revised):
                 session.execute(delete(Revision).where(column.in_(old)))
@@ -112,6 +116,19 @@ def add_report(
     )
     session.add(row)
     session.flush()
+    session.add(
+        Case(
+            created=row.created,
+            report=row.id,
+            tenant=tenant,
+            name=report.path[:200],
+            words=report.path[:200].casefold(),
+            kind=report.media.kind,
+            verdict=report.verdict,
+            probability=report.probability,
+            sha256=report.media.sha256,
+        )
+    )
     charge(session, key, report.media.seconds or 0.0)
     return row
 

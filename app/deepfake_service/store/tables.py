@@ -19,6 +19,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Text,
     UniqueConstraint,
@@ -146,6 +147,74 @@ class Feedback(Table):
     report: Mapped[str] = mapped_column(ForeignKey("reports.id"))
     ruling: Mapped[str] = mapped_column(String(16))
     note: Mapped[str] = mapped_column(Text)
+    account: Mapped[int | None] = mapped_column(ForeignKey("users.number"))
+
+
+class Case(Table):
+    """What a list shows of a report, beside its large document, and the last ruling on it.
+    ``words`` is what a search by name looks at.
+    """
+
+    __tablename__ = "cases"
+    __table_args__ = (Index("cases_of_tenant", "tenant", "number"),)
+
+    report: Mapped[str] = mapped_column(ForeignKey("reports.id"), unique=True)
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    name: Mapped[str] = mapped_column(String(200))
+    words: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(16))
+    verdict: Mapped[str] = mapped_column(String(16))
+    probability: Mapped[float | None] = mapped_column(Float)
+    sha256: Mapped[str] = mapped_column(String(64))
+    ruling: Mapped[str | None] = mapped_column(String(16))
+
+
+class Thumbnail(Table):
+    """A small JPEG of what a report is about."""
+
+    __tablename__ = "thumbnails"
+
+    report: Mapped[str] = mapped_column(ForeignKey("reports.id"), unique=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class User(Table):
+    """Somebody who signs in: with a password, of which ``password`` is an argon2id hash, or at a
+    provider of OpenID Connect, which knows them as ``subject`` since they first did.
+    """
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(254), unique=True)
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    role: Mapped[str] = mapped_column(String(16))
+    password: Mapped[str | None] = mapped_column(String(200))
+    subject: Mapped[str | None] = mapped_column(String(255), unique=True)
+    disabled: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Visit(Table):
+    """A browser in which somebody has signed in. ``hash`` is keyed; its token is nowhere."""
+
+    __tablename__ = "visits"
+    __table_args__ = (Index("visits_of_user", "account"),)
+
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    account: Mapped[int] = mapped_column(ForeignKey("users.number"))
+    seen: Mapped[int] = mapped_column(BigInteger)
+    expires: Mapped[int] = mapped_column(BigInteger)
+
+
+class Failure(Table):
+    """How often a name, whether it is known or not, was given with a wrong password in a row, and
+    until when nobody is asked for it. ``hash`` is keyed.
+    """
+
+    __tablename__ = "failures"
+
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    count: Mapped[int] = mapped_column(Integer)
+    until: Mapped[int] = mapped_column(BigInteger)
 
 
 class KnownFile(Table):

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deepfake_app.guards import find_refusal
@@ -45,8 +46,16 @@ class Requests:
     one; the answer and the log have it. The log names routes, never what a client wrote.
     """
 
-    def __init__(self, app: ASGIApp, *, names: Names, metrics: Metrics, tracing: Tracing) -> None:
-        self.app, self._names, self._metrics = app, names, metrics
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        names: Names,
+        metrics: Metrics,
+        tracing: Tracing,
+        headers: Mapping[str, str] = HEADERS,
+    ) -> None:
+        self.app, self._names, self._metrics, self._headers = app, names, metrics, headers
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +73,7 @@ class Requests:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers.update(HEADERS)
+                headers.update(self._headers)
                 headers.update(state.get("rate_headers", {}))
             await send(message)
 

@@ -1,0 +1,1 @@
+"""Pages for people beside the Gradio page: signing in, and the cases of moderators."""
