@@ -65,7 +65,13 @@ def make_pages(service: Service, names: Names) -> Starlette:
             HTTPException: _handle_http,
         },
         middleware=[
-            Middleware(Requests, names=names, metrics=service.metrics, headers=HEADERS),
+            Middleware(
+                Requests,
+                names=names,
+                metrics=service.metrics,
+                tracing=service.tracing,
+                headers=HEADERS,
+            ),
             Middleware(BodyLimits, limits=limits, uploads={"/cases/batches": most}),
             Middleware(
                 SessionMiddleware,
