@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import MissingDependency, SettingsError
 from .options import make_console
-from .serve import add_data, find_service
+from .serve import add_data, find_service, read_store
 
-SCOPES = ("detect", "read", "feedback", "admin")
+SCOPES = ("detect", "read", "feedback", "webhooks", "admin")
 POLICIES = ("full", "rounded", "verdict")
 
 
@@ -79,7 +79,7 @@ def _opened(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
     if service is None:
         raise MissingDependency("sqlalchemy", extra="server")
     module = importlib.import_module("deepfake_service.store.keys")
-    settings = service.ServiceSettings(folder=options.data or service.default_folder())
+    settings = service.ServiceSettings(**read_store(options))
     store = importlib.import_module("deepfake_service.service")
     with store.open_store(settings) as (_, keys):
         yield keys, module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,28 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=30,
         help="reports and jobs that have ended are deleted after so many (%(default)s)",
     )
+    service.add_argument(
+        "--limits",
+        metavar="URL",
+        help="valkey://HOST:6379, where several servers count the rates of keys together (each "
+        "for itself)",
+    )
+    service.add_argument(
+        "--fetch-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="fetch files that requests name by URL from this host, or below it as .example.org; "
+        "may be repeated (none: URLs are refused)",
+    )
+    service.add_argument(
+        "--private-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host that webhooks and URLs may lead to although it lies in a private network; may "
+        "be repeated",
+    )
     serve.set_defaults(run=run_serve)
 
 
@@ -77,6 +100,29 @@ def add_data(parser: Any) -> None:
         metavar="FOLDER",
         help="where the service keeps keys, jobs and reports (service in the user's data folder)",
     )
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        default=os.environ.get("DATABASE_URL") or None,
+        help="postgresql://… in place of SQLite in that folder, for any number of workers "
+        "(DATABASE_URL, which other users of this machine cannot read)",
+    )
+    parser.add_argument(
+        "--job-media",
+        metavar="PLACE",
+        help="with --database: a folder that all machines see, or an object store as s3://… "
+        "(jobs in the folder of --data)",
+    )
+
+
+def read_store(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the service that :func:`add_data` has options for."""
+    service = importlib.import_module("deepfake_service")
+    return {
+        "folder": options.data or service.default_folder(),
+        "database_url": options.database,
+        "media_url": options.job_media,
+    }
 
 
 def run_serve(options: argparse.Namespace) -> int:
@@ -108,11 +154,14 @@ def run_serve(options: argparse.Namespace) -> int:
         how["limits"] = limits
     else:
         how["settings"] = service.ServiceSettings(
-            folder=options.data or service.default_folder(),
+            **read_store(options),
             limits=limits,
             sync_bytes=options.sync_megabytes * 1024**2,
             workers=options.job_workers,
             keep_days=options.keep_days,
+            limits_url=options.limits,
+            fetch_hosts=tuple(options.fetch_host),
+            private_hosts=tuple(options.private_host),
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with Detector(settings) as detector:
@@ -124,7 +173,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
 def find_service() -> Any:
     """The package of the service; None where a package that it needs is not installed."""
-    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client")
+    needed = ("sqlalchemy", "alembic", "fpdf", "httpcore", "limits", "prometheus_client")
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None
     return importlib.import_module("deepfake_service")

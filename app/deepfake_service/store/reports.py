@@ -12,7 +12,8 @@ from deepfake.types import Report
 from .budgets import charge
 from .database import Database
 from .keys import DAY_MS, Identity
-from .tables import ENDED, Feedback, Job, Repeat, Ruling, StoredReport, Usage, new_id, now_ms
+from .tables import ENDED, Event, Feedback, Job, Repeat, Ruling, StoredReport, Usage, new_id, now_ms
+from .webhooks import announce
 
 
 class Reports:
@@ -44,6 +45,8 @@ class Reports:
                 note=note,
             )
             session.add(row)
+            told = {"feedback": row.id, "report": report, "ruling": ruling}
+            announce(session, Event.REPORT_RULED, tenant=identity.tenant, data=told)
             return row
 
     def forget(self, *, keep_days: float) -> list[str]:

@@ -1,0 +1,55 @@
+"""A process that examines jobs, on any machine that reaches the database and the media."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from deepfake_app import server as page_server
+
+from deepfake.detector import Detector
+from deepfake.errors import SettingsError
+
+from .examination import Examiner
+from .media import SharedMedia
+from .metrics import Metrics
+from .service import make_jobs, open_database
+from .settings import ServiceSettings
+from .workers import Workers
+
+
+def work(detector: Detector, settings: ServiceSettings) -> None:
+    """Examine jobs until Ctrl-C or SIGTERM; what is in work then is put in line again.
+
+    Raises ``SettingsError`` where the database is that of one process, and as the service does.
+    """
+    with working(detector, settings):
+        threads = f"{settings.workers} thread{'s' if settings.workers > 1 else ''}"
+        page_server.wait_for_the_end(f"Examining jobs in {threads} (Ctrl-C ends it)\n")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def working(detector: Detector, settings: ServiceSettings) -> Iterator[None]:
+    """Workers at work until the end of the block."""
+    if settings.database_url is None:
+        raise SettingsError(
+            "worker: has no database that it could share",
+            hint="name it with --database postgresql://… or DATABASE_URL",
+        )
+    with open_database(settings) as database:
+        jobs = make_jobs(database, settings)
+        examiner = Examiner(
+            detector,
+            Metrics(jobs.count),
+            threads=1,
+            waiting=0,
+            file_seconds=settings.limits.file_seconds,
+        )
+        media = SharedMedia(settings.shared_media)
+        workers = Workers(
+            jobs, examiner, media, threads=settings.workers, lease_seconds=settings.lease_seconds
+        )
+        with examiner, workers:
+            yield
