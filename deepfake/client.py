@@ -22,6 +22,8 @@ from .errors import DeepfakeError, MediaError, MissingDependency, ServiceError, 
 from .reasons import Code, Group, find_code
 from .settings import DetectOptions
 from .types import Report
+from .webhooks import WebhookEvent as WebhookEvent  # noqa: PLC0414 (for those who receive them)
+from .webhooks import verify_webhook as verify_webhook  # noqa: PLC0414
 
 try:
     import httpx

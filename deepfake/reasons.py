@@ -599,6 +599,25 @@ class Code(StrEnum):
         "The database of the service does not answer, or its disk is full.",
         "Try again later; whoever runs the service looks at its database, its disk and its log.",
     )
+    ADDRESS_REFUSED = (
+        "address_refused",
+        Group.SERVICE,
+        "The service may not send requests to this address: its host is not on the list, or it "
+        "leads into a private network.",
+        "Name a host that everybody can reach, or ask whoever runs the service to allow this one.",
+    )
+    NOT_FETCHED = (
+        "not_fetched",
+        Group.SERVICE,
+        "The file could not be fetched from the address that was named.",
+        "Check that the address answers with the file itself, or send the file.",
+    )
+    FORGED = (
+        "forged",
+        Group.SERVICE,
+        "The message was not signed with the secret of this webhook, was changed, or is too old.",
+        "Drop it. If all messages are refused, compare the secret and the clock of this machine.",
+    )
     NO_ANSWER = (
         "no_answer",
         Group.SERVICE,

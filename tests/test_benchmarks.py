@@ -22,6 +22,7 @@ from benchmarks import (
     peers,
     pipeline,
     scaling,
+    service,
     signatures,
     startup,
     sweeps,
@@ -214,6 +215,24 @@ def test_signatures(capsys: pytest.CaptureFixture[str]) -> None:
     parts = ("import", "keys", "verify, without hashing")
     assert sum(rows[part] for part in parts) == pytest.approx(rows["all of these"], abs=0.2)
     assert rows["hashing"] > 0
+
+
+@pytest.mark.slow
+def test_service(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.setattr(service, "CLIENTS", (1, 3))
+    sizes = ["--files", "3", "--memory-requests", "10", "--video-seconds", "5"]
+    assert service.main(["--repeats", "1", *sizes]) == 0
+    pictures, memory, beside = tables(capsys.readouterr().out)
+    assert [row[0] for row in pictures[1:]] == ["1", "3"]
+    for row in pictures[1:]:
+        rate, p50, p99, bare, ratio = map(float, row[1:])
+        assert min(rate, p50, bare) > 0
+        assert p99 >= p50
+        assert ratio == pytest.approx(bare / rate, rel=0.1)
+    assert [row[0] for row in memory[1:]] == ["0", "2", "4", "6", "8", "10"]
+    assert all(float(row[1]) > 50 for row in memory[1:])
+    assert "done" in beside[-1][0]
 
 
 def test_import_times_are_summed_by_package() -> None:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfake_app.storage import Uploads
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from deepfake.detector import Detector
-from deepfake.errors import ServiceError, SettingsError
+from deepfake.errors import MediaError, MissingDependency, ServiceError, SettingsError
+from deepfake.reasons import Code
 from deepfake.trust.incidents import note_models
 from deepfake.types import Report
 
@@ -26,10 +28,14 @@ from .examination import Examiner
 from .gauges import Gauges
 from .golden_media import GoldenMedia
 from .live import LiveDetector
+from .media import JobMedia, OwnMedia, SharedMedia
 from .metrics import Metrics
 from .monitoring.monitor import Alarm as Drifted
 from .monitoring.monitor import Monitor
 from .monitoring.tracing import Tracing, tracing
+from .outside.addresses import Guard
+from .outside.deliverer import Deliverer
+from .outside.fetching import Fetcher
 from .privacy.kept import KeptFiles
 from .privacy.keyring import Keyring
 from .privacy.master import find_wrapper
@@ -38,7 +44,7 @@ from .shadow import ShadowRunner
 from .store.alarms import Alarms
 from .store.budgets import Budgets, Rates
 from .store.cases import Cases
-from .store.database import Database
+from .store.database import Database, require_shared
 from .store.jobs import Jobs
 from .store.keys import Identity, Keys, read_secret
 from .store.known import KnownMedia
@@ -47,6 +53,7 @@ from .store.reports import Reports
 from .store.thumbnails import Thumbnails
 from .store.users import Users
 from .store.visits import Visits
+from .store.webhooks import Webhooks, announce_event
 from .watch import Watch, log_alarm
 from .workers import Workers
 
@@ -104,6 +111,14 @@ class Service:
     workers: Workers
     streams: Streams
     watch: Watch
+    monitor: Monitor
+    kept: KeptFiles
+    aftermath: Aftermath
+    tracing: Tracing
+    media: JobMedia
+    webhooks: Webhooks
+    guard: Guard
+    fetcher: Fetcher
 
     def identify(self, key: str | None) -> Identity | None:
         """Who sends this key, or none, with what the watch left of his rights; None when that is
@@ -112,18 +127,26 @@ class Service:
         identity = self.keys.identify(key)
         return None if identity is None else self.watch.restrain(identity)
 
-    monitor: Monitor
-    kept: KeptFiles
-    aftermath: Aftermath
-    tracing: Tracing
-
     def forget(self) -> None:
-        """Delete what is older than it is to be kept."""
+        """Delete what is older than it is to be kept, and media that no job uses."""
         self.kept.forget(keep_days=self.settings.keep_days)
-        media = self.reports.forget(keep_days=self.settings.keep_days)
-        self.uploads.drop([str(self.uploads.folder / place) for place in media])
+        for place in self.reports.forget(keep_days=self.settings.keep_days):
+            self.media.drop(place)
+        self.webhooks.forget(keep_days=self.settings.keep_days)
+        self.media.sweep(self.jobs.media_in_use())
         self.users.forget()
         self.visits.forget()
+
+    def require_room(self, count: int) -> None:
+        """Raise ``MediaError`` (``no_room``) when the files of jobs that all machines share take as
+        much as they may.
+        """
+        if self.jobs.bytes_in_use() + count > self.settings.limits.disk_bytes:
+            raise MediaError(
+                "upload: there is no room for the files of more jobs",
+                code=Code.NO_ROOM,
+                hint="others are being examined; try again in a few minutes",
+            )
 
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""
@@ -144,19 +167,49 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
     """
     try:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings.database.touch(mode=0o600)
         secret = read_secret(settings.folder / "hash.key")
+        if settings.database_url is None:
+            settings.database.touch(mode=0o600)
     except OSError as error:
         raise SettingsError(
             f"folder {settings.folder}: cannot be used ({error.strerror})",
             hint="choose another with --data",
         ) from error
-    database = Database(URL.create("sqlite", database=str(settings.database)))
+    with open_database(settings) as database:
+        yield database, Keys(database, secret)
+
+
+@contextlib.contextmanager
+def open_database(settings: ServiceSettings) -> Iterator[Database]:
+    """The database with its tables as they should be.
+
+    Raises ``SettingsError`` for a URL that is none, and ``ServiceError`` when it does not answer.
+    """
+    url = URL.create("sqlite", database=str(settings.database))
+    try:
+        if settings.database_url is not None:
+            url = make_url(settings.database_url)
+            require_shared(url)
+        database = Database(url)
+    except ArgumentError as error:
+        raise SettingsError("database: its URL is none", hint="write postgresql://…") from error
+    except ImportError as error:
+        raise MissingDependency("psycopg", extra="postgres") from error
     try:
         database.migrate()
-        yield database, Keys(database, secret)
+        yield database
     finally:
         database.close()
+
+
+def make_jobs(database: Database, settings: ServiceSettings) -> Jobs:
+    """The jobs as the settings want them."""
+    return Jobs(
+        database,
+        attempts=settings.attempts,
+        back_off_seconds=settings.back_off_seconds,
+        lease_seconds=settings.lease_seconds,
+    )
 
 
 @contextlib.contextmanager
@@ -173,7 +226,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         tracing() as traces,
         contextlib.ExitStack() as stack,
     ):
-        events = Events()
+        events = Events(lambda event: announce_event(database, event))
         responder = Responder(
             policies,
             settings=detector.settings,
@@ -183,22 +236,27 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             audit=settings.audit,
         )
         live = stack.enter_context(_follow_models(detector, settings, responder, events))
-        jobs = Jobs(
-            database, attempts=settings.attempts, back_off_seconds=settings.back_off_seconds
-        )
-        jobs.recover()
-        repeats = Repeats(database)
+        jobs = make_jobs(database, settings)
+        if not database.shared:
+            jobs.recover()
+        repeats = Repeats(database, server=read_secret(settings.folder / "server.id").hex()[:40])
         repeats.recover()
         folder = settings.media_folder
         folder.mkdir(mode=0o700, exist_ok=True)
         uploads = Uploads(folder, settings.limits)
-        uploads.adopt(folder / place for place in jobs.media_in_use())
         metrics, budgets = Metrics(), Budgets(database)
         kept = KeptFiles(database, Keyring(database, find_wrapper(settings.folder)), settings.kept)
         monitor = Monitor(database)
         thumbnails = Thumbnails(database, kept=settings.thumbnails, limits=detector.settings.limits)
         aftermath = Aftermath(monitor, kept, thumbnails)
         monitor.alarmed = lambda alarm: _tell_drift(alarm, metrics, responder)
+        media: JobMedia
+        if database.shared:
+            uploads.adopt(())
+            media = SharedMedia(settings.shared_media)
+        else:
+            uploads.adopt(folder / place for place in jobs.media_in_use())
+            media = OwnMedia(uploads)
         examiner = Examiner(
             live,
             metrics,
@@ -218,14 +276,17 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         workers = Workers(
             jobs,
             examiner,
-            uploads,
+            media,
             watch,
             threads=settings.workers,
+            lease_seconds=settings.lease_seconds,
             reported=aftermath.note,
         )
         metrics.registry.register(
             Gauges(detector=live, examiner=examiner, jobs=jobs, budgets=budgets, monitor=monitor)
         )
+        webhooks = Webhooks(database, keys.derive("webhooks"), pauses=settings.webhook_pauses)
+        guard = Guard(settings.private_hosts)
         service = Service(
             settings=settings,
             detector=live,
@@ -241,7 +302,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             visits=Visits(database, keys.derive("visits")),
             repeats=repeats,
             budgets=budgets,
-            rates=Rates(),
+            rates=Rates(settings.limits_url),
             uploads=uploads,
             metrics=metrics,
             examiner=examiner,
@@ -252,9 +313,16 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             kept=kept,
             aftermath=aftermath,
             tracing=traces,
+            media=media,
+            webhooks=webhooks,
+            guard=guard,
+            fetcher=Fetcher(
+                guard=guard, hosts=settings.fetch_hosts, seconds=settings.fetch_seconds
+            ),
         )
+        deliverer = Deliverer(webhooks, guard, threads=settings.deliverers)
         try:
-            with examiner, workers, _sweeping(service):
+            with examiner, workers, deliverer, _sweeping(service):
                 yield service
         finally:
             monitor.close()

@@ -28,7 +28,22 @@ _RANGES = {
     "back_off_seconds": (0, 3600),
     "batch_files": (1, 10_000),
     "keep_days": (0, 36_500),
+    "lease_seconds": (0.1, 3600),
+    "fetch_seconds": (1, 3600),
 }
+HOUR = 3600.0
+WEBHOOK_PAUSES = (
+    5.0,
+    300.0,
+    HOUR / 2,
+    2 * HOUR,
+    5 * HOUR,
+    10 * HOUR,
+    14 * HOUR,
+    20 * HOUR,
+    24 * HOUR,
+)
+"""Those that the Standard Webhooks specification gives as an example: three days in all."""
 
 
 def default_folder() -> Path:
@@ -121,6 +136,12 @@ class ServiceSettings:
     JSON with ``log_json``, and tells names of files with ``log_names``. Small pictures of the media
     are kept with reports where ``thumbnails`` says so. ``openid`` is who else than this service
     signs people in.
+
+    With ``database_url`` (PostgreSQL) the database is that one, and workers of other processes take
+    jobs too; ``media_url`` is then where all of them find the files. A worker that is silent for
+    ``lease_seconds`` loses its jobs. Servers that share a ``limits_url`` (Valkey) count the rates
+    of keys together. Media are fetched from ``fetch_hosts`` alone, each within ``fetch_seconds``.
+    ``private_hosts`` may be told of events, or fetched from, wherever they lie.
     """
 
     folder: Path = field(default_factory=default_folder)
@@ -141,6 +162,15 @@ class ServiceSettings:
     log_names: bool = False
     thumbnails: bool = False
     openid: OpenId | None = None
+    database_url: str | None = None
+    media_url: str | None = None
+    limits_url: str | None = None
+    lease_seconds: float = 30.0
+    fetch_hosts: tuple[str, ...] = ()
+    fetch_seconds: float = 60.0
+    private_hosts: tuple[str, ...] = ()
+    deliverers: int = 4
+    webhook_pauses: tuple[float, ...] = WEBHOOK_PAUSES
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -162,3 +192,8 @@ class ServiceSettings:
     @property
     def media_folder(self) -> Path:
         return self.folder / "media"
+
+    @property
+    def shared_media(self) -> str:
+        """Where the files of jobs lie that workers of other processes examine."""
+        return self.media_url or str(self.folder / "jobs")

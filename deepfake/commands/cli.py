@@ -30,6 +30,8 @@ from .serve import add_serve
 from .train import add_train
 from .training import add_calibrate, add_quantise, add_recipe
 from .users import add_users
+from .webhooks import add_webhooks
+from .worker import add_worker
 
 EXAMPLES = """\
 examples:
@@ -75,11 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The console script. ``detect`` and ``serve`` end without taking the interpreter apart, which
-    takes longer than examining a second picture; their decoders are ended before.
+    """The console script. ``detect``, ``serve`` and ``worker`` end without taking the interpreter
+    apart, which takes longer than examining a second picture; their decoders are ended before.
     """
     status = main()
-    if sys.argv[1:2] in (["detect"], ["serve"]):
+    if sys.argv[1:2] in (["detect"], ["serve"], ["worker"]):
         from ..media.process import POOL
 
         POOL.close()
@@ -105,10 +107,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_scan(commands, [detection, engine]).set_defaults(run=run_scan)
 
     add_serve(commands, [engine])
+    add_worker(commands, [engine])
     add_keys(commands)
     add_known(commands)
     add_privacy(commands)
     add_users(commands)
+    add_webhooks(commands)
     add_evaluate(commands, [engine])
 
     add_audit(commands, [engine])

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import MissingDependency, SettingsError
 from .options import make_console
-from .serve import add_data, find_service
+from .serve import add_data, find_service, read_store
 
-SCOPES = ("detect", "read", "feedback", "admin")
+SCOPES = ("detect", "read", "feedback", "webhooks", "admin")
 POLICIES = ("full", "rounded", "verdict")
 
 
@@ -82,7 +82,7 @@ def opened_store(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
     service = find_service()
     if service is None:
         raise MissingDependency("sqlalchemy", extra="server")
-    settings = service.ServiceSettings(folder=options.data or service.default_folder())
+    settings = service.ServiceSettings(**read_store(options))
     store = importlib.import_module("deepfake_service.service")
     with store.open_store(settings) as opened:
         yield opened

@@ -122,6 +122,28 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default="http://127.0.0.1:7860",
         help="where a browser finds this service, to return to (%(default)s)",
     )
+    service.add_argument(
+        "--limits",
+        metavar="URL",
+        help="valkey://HOST:6379, where several servers count the rates of keys together (each "
+        "for itself)",
+    )
+    service.add_argument(
+        "--fetch-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="fetch files that requests name by URL from this host, or below it as .example.org; "
+        "may be repeated (none: URLs are refused)",
+    )
+    service.add_argument(
+        "--private-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host that webhooks and URLs may lead to although it lies in a private network; may "
+        "be repeated",
+    )
     add_audit_options(serve, what="alarms, changed models and what was done")
     serve.set_defaults(run=run_serve)
 
@@ -134,6 +156,29 @@ def add_data(parser: Any) -> None:
         metavar="FOLDER",
         help="where the service keeps keys, jobs and reports (service in the user's data folder)",
     )
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        default=os.environ.get("DATABASE_URL") or None,
+        help="postgresql://… in place of SQLite in that folder, for any number of workers "
+        "(DATABASE_URL, which other users of this machine cannot read)",
+    )
+    parser.add_argument(
+        "--job-media",
+        metavar="PLACE",
+        help="with --database: a folder that all machines see, or an object store as s3://… "
+        "(jobs in the folder of --data)",
+    )
+
+
+def read_store(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the service that :func:`add_data` has options for."""
+    service = importlib.import_module("deepfake_service")
+    return {
+        "folder": options.data or service.default_folder(),
+        "database_url": options.database,
+        "media_url": options.job_media,
+    }
 
 
 def run_serve(options: argparse.Namespace) -> int:
@@ -165,7 +210,7 @@ def run_serve(options: argparse.Namespace) -> int:
         how["limits"] = limits
     else:
         how["settings"] = service.ServiceSettings(
-            folder=options.data or service.default_folder(),
+            **read_store(options),
             limits=limits,
             sync_bytes=options.sync_megabytes * 1024**2,
             workers=options.job_workers,
@@ -178,6 +223,9 @@ def run_serve(options: argparse.Namespace) -> int:
             log_names=options.log_names,
             thumbnails=options.keep_thumbnails,
             openid=_read_openid(service, options),
+            limits_url=options.limits,
+            fetch_hosts=tuple(options.fetch_host),
+            private_hosts=tuple(options.private_host),
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with auditing(options) as log, Detector(settings) as detector:
@@ -204,7 +252,7 @@ def _read_openid(service: Any, options: argparse.Namespace) -> Any:
 def find_service() -> Any:
     """The package of the service; None where a package that it needs is not installed."""
     needed = ("sqlalchemy", "alembic", "limits", "prometheus_client", "structlog")
-    needed += ("argon2", "authlib", "fpdf")
+    needed += ("argon2", "authlib", "fpdf", "httpcore")
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None
     return importlib.import_module("deepfake_service")

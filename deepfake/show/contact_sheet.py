@@ -63,13 +63,17 @@ def contact_sheet(media: Media, report: Report) -> Pixels | None:
     Decodes the video again. Raises ``MediaError`` when it can no longer be decoded.
     """
     grid = choose_grid(report.media.width, report.media.height)
-    exhibits = find_exhibits(media, report, most=grid.most)
+    return draw_sheet(report, find_exhibits(media, report, most=grid.most))
+
+
+def draw_sheet(report: Report, exhibits: list[Exhibit]) -> Pixels | None:
+    """The sheet with these exhibits; None where there are none, and no timelines either."""
     rows = find_rows(report)
     if not exhibits and not rows:
         return None
     parts = [_head(report)]
     if exhibits:
-        parts.append(_tiles(exhibits, grid))
+        parts.append(_tiles(exhibits, choose_grid(report.media.width, report.media.height)))
     if rows:
         parts.append(_plot(rows, length=_length(report, rows), exhibits=exhibits))
     parts.append(blank(WIDTH_PIXELS, MARGIN_PIXELS // 2))

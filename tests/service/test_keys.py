@@ -20,7 +20,10 @@ from deepfake.errors import SettingsError
 from deepfake.reasons import Code
 from tests.service.serving import EVERYTHING, Client, keys_in, serviced
 
-REPORT, JOB, BATCH = (f"{kind}_{'0' * 32}" for kind in ("rep", "job", "bat"))
+REPORT, JOB, BATCH, HOOK, MESSAGE = (
+    f"{kind}_{'0' * 32}" for kind in ("rep", "job", "bat", "whk", "msg")
+)
+WEBHOOK = {"url": "https://shop.example/told", "events": ["job.done"]}
 RULING = {"report": REPORT, "ruling": "confirm"}
 
 
@@ -148,6 +151,13 @@ ENDPOINTS: list[tuple[str, str, Scope | None, dict[str, Any]]] = [
     ("POST", f"/v1/jobs/{JOB}/retry", Scope.DETECT, {}),
     ("GET", f"/v1/reports/{REPORT}", Scope.READ, {}),
     ("POST", "/v1/feedback", Scope.FEEDBACK, {"json": RULING}),
+    ("POST", "/v1/webhooks", Scope.WEBHOOKS, {"json": WEBHOOK}),
+    ("GET", "/v1/webhooks", Scope.WEBHOOKS, {}),
+    ("GET", f"/v1/webhooks/{HOOK}", Scope.WEBHOOKS, {}),
+    ("DELETE", f"/v1/webhooks/{HOOK}", Scope.WEBHOOKS, {}),
+    ("POST", f"/v1/webhooks/{HOOK}/secret", Scope.WEBHOOKS, {"json": {}}),
+    ("GET", f"/v1/webhooks/{HOOK}/deliveries", Scope.WEBHOOKS, {}),
+    ("POST", f"/v1/webhooks/{HOOK}/deliveries/{MESSAGE}/retry", Scope.WEBHOOKS, {}),
     ("GET", "/metrics", Scope.ADMIN, {}),
     ("GET", "/monitor", Scope.ADMIN, {}),
     ("DELETE", "/monitor/shop/image", Scope.ADMIN, {}),
@@ -156,9 +166,17 @@ ENDPOINTS: list[tuple[str, str, Scope | None, dict[str, Any]]] = [
 OPEN = {"/healthz", "/readyz"}
 
 
+def fill(path: str) -> str:
+    """An address with ids in place of their names."""
+    ids = {"job": JOB, "report": REPORT, "webhook": HOOK, "message": MESSAGE}
+    for name, id in (ids | {"tenant": "shop", "kind": "image"}).items():
+        path = path.replace(f"{{{name}}}", id)
+    return path
+
+
 def test_every_endpoint_is_in_the_walks_below(client: Client) -> None:
     described = {
-        (method.upper(), path.format(job=JOB, report=REPORT, tenant="shop", kind="image"))
+        (method.upper(), fill(path))
         for path, methods in client.get("/v1/openapi.json").json()["paths"].items()
         for method in methods
     }
@@ -191,8 +209,16 @@ def test_no_endpoint_shows_or_changes_what_is_another_tenant_s(client: Client) -
     report = client.send("/v1/detect", headers={"Idempotency-Key": "same"}).json()["id"]
     batch = client.post("/v1/batches", files={"file": ("a.png", b"nothing")}).json()
     job = client.wait(batch["jobs"][0]["id"])["id"]
+    hook = client.post("/v1/webhooks", json=WEBHOOK).json()["id"]
     client.key = foreign
+    assert client.get("/v1/webhooks").json() == {"webhooks": []}
+    rotation = client.post(f"/v1/webhooks/{hook}/secret", json={})
+    assert (rotation.status_code, rotation.json()["code"]) == (404, Code.NOTHING_HERE)
     for method, path in (
+        ("GET", f"/v1/webhooks/{hook}"),
+        ("DELETE", f"/v1/webhooks/{hook}"),
+        ("GET", f"/v1/webhooks/{hook}/deliveries"),
+        ("POST", f"/v1/webhooks/{hook}/deliveries/{MESSAGE}/retry"),
         ("GET", f"/v1/jobs/{job}"),
         ("GET", f"/v1/jobs/{job}/events"),
         ("DELETE", f"/v1/jobs/{job}"),
@@ -229,7 +255,8 @@ def test_no_endpoint_shows_or_changes_what_is_another_tenant_s(client: Client) -
     ],
 )
 def test_ids_are_ids(client: Client, id: str) -> None:
-    for path in (f"/v1/jobs/{id}", f"/v1/reports/{id}", f"/v1/jobs/{id}/events"):
+    places = (f"jobs/{id}", f"reports/{id}", f"jobs/{id}/events", f"webhooks/{id}")
+    for path in (f"/v1/{place}" for place in places):
         answer = client.get(path)
         assert answer.status_code in (404, 422), path
         assert answer.headers["content-type"] == "application/problem+json"

@@ -36,9 +36,11 @@ EXCLUDED = {
     "/v1/jobs": ANY_BYTES,
     "/v1/batches": ANY_BYTES,
     "/v1/feedback": [positive_data_acceptance],
+    "/v1/webhooks": [positive_data_acceptance],
+    "/v1/webhooks/{webhook}/deliveries": [positive_data_acceptance],
 }
-"""Of what cannot be described in full: any bytes are a file, which may be no media, and an
-Idempotency-Key is for one request.
+"""Of what cannot be described in full: any bytes are a file, which may be no media, an
+Idempotency-Key is for one request, an address may be private, and a cursor is of one page.
 """
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from limits import parse
-from limits.storage import MemoryStorage
+from limits import RateLimitItem, parse
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from deepfake.errors import ServiceError
+from deepfake.errors import ServiceError, SettingsError
 from deepfake.reasons import Code
 
 from .database import Database
 from .keys import DAY_MS, Identity
 from .tables import Key, Usage, now_ms
+
+LOG = logging.getLogger("deepfake_service")
 
 
 class Rate(NamedTuple):
@@ -41,29 +46,54 @@ class Rate(NamedTuple):
 
 
 class Rates:
-    """Requests of each lineage of keys in a moving window, kept in memory.
+    """Requests of each lineage of keys in a moving window, kept in memory, or in the Valkey or
+    Redis at ``url``, which several servers share; while that is away, each counts for itself.
 
     A clock that is set back makes nobody wait longer than the window: the requests of the time
     that is no more are forgotten.
+
+    Raises ``SettingsError`` for a URL that is none.
     """
 
-    def __init__(self) -> None:
-        self._latest = 0.0
+    def __init__(self, url: str | None = None) -> None:
+        self._latest, self._lock = 0.0, threading.Lock()
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._shared = None if url is None else MovingWindowRateLimiter(_open_storage(url))
 
     def hit(self, identity: Identity) -> tuple[bool, Rate | None]:
         """Count a request: whether it is allowed, and how the key stands; None without a limit."""
         if identity.allowance.rate is None:
             return True, None
-        now = time.time()
-        if now < self._latest - 1.0:
-            self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._latest = now
         limit, name = parse(identity.allowance.rate), str(identity.lineage)
-        allowed = self._limiter.hit(limit, name)
-        stats = self._limiter.get_window_stats(limit, name)
-        reset = max(0, math.ceil(stats.reset_time - now))
-        return allowed, Rate(limit.amount, limit.get_expiry(), max(0, stats.remaining), reset)
+        if self._shared is not None:
+            try:
+                return _hit(self._shared, limit, name)
+            except StorageError as error:
+                LOG.warning("limits: are counted here alone (%s)", error)
+        with self._lock:
+            now = time.time()
+            if now < self._latest - 1.0:
+                self._limiter = MovingWindowRateLimiter(MemoryStorage())
+            self._latest = now
+            return _hit(self._limiter, limit, name)
+
+
+def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItem, name: str) -> tuple[bool, Rate]:
+    allowed = limiter.hit(limit, name)
+    stats = limiter.get_window_stats(limit, name)
+    reset = max(0, math.ceil(stats.reset_time - time.time()))
+    return allowed, Rate(limit.amount, limit.get_expiry(), max(0, stats.remaining), reset)
+
+
+def _open_storage(url: str) -> Any:
+    """Opens no connection."""
+    try:
+        return storage_from_string(url, wrap_exceptions=True, socket_timeout=1.0)
+    except ConfigurationError as error:
+        raise SettingsError(
+            f"limits {url.partition(':')[0]!r}: cannot be kept there ({error})",
+            hint="name a server as valkey://HOST:6379, and install the package valkey",
+        ) from error
 
 
 class Budgets:

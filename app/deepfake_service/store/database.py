@@ -9,17 +9,22 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
+from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select, text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.orm import Session
 
-from deepfake.errors import ServiceError
+from deepfake.errors import ServiceError, SettingsError
 from deepfake.reasons import Code
+
+from .tables import now_ms
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 RETRY_SECONDS = 5
 BUSY_SECONDS = 10.0
 CONNECTIONS = 20
+POSTGRESQL = "postgresql"
+MIGRATION_LOCK = 0x0DEE9FA4E
+_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
 _WRITES = "deepfake_writes"
 
 
@@ -30,20 +35,25 @@ class Database:
     transaction that has ended survives a loss of power. It has one writer at a time; one that may
     not begin within ``busy_seconds`` fails as below.
 
-    Every method raises ``ServiceError`` (``database``, 503) when the database does not answer, or
-    its disk is full.
+    Every method raises ``ServiceError``: ``database`` (503) when the database does not answer, or
+    its disk is full; ``bad_request`` (422) for what it cannot keep, such as U+0000 in PostgreSQL.
     """
 
     def __init__(self, url: URL | str, *, busy_seconds: float | None = None) -> None:
         busy_seconds = BUSY_SECONDS if busy_seconds is None else busy_seconds
         self._engine = create_engine(
-            url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_timeout=busy_seconds
+            _with_driver(make_url(url)),
+            pool_size=CONNECTIONS,
+            max_overflow=CONNECTIONS,
+            pool_timeout=busy_seconds,
+            pool_pre_ping=True,
         )
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _prepare(busy_seconds))
             event.listen(self._engine, "begin", _begin)
         self.info: dict[str, Any] = {}
         """What every session has as its ``info``."""
+        self.shared = self._engine.dialect.name == POSTGRESQL
         self._writer = self._engine.execution_options(**{_WRITES: True})
 
     @contextlib.contextmanager
@@ -65,6 +75,8 @@ class Database:
     def migrate(self) -> None:
         """Bring the tables to their present form; those of a newer release are left alone."""
         with _translated(), self._writer.begin() as connection:
+            if connection.dialect.name == POSTGRESQL:  # several processes may start at once
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             command.upgrade(_alembic(connection), "head")
 
     def check(self) -> None:
@@ -84,6 +96,26 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def moment(session: Session) -> int:
+    """The time of the database, which all machines share; of SQLite that is this machine's."""
+    if session.get_bind().dialect.name != POSTGRESQL:
+        return now_ms()
+    return int(session.scalar(_CLOCK) or 0)
+
+
+def require_shared(url: URL) -> None:
+    """Raise ``SettingsError`` for a database that processes of several machines cannot use."""
+    name = url.get_backend_name()
+    if name != POSTGRESQL:
+        raise SettingsError(f"database {name!r}: is not supported", hint="use postgresql://…")
+
+
+def _with_driver(url: URL) -> URL:
+    """The URL with the driver that the extra brings, whatever short form it has."""
+    shared = url.get_backend_name() == POSTGRESQL
+    return url.set(drivername=f"{POSTGRESQL}+psycopg") if shared else url
 
 
 def _alembic(connection: Connection) -> Config:
@@ -120,6 +152,12 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
+    except DataError as error:
+        raise ServiceError(
+            "request: holds a character or a number that the database cannot keep",
+            hint="leave out characters that are none, such as U+0000",
+            status=422,
+        ) from error
     except (DBAPIError, TimeoutError) as error:
         raise ServiceError(
             "database: does not answer",

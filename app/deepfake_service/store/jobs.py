@@ -3,25 +3,35 @@
 A worker takes a job as one *attempt*, and ends it only while that attempt is still the present one
 and the job is still running. So a job may be examined more than once (at least once, whatever
 dies), and has one report at most.
+
+Workers of many machines take jobs of one PostgreSQL side by side (``SKIP LOCKED``). Each holds a
+job for a lease, which it renews; one that falls silent loses it. This table is the queue, rather
+than a queue beside it such as procrastinate's, because the report, the end of its job, its count
+and its events must be one transaction, and because the same table serves SQLite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from deepfake.errors import ServiceError
 from deepfake.reasons import Code
 from deepfake.types import Report
 
-from .database import Database
+from .database import Database, moment
 from .keys import Identity
 from .reports import add_report
-from .tables import ENDED, Job, State, new_id, now_ms
+from .tables import ENDED, Event, Job, State, new_id
+from .webhooks import announce
 
+TRIES = 3
+TRY_SECONDS = 0.3
 LONGEST_BACK_OFF_SECONDS = 3600.0
 
 
@@ -33,12 +43,31 @@ class Wanted(NamedTuple):
     media: str
 
 
-class Jobs:
-    """The jobs in ``database``. ``added`` is called after some were put in line."""
+class Place(NamedTuple):
+    """How far an attempt at a job is: the share that is done, and what is being done."""
 
-    def __init__(self, database: Database, *, attempts: int, back_off_seconds: float) -> None:
+    attempt: int
+    share: float
+    step: str
+
+
+class Jobs:
+    """The jobs in ``database``. ``added`` is called after some were put in line.
+
+    Whoever takes a job has it for ``lease_seconds``, and again from each :meth:`renew`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        attempts: int,
+        back_off_seconds: float,
+        lease_seconds: float = 30.0,
+    ) -> None:
         self._database = database
         self._attempts, self._back_off_seconds = attempts, back_off_seconds
+        self._lease_ms = round(lease_seconds * 1000)
         self.added: Callable[[], None] = lambda: None
 
     def add(
@@ -50,28 +79,43 @@ class Jobs:
         priority: int,
         batch: str | None = None,
     ) -> list[Job]:
-        """Put one job for each file in line, all or none."""
-        now = now_ms()
-        jobs = [
-            Job(
-                created=now,
-                id=new_id("job"),
-                tenant=identity.tenant,
-                key=identity.key,
-                batch=batch,
-                name=file.name,
-                bytes=file.bytes,
-                media=file.media,
-                options=options,
-                state=State.QUEUED,
-                priority=priority,
-                attempt=0,
-                due=now,
-            )
-            for file in files
-        ]
-        with self._database.writing() as session:
-            session.add_all(jobs)
+        """Put one job for each file in line, all or none.
+
+        Where a connection breaks and nobody knows what became of the transaction, the same jobs are
+        added again, unless they are there.
+        """
+        ids = [new_id("job") for _ in files]
+        for left in reversed(range(TRIES if self._database.shared else 1)):
+            try:
+                with self._database.writing() as session:
+                    now = moment(session)
+                    jobs = [
+                        Job(
+                            created=now,
+                            id=id,
+                            tenant=identity.tenant,
+                            key=identity.key,
+                            batch=batch,
+                            name=file.name,
+                            bytes=file.bytes,
+                            media=file.media,
+                            options=options,
+                            state=State.QUEUED,
+                            priority=priority,
+                            attempt=0,
+                            due=now,
+                        )
+                        for id, file in zip(ids, files, strict=True)
+                    ]
+                    session.add_all(jobs)
+                break
+            except IntegrityError:
+                jobs = [self.find(identity.tenant, id) for id in ids]
+                break
+            except ServiceError:
+                if not left:
+                    raise
+                time.sleep(TRY_SECONDS)
         self.added()
         return jobs
 
@@ -102,21 +146,39 @@ class Jobs:
 
     def take(self) -> Job | None:
         """The job whose turn it is, as a new attempt that the caller must end; None for none."""
-        now = now_ms()
-        first = (
-            select(Job.number)
-            .where(Job.state == State.QUEUED, Job.due <= now)
-            .order_by(Job.priority.desc(), Job.due, Job.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
         with self._database.writing() as session:
+            now = moment(session)
+            first = (
+                select(Job.number)
+                .where(Job.state == State.QUEUED, Job.due <= now)
+                .order_by(Job.priority.desc(), Job.due, Job.number)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
             number = session.scalar(first)
             if number is None:
                 return None
             job = session.get_one(Job, number)
             job.state, job.started, job.attempt = State.RUNNING, now, job.attempt + 1
+            job.due, job.progress, job.step = now + self._lease_ms, None, None
             return job
+
+    def renew(self, places: Mapping[str, Place]) -> list[str]:
+        """Hold these jobs for another lease, and tell how far they are; those that are held no
+        more, because somebody cancelled them or the lease had ended.
+        """
+        lost = []
+        with self._database.writing() as session:
+            due = moment(session) + self._lease_ms
+            for id, place in sorted(places.items()):
+                ours = Job.id == id, Job.state == State.RUNNING, Job.attempt == place.attempt
+                values = {"due": due, "progress": place.share, "step": place.step[:80]}
+                held = session.execute(
+                    update(Job).where(*ours).values(values).returning(Job.number)
+                )
+                if held.scalar() is None:
+                    lost.append(id)
+        return lost
 
     def finish(self, job: Job, report: Report) -> str | None:
         """Store the report, and its id; None when somebody else has ended the job."""
@@ -126,6 +188,8 @@ class Jobs:
             stored = add_report(session, report, tenant=job.tenant, key=job.key, job=job.id)
             values = {"report": stored.id, "error": None}
             session.execute(update(Job).where(Job.number == job.number).values(values))
+            told = {"report": stored.id, "verdict": stored.verdict}
+            announce(session, Event.JOB_DONE, tenant=job.tenant, data=_tell(job, State.DONE) | told)
             return stored.id
 
     def fail(self, job: Job, error: dict[str, Any], *, again: bool) -> State | None:
@@ -138,12 +202,14 @@ class Jobs:
                 wait = min(
                     self._back_off_seconds * 2 ** (job.attempt - 1), LONGEST_BACK_OFF_SECONDS
                 )
-                done = _change(
-                    session, job, state=State.QUEUED, error=error, due=now_ms() + round(wait * 1000)
-                )
+                due = moment(session) + round(wait * 1000)
+                done = _change(session, job, state=State.QUEUED, error=error, due=due)
                 return State.QUEUED if done else None
             state = State.DEAD if again else State.FAILED
-            return state if _end(session, job, state, error=error) else None
+            if not _end(session, job, state, error=error):
+                return None
+            _announce_failure(session, job, state, error)
+            return state
 
     def cancel(self, tenant: int, id: str) -> Job:
         """End a job that has not ended; one that was cancelled stays so.
@@ -151,12 +217,12 @@ class Jobs:
         Raises ``ServiceError``: ``nothing_here``, or ``conflict`` when it has ended otherwise.
         """
         with self._database.writing() as session:
-            job = _find(session, tenant, id)
+            job = _find(session, tenant, id, lock=True)
             if job.state == State.CANCELLED:
                 return job
             if job.state in ENDED:
                 raise _conflict(job, "cannot be cancelled any more")
-            job.state, job.ended = State.CANCELLED, now_ms()
+            job.state, job.ended = State.CANCELLED, moment(session)
             return job
 
     def retry(self, tenant: int, id: str) -> Job:
@@ -165,10 +231,10 @@ class Jobs:
         Raises ``ServiceError``: ``nothing_here``, or ``conflict`` when it is not dead.
         """
         with self._database.writing() as session:
-            job = _find(session, tenant, id)
+            job = _find(session, tenant, id, lock=True)
             if job.state != State.DEAD:
                 raise _conflict(job, "is not a dead letter")
-            job.state, job.ended, job.attempt, job.due = State.QUEUED, None, 0, now_ms()
+            job.state, job.ended, job.attempt, job.due = State.QUEUED, None, 0, moment(session)
         self.added()
         return job
 
@@ -177,27 +243,38 @@ class Jobs:
         with self._database.writing() as session:
             _change(session, job, state=State.QUEUED, attempt=job.attempt - 1)
 
-    def recover(self) -> None:
-        """Put everything in line again that a process before has left running.
+    def recover(self, *, silent: bool = False) -> None:
+        """Put everything in line again that is still marked as running, though nobody runs it: all
+        of it where this process is alone, else those ``silent`` ones whose lease has ended.
 
         A job whose last attempt took its process along is dead: it may be what killed it.
         """
+        died = Code.WORKER_DIED
+        error = {"code": died, "detail": f"job: {died.meaning}", "remedy": died.remedy}
         with self._database.writing() as session:
-            running = Job.state == State.RUNNING
-            died = Code.WORKER_DIED
-            error = {"code": died, "detail": f"job: {died.meaning}", "remedy": died.remedy}
-            session.execute(
-                update(Job)
-                .where(running, Job.attempt >= self._attempts)
-                .values(state=State.DEAD, ended=now_ms(), error=error)
-            )
-            session.execute(update(Job).where(running).values(state=State.QUEUED, due=now_ms()))
+            now = moment(session)
+            query = select(Job).where(Job.state == State.RUNNING)
+            if silent:
+                query = query.where(Job.due < now)
+            for job in session.scalars(query.with_for_update(skip_locked=True)).all():
+                if job.attempt < self._attempts:
+                    job.state, job.due = State.QUEUED, now
+                else:
+                    job.state, job.ended, job.error = State.DEAD, now, error
+                    _announce_failure(session, job, State.DEAD, error)
 
     def media_in_use(self) -> list[str]:
         """Where the files lie that some job still needs."""
         needed = (State.QUEUED, State.RUNNING, State.DEAD)
         with self._database.reading() as session:
             return list(session.scalars(select(Job.media).where(Job.state.in_(needed))))
+
+    def bytes_in_use(self) -> int:
+        """What the files take that some job still needs."""
+        needed = (State.QUEUED, State.RUNNING, State.DEAD)
+        with self._database.reading() as session:
+            total = session.scalar(select(func.sum(Job.bytes)).where(Job.state.in_(needed)))
+            return int(total or 0)
 
     def count(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -207,22 +284,33 @@ class Jobs:
 
     def oldest_seconds(self) -> float:
         """How long the job that has waited longest has been due; 0 for none."""
-        now = now_ms()
-        query = select(func.min(Job.due)).where(Job.state == State.QUEUED, Job.due <= now)
         with self._database.reading() as session:
-            due = session.scalar(query)
+            now = moment(session)
+            waiting = Job.state == State.QUEUED, Job.due <= now
+            due = session.scalar(select(func.min(Job.due)).where(*waiting))
         return 0.0 if due is None else (now - due) / 1000
 
 
-def _find(session: Session, tenant: int, id: str) -> Job:
-    job = session.scalar(select(Job).where(Job.tenant == tenant, Job.id == id))
+def _find(session: Session, tenant: int, id: str, *, lock: bool = False) -> Job:
+    query = select(Job).where(Job.tenant == tenant, Job.id == id)
+    job = session.scalar(query.with_for_update() if lock else query)
     if job is None:
         raise ServiceError("job: there is none of this id", code=Code.NOTHING_HERE, status=404)
     return job
 
 
 def _end(session: Session, job: Job, state: State, **values: Any) -> bool:
-    return _change(session, job, state=state, ended=now_ms(), **values)
+    return _change(session, job, state=state, ended=moment(session), **values)
+
+
+def _tell(job: Job, state: State) -> dict[str, Any]:
+    """What webhooks are told of every job."""
+    return {"job": job.id, "state": state, "name": job.name, "batch": job.batch}
+
+
+def _announce_failure(session: Session, job: Job, state: State, error: dict[str, Any]) -> None:
+    data = _tell(job, state) | {"error": error}
+    announce(session, Event.JOB_FAILED, tenant=job.tenant, data=data)
 
 
 def _change(session: Session, job: Job, **values: Any) -> bool:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from limits import parse
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -34,12 +36,14 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 class Scope(StrEnum):
     """What a key may do. *detect*: have media examined. *read*: see jobs and reports. *feedback*:
-    rule on reports. *admin*: see the measurements of the whole service.
+    rule on reports. *webhooks*: register addresses that are told of events. *admin*: see the
+    measurements of the whole service.
     """
 
     DETECT = "detect"
     READ = "read"
     FEEDBACK = "feedback"
+    WEBHOOKS = "webhooks"
     ADMIN = "admin"
 
 
@@ -307,9 +311,19 @@ class Keys:
                 continue
             return text
 
+    def tenant(self, name: str) -> int:
+        """The number of a tenant. Raises ``SettingsError`` for one that has no key."""
+        with self.database.reading() as session:
+            found = session.scalar(select(Tenant.number).where(Tenant.name == name))
+        if found is None:
+            raise SettingsError(
+                f"tenant {name[:64]!r}: unknown", hint="deepfake keys list shows them"
+            )
+        return found
+
     def derive(self, purpose: str) -> bytes:
-        """A secret of 256 bits for one other purpose."""
-        return hmac.digest(self._secret, f"for {purpose}".encode(), "sha256")
+        """32 bytes for another purpose than to hash keys, from the same secret (HKDF-SHA256)."""
+        return HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose.encode()).derive(self._secret)
 
     def _hash(self, text: str) -> str:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
@@ -325,8 +339,11 @@ def find_tenant(session: Session, name: str) -> Tenant:
     found = session.scalar(select(Tenant).where(Tenant.name == name))
     if found is None:
         found = Tenant(name=name, created=now_ms())
-        session.add(found)
-        session.flush()
+        try:
+            with session.begin_nested():
+                session.add(found)
+        except IntegrityError:  # another transaction was quicker
+            found = session.scalars(select(Tenant).where(Tenant.name == name)).one()
     return found
 
 

@@ -31,11 +31,12 @@ class Answer(NamedTuple):
 class Repeats:
     """The answers in ``database``, which :meth:`Reports.forget` deletes after a day.
 
-    A key belongs to whoever sends it: two lineages of API keys may use the same.
+    A key belongs to whoever sends it: two lineages of API keys may use the same. ``server`` is the
+    name of this server among those that share the database.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, server: str = "") -> None:
+        self._database, self._server = database, server
 
     def begin(self, identity: Identity, name: str, *, fingerprint: str) -> Answer | None:
         """The answer that the request had before; None when it is the first, which must then be
@@ -56,6 +57,7 @@ class Repeats:
                         sender=identity.lineage,
                         name=name,
                         fingerprint=fingerprint,
+                        server=self._server,
                     )
                 )
         except IntegrityError:
@@ -94,9 +96,10 @@ class Repeats:
             session.execute(delete(Repeat).where(*self._ours(identity, name)))
 
     def recover(self) -> None:
-        """Forget what a process before has left in work."""
+        """Forget what a process before, of the same server, has left in work."""
+        ours = Repeat.status.is_(None), Repeat.server.is_(None) | (Repeat.server == self._server)
         with self._database.writing() as session:
-            session.execute(delete(Repeat).where(Repeat.status.is_(None)))
+            session.execute(delete(Repeat).where(*ours))
 
     @staticmethod
     def _ours(identity: Identity, name: str) -> tuple[ColumnElement[bool], ...]:

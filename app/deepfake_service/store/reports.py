@@ -18,6 +18,7 @@ from .tables import (
     HOLD,
     AlarmRow,
     Case,
+    Event,
     Feedback,
     Job,
     KeptMedia,
@@ -31,6 +32,7 @@ from .tables import (
     new_id,
     now_ms,
 )
+from .webhooks import announce
 
 
 class Reports:
@@ -72,6 +74,8 @@ class Reports:
             session.add(row)
             learn(session, identity, found, ruling)
             session.execute(update(Case).where(Case.report == report).values(ruling=ruling))
+            told = {"feedback": row.id, "report": report, "ruling": ruling}
+            announce(session, Event.REPORT_RULED, tenant=identity.tenant, data=told)
             return row
 
     def forget(self, *, keep_days: float) -> list[str]:

@@ -48,6 +48,25 @@ HOLD = "hold"
 """The ``retention`` of a tenant of whom nothing may be deleted."""
 
 
+class Event(StrEnum):
+    """What webhooks tell of. *job.failed*: the job will get no report; its state says why.
+    *report.revised*: an incident had it examined again.
+    """
+
+    JOB_DONE = "job.done"
+    JOB_FAILED = "job.failed"
+    REPORT_RULED = "report.ruled"
+    REPORT_REVISED = "report.revised"
+
+
+class DeliveryState(StrEnum):
+    """Of one event on its way to one address. *dead*: every try has failed."""
+
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
 class Ruling(StrEnum):
     """What a moderator says of a report."""
 
@@ -94,7 +113,9 @@ class Key(Table):
 
 class Job(Table):
     """``media`` is where the file lies, relative to the media folder; ``attempt`` counts how often
-    it was begun, and only the attempt that a worker has may end it.
+    it was begun, and only the attempt that a worker has may end it. ``due`` is when a queued job
+    may be begun, and when a running one is given up for lost unless its worker moves that on;
+    ``progress`` and ``step`` are what the worker told when it last did.
     """
 
     __tablename__ = "jobs"
@@ -118,6 +139,8 @@ class Job(Table):
     due: Mapped[int] = mapped_column(BigInteger)
     started: Mapped[int | None] = mapped_column(BigInteger)
     ended: Mapped[int | None] = mapped_column(BigInteger)
+    progress: Mapped[float | None] = mapped_column(Float)
+    step: Mapped[str | None] = mapped_column(String(80))
     report: Mapped[str | None] = mapped_column(String(40))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
@@ -262,6 +285,45 @@ class Revision(Table):
     incident: Mapped[str] = mapped_column(String(40))
 
 
+class Webhook(Table):
+    """An address that is told of ``events``. ``secrets`` are the sealed keys of its signatures, the
+    newest first, each with the time at which it ends; an address that is ``gone`` is told nothing.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index("webhooks_of_tenant", "tenant", "number"),)
+
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[list[str]] = mapped_column(JSON)
+    secrets: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    gone: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Delivery(Table):
+    """One event for one webhook. ``due`` is when it may be sent; taking it moves that on, so that
+    it is sent again if the process dies meanwhile. ``status`` is that of the last answer.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("deliveries_in_line", "state", "due"),
+        Index("deliveries_of_webhook", "webhook", "number"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    webhook: Mapped[int] = mapped_column(ForeignKey("webhooks.number"))
+    event: Mapped[str] = mapped_column(String(40))
+    body: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(Integer)
+    due: Mapped[int] = mapped_column(BigInteger)
+    ended: Mapped[int | None] = mapped_column(BigInteger)
+    status: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(String(200))
+
+
 class Usage(Table):
     """What a lineage of keys has used on a ``day`` (UTC, days since 1970)."""
 
@@ -275,7 +337,7 @@ class Usage(Table):
 
 
 class Repeat(Table):
-    """The answer that a request with an Idempotency-Key got; none while it is in work."""
+    """The answer that a request with an Idempotency-Key got; none while ``server`` is at work."""
 
     __tablename__ = "repeats"
     __table_args__ = (UniqueConstraint("tenant", "sender", "name", name="repeats_by_name"),)
@@ -284,6 +346,7 @@ class Repeat(Table):
     sender: Mapped[int] = mapped_column(BigInteger)
     name: Mapped[str] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(64))
+    server: Mapped[str | None] = mapped_column(String(40))
     status: Mapped[int | None] = mapped_column(Integer)
     headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     body: Mapped[str | None] = mapped_column(Text)

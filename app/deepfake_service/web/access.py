@@ -76,7 +76,7 @@ class Allowed:
             )
         state = request.scope["state"]
         state["shown"] = identity.shown
-        allowed, rate = service.rates.hit(identity)
+        allowed, rate = await run_in_threadpool(service.rates.hit, identity)
         if rate is not None:
             state["rate_headers"] = rate.headers
             if not allowed:
@@ -101,4 +101,5 @@ AnyKey = Annotated[Identity, Depends(Allowed())]
 MayDetect = Annotated[Identity, Depends(Allowed(Scope.DETECT))]
 MayRead = Annotated[Identity, Depends(Allowed(Scope.READ))]
 MayRule = Annotated[Identity, Depends(Allowed(Scope.FEEDBACK))]
+MayTell = Annotated[Identity, Depends(Allowed(Scope.WEBHOOKS))]
 MayMeasure = Annotated[Identity, Depends(Allowed(Scope.ADMIN))]

@@ -24,9 +24,10 @@ from ..problems import (
     handle_http,
 )
 from ..service import Service
-from . import detection, jobs, monitor, reports, status
+from . import detection, jobs, monitor, reports, status, webhooks
 from .access import refuse_unknown
 from .requests import Requests
+from .shapes import MediaAddress
 
 PREFIXES = ("/v1", "/healthz", "/readyz", "/metrics", "/monitor")
 """Whose addresses are this application's; the others are the page's."""
@@ -82,7 +83,7 @@ def make_app(service: Service, names: Names) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for part in (detection, jobs, monitor, reports, status):
+    for part in (detection, jobs, monitor, reports, status, webhooks):
         app.include_router(part.router)
     app.openapi = lambda: _with_problems(app)  # type: ignore[method-assign]
     return app
@@ -115,7 +116,7 @@ def _with_problems(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is not None:
         return app.openapi_schema
     schema = FastAPI.openapi(app)
-    for shape in (Problem, Fault):
+    for shape in (Problem, Fault, MediaAddress):
         said = shape.model_json_schema(ref_template="#/components/schemas/{model}")
         said.pop("$defs", None)
         schema["components"]["schemas"][shape.__name__] = said

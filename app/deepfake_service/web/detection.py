@@ -47,18 +47,25 @@ class Received:
 
     async def add_jobs(self, asked: Options, *, batch: str | None = None) -> list[Job]:
         """A job for each file."""
-        wanted = [Wanted(it.name, it.bytes, f"{it.token}/{it.path.name}") for it in self.files]
 
         def add() -> list[Job]:
-            self._service.budgets.take(self._identity, files=len(wanted))
-            jobs = self._service.jobs.add(
+            service, files = self._service, self.files
+            if not service.media.in_place:
+                service.require_room(sum(file.bytes for file in files))
+            service.budgets.take(self._identity, files=len(files))
+            places = service.media.keep(files)
+            wanted = [
+                Wanted(file.name, file.bytes, place)
+                for file, place in zip(files, places, strict=True)
+            ]
+            jobs = service.jobs.add(
                 self._identity,
                 wanted,
                 vars(asked.chosen()),
                 priority=asked.priority,
                 batch=batch,
             )
-            self.in_line = True
+            self.in_line = service.media.in_place
             return jobs
 
         return await run_in_threadpool(add)
@@ -81,7 +88,7 @@ async def receiving(
             hint="choose auto or quick",
             status=422,
         ) from error
-    files = await receive_media(request, service.uploads, **how)
+    files = await receive_media(request, service.uploads, service.fetcher, **how)
     received = Received(service, identity, files)
     try:
         yield received

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -19,6 +17,7 @@ from deepfake.reasons import Code
 from ..service import Service
 from ..store.tables import ENDED, Job, State
 from .access import MayDetect, MayRead, ServiceHere
+from .pages import Cursor, Limit, read_cursor, write_cursor
 from .shapes import BATCH_ID, JOB_ID, JobAnswer, JobsPage
 from .wording import answer, word_job
 
@@ -34,13 +33,11 @@ async def list_jobs(
     identity: MayRead,
     state: Annotated[State | None, Query(description="only those in this state")] = None,
     batch: Annotated[str | None, Query(pattern=BATCH_ID, description="only its jobs")] = None,
-    cursor: Annotated[
-        str | None, Query(max_length=40, description="`next` of the page before")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200, description="most jobs of a page")] = 50,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Response:
     """The jobs of the key's tenant, the newest first."""
-    before = None if cursor is None else _read_cursor(cursor)
+    before = None if cursor is None else read_cursor(cursor)
     rows = await run_in_threadpool(
         lambda: service.jobs.page(
             identity.tenant, state=state, batch=batch, before=before, most=limit + 1
@@ -51,7 +48,7 @@ async def list_jobs(
     return answer(
         JobsPage(
             jobs=[word_job(row, service) for row in rows],
-            next=_write_cursor(rows[-1].number) if more else None,
+            next=write_cursor(rows[-1].number) if more else None,
         )
     )
 
@@ -67,8 +64,7 @@ async def read_job(service: ServiceHere, identity: MayRead, job: JobId) -> Respo
 async def cancel_job(service: ServiceHere, identity: MayDetect, job: JobId) -> Response:
     """Cancel a job that has not ended, and delete its media. To do it again changes nothing."""
     row = await run_in_threadpool(lambda: service.jobs.cancel(identity.tenant, job))
-    if not service.workers.stop_job(job):
-        service.uploads.drop([str(service.workers.path_of(row))])
+    await run_in_threadpool(lambda: service.workers.stop_job(row))
     return answer(word_job(row, service))
 
 
@@ -124,19 +120,3 @@ def _look_again(service: Service, row: Job) -> Job:
         if error.code == Code.DATABASE:
             return row
         raise
-
-
-def _write_cursor(number: int) -> str:
-    return base64.urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
-
-
-def _read_cursor(text: str) -> int:
-    try:
-        number = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
-    except ValueError:
-        number = ""
-    if not re.fullmatch("[0-9]{1,18}", number):
-        raise ServiceError(
-            "cursor: is none of this service", hint="leave it away to begin anew", status=422
-        )
-    return int(number)

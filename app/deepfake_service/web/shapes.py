@@ -11,11 +11,13 @@ from deepfake.schema import REPORT_SCHEMA
 from deepfake.settings import DetectOptions
 
 from ..store.keys import Policy
-from ..store.tables import Ruling, State
+from ..store.tables import DeliveryState, Event, Ruling, State
 
 JOB_ID = r"^job_[0-9a-f]{32}$"
 REPORT_ID = r"^rep_[0-9a-f]{32}$"
 BATCH_ID = r"^bat_[0-9a-f]{32}$"
+WEBHOOK_ID = r"^whk_[0-9a-f]{32}$"
+MESSAGE_ID = r"^msg_[0-9a-f]{32}$"
 _EXAMPLE_ID = "0123456789abcdef0123456789abcdef"
 Time = Annotated[
     str,
@@ -70,6 +72,14 @@ else:
         **{option.name: _describe(option) for option in fields(DetectOptions)},
     )
     """The query of a request to examine: ``name``, ``priority``, all of ``DetectOptions``."""
+
+
+class MediaAddress(BaseModel):
+    """Where the service, if it fetches at all, gets a file instead of being sent it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(max_length=2000, examples=["https://media.example/photo.jpg"])
 
 
 class ReportAnswer(BaseModel):
@@ -141,6 +151,68 @@ class FeedbackAnswer(FeedbackRequest):
 
     id: str = Field(examples=[f"fbk_{_EXAMPLE_ID}"])
     created: Time
+
+
+class WebhookRequest(BaseModel):
+    """An address to tell of events, which others can reach and which has a certificate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(
+        max_length=2000, pattern="^https?://", examples=["https://shop.example/deepfake"]
+    )
+    events: list[Event] = Field(min_length=1, max_length=len(Event), examples=[["job.done"]])
+
+
+class WebhookAnswer(BaseModel):
+    """A webhook; one whose address answered 410 is *gone* and is told nothing more."""
+
+    id: str = Field(pattern=WEBHOOK_ID, examples=[f"whk_{_EXAMPLE_ID}"])
+    created: Time
+    url: str = Field(examples=["https://shop.example/deepfake"])
+    events: list[Event] = Field(examples=[["job.done"]])
+    gone: Time | None = None
+
+
+class NewWebhookAnswer(WebhookAnswer):
+    """A webhook with a new secret, which is shown this once."""
+
+    secret: str = Field(description="of its signatures", examples=["whsec_MDEyMw=="])
+
+
+class WebhooksAnswer(BaseModel):
+    """The webhooks of the key's tenant, the oldest first."""
+
+    webhooks: list[WebhookAnswer]
+
+
+class RotateRequest(BaseModel):
+    """How long the secret of before signs beside the new one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_hours: float = Field(24.0, ge=0, le=8760, strict=True, examples=[24.0])
+
+
+class DeliveryAnswer(BaseModel):
+    """One event on its way; *dead* after every try. ``id`` is its ``webhook-id``."""
+
+    id: str = Field(pattern=MESSAGE_ID, examples=[f"msg_{_EXAMPLE_ID}"])
+    event: Event
+    state: DeliveryState
+    tries: int = Field(ge=0, examples=[1])
+    created: Time
+    due: Time | None = Field(None, description="of the next try")
+    ended: Time | None = None
+    status: int | None = Field(None, description="of the last answer", examples=[204])
+    error: str | None = Field(None, description="why the last try failed", examples=[None])
+
+
+class DeliveriesPage(BaseModel):
+    """Deliveries, the newest first. ``next`` is the cursor of those that follow, if any do."""
+
+    deliveries: list[DeliveryAnswer]
+    next: str | None = Field(None, examples=["MTIz"])
 
 
 class ModelAnswer(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -10,8 +12,27 @@ from deepfake.types import Report
 from ..answers import redact
 from ..service import Service
 from ..store.keys import Identity
-from ..store.tables import Feedback, Job, Ruling, State, StoredReport, word_time
-from .shapes import FeedbackAnswer, JobAnswer, JobError, ReportAnswer
+from ..store.tables import (
+    Delivery,
+    DeliveryState,
+    Event,
+    Feedback,
+    Job,
+    Ruling,
+    State,
+    StoredReport,
+    Webhook,
+    word_time,
+)
+from .shapes import (
+    DeliveryAnswer,
+    FeedbackAnswer,
+    JobAnswer,
+    JobError,
+    NewWebhookAnswer,
+    ReportAnswer,
+    WebhookAnswer,
+)
 
 
 def word_report(
@@ -32,7 +53,7 @@ def word_job(row: Job, service: Service) -> JobAnswer:
     """A job as it is now."""
     share, step = (1.0, "") if row.state == State.DONE else (0.0, "")
     if row.state == State.RUNNING:
-        share, step = service.workers.progress(row.id)
+        share, step = service.workers.progress(row)
     return JobAnswer(
         id=row.id,
         state=State(row.state),
@@ -58,6 +79,39 @@ def word_feedback(row: Feedback) -> FeedbackAnswer:
         report=row.report,
         ruling=Ruling(row.ruling),
         note=row.note,
+    )
+
+
+def word_webhook(row: Webhook) -> WebhookAnswer:
+    return WebhookAnswer(**_webhook(row))
+
+
+def word_new_webhook(row: Webhook, secret: str) -> NewWebhookAnswer:
+    return NewWebhookAnswer(**_webhook(row), secret=secret)
+
+
+def _webhook(row: Webhook) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "created": word_time(row.created),
+        "url": row.url,
+        "events": row.events,
+        "gone": word_time(row.gone),
+    }
+
+
+def word_delivery(row: Delivery) -> DeliveryAnswer:
+    waits = row.state == DeliveryState.QUEUED
+    return DeliveryAnswer(
+        id=row.id,
+        event=Event(row.event),
+        state=DeliveryState(row.state),
+        tries=row.attempt,
+        created=word_time(row.created) or "",
+        due=word_time(row.due) if waits else None,
+        ended=word_time(row.ended),
+        status=row.status,
+        error=row.error,
     )
 
 
