@@ -14,7 +14,6 @@ from deepfake.trust.audit import AuditLog
 
 from .privacy.kept import KeptFiles, Retention
 from .privacy.keyring import Keyring
-from .privacy.master import find_wrapper
 from .privacy.subjects import Subject, Subjects
 from .service import open_store
 from .settings import ServiceSettings
@@ -46,8 +45,7 @@ def open_privacy(settings: ServiceSettings) -> Iterator[Privacy]:
     """Raises ``SettingsError`` for a folder that cannot be used."""
     with open_store(settings) as (database, _):
         secret = read_secret(settings.folder / "hash.key")
-        keyring = Keyring(database, find_wrapper(settings.folder))
-        kept = KeptFiles(database, keyring, settings.kept)
+        kept = KeptFiles(database, Keyring.of(database), settings.kept)
         who = hmac.new(secret, f"who {getpass.getuser()}".encode(), hashlib.sha256)
         yield Privacy(
             kept=kept,

@@ -181,9 +181,10 @@ def open_store(settings: ServiceSettings) -> Iterator[tuple[Database, Keys]]:
 
 @contextlib.contextmanager
 def open_database(settings: ServiceSettings) -> Iterator[Database]:
-    """The database with its tables as they should be.
+    """The database with its tables as they should be, and what it seals opened.
 
-    Raises ``SettingsError`` for a URL that is none, and ``ServiceError`` when it does not answer.
+    Raises ``SettingsError`` for a URL or a master key that is none, and ``ServiceError`` when it
+    does not answer.
     """
     url = URL.create("sqlite", database=str(settings.database))
     try:
@@ -197,6 +198,7 @@ def open_database(settings: ServiceSettings) -> Iterator[Database]:
         raise MissingDependency("psycopg", extra="postgres") from error
     try:
         database.migrate()
+        Keyring(database, find_wrapper(settings.folder))
         yield database
     finally:
         database.close()
@@ -245,7 +247,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         folder.mkdir(mode=0o700, exist_ok=True)
         uploads = Uploads(folder, settings.limits)
         metrics, budgets = Metrics(), Budgets(database)
-        kept = KeptFiles(database, Keyring(database, find_wrapper(settings.folder)), settings.kept)
+        kept = KeptFiles(database, Keyring.of(database), settings.kept)
         monitor = Monitor(database)
         thumbnails = Thumbnails(database, kept=settings.thumbnails, limits=detector.settings.limits)
         aftermath = Aftermath(monitor, kept, thumbnails)

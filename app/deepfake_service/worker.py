@@ -15,8 +15,6 @@ from .examination import Examiner
 from .media import SharedMedia
 from .metrics import Metrics
 from .monitoring.tracing import tracing
-from .privacy.keyring import Keyring
-from .privacy.master import find_wrapper
 from .service import make_jobs, open_database
 from .settings import ServiceSettings
 from .store.alarms import Alarms
@@ -44,8 +42,8 @@ def working(detector: Detector, settings: ServiceSettings) -> Iterator[None]:
             "worker: has no database that it could share",
             hint="name it with --database postgresql://… or DATABASE_URL",
         )
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_database(settings) as database, tracing() as traces:
-        Keyring(database, find_wrapper(settings.folder))  # which seals reports
         jobs, metrics = make_jobs(database, settings), Metrics()
         examiner = Examiner(
             detector,

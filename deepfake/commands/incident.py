@@ -15,7 +15,7 @@ from ..errors import MissingDependency, SettingsError
 from ..settings import DetectOptions, user_data_folder
 from .audit import add_audit_options, auditing, name_user
 from .options import make_console, read_settings
-from .serve import add_data, find_service
+from .serve import add_data, find_service, read_store
 
 if TYPE_CHECKING:
     from ..trust.audit import AuditLog
@@ -263,10 +263,12 @@ def _find(options: argparse.Namespace, incident: Incident) -> Iterator[Found]:
 
 
 def _find_stored(options: argparse.Namespace, incident: Incident) -> Iterator[Found]:
-    if find_service() is None or not (options.data / "service.sqlite").exists():
+    kept = options.database or (options.data / "service.sqlite").exists()
+    if find_service() is None or not kept:
         return
-    revisions, events = _module("revisions"), _module("events").Events()
+    revisions, webhooks = _module("revisions"), _module("store.webhooks")
     with _store(options) as (database, _):
+        events = _module("events").Events(lambda event: webhooks.announce_event(database, event))
         found = [*revisions.find_affected(database, incident.scope, incident=incident.id)]
         for one in found:
 
@@ -354,7 +356,7 @@ def _store(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
     service = find_service()
     if service is None:
         raise MissingDependency("sqlalchemy", extra="server")
-    settings = service.ServiceSettings(folder=options.data)
+    settings = service.ServiceSettings(**read_store(options))
     with _module("service").open_store(settings) as opened:
         yield opened
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import MissingDependency
 from .options import make_console
-from .serve import add_data, find_service
+from .serve import add_data, find_service, read_store
 
 DESCRIPTION = """\
 What the service keeps of media and reports, and the rights of those who are in them.
@@ -82,7 +82,7 @@ def run_privacy(options: argparse.Namespace) -> int:
     service = find_service()
     if service is None:
         raise MissingDependency("sqlalchemy", extra="server")
-    settings = service.ServiceSettings(folder=options.data or service.default_folder())
+    settings = service.ServiceSettings(**read_store(options))
     module = importlib.import_module("deepfake_service.rights")
     with module.open_privacy(settings) as privacy:
         status: int = options.act(privacy, options)

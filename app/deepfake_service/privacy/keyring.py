@@ -39,6 +39,12 @@ class Keyring:
         self._known: dict[str, bytes] = {}
         database.info[_RING] = self
 
+    @staticmethod
+    def of(database: Database) -> Keyring:
+        """The keys of a database that has them."""
+        ring: Keyring = database.info[_RING]
+        return ring
+
     def find(self, connection: Connection, tenant: int) -> bytes:
         """The key of a tenant. Raises :class:`Unopened` where it was erased, or was never made."""
         query = select(TenantKey.wrapped).where(TenantKey.tenant == tenant)
