@@ -8,17 +8,18 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepfake_app.storage import Uploads
+from deepfake_app.storage import Incoming, Uploads
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from deepfake.detector import Detector
 from deepfake.errors import MediaError, MissingDependency, ServiceError, SettingsError
 from deepfake.reasons import Code
+from deepfake.settings import DetectOptions
 from deepfake.trust.incidents import note_models
 from deepfake.types import Report
 
@@ -45,11 +46,12 @@ from .store.alarms import Alarms
 from .store.budgets import Budgets, Rates
 from .store.cases import Cases
 from .store.database import Database, require_shared
-from .store.jobs import Jobs
+from .store.jobs import Jobs, Wanted
 from .store.keys import Identity, Keys, read_secret
 from .store.known import KnownMedia
 from .store.repeats import Repeats
 from .store.reports import Reports
+from .store.tables import Job
 from .store.thumbnails import Thumbnails
 from .store.users import Users
 from .store.visits import Visits
@@ -147,6 +149,27 @@ class Service:
                 code=Code.NO_ROOM,
                 hint="others are being examined; try again in a few minutes",
             )
+
+    def put_in_line(
+        self,
+        identity: Identity,
+        files: Sequence[Incoming],
+        options: DetectOptions,
+        *,
+        priority: int,
+        batch: str | None,
+    ) -> list[Job]:
+        """A job for each of the ``files``, all or none. Where media are kept in place they are the
+        jobs' from then on. Raises ``MediaError`` and ``ServiceError``.
+        """
+        if not self.media.in_place:
+            self.require_room(sum(file.bytes for file in files))
+        self.budgets.take(identity, files=len(files))
+        places = self.media.keep(files)
+        wanted = [
+            Wanted(file.name, file.bytes, place) for file, place in zip(files, places, strict=True)
+        ]
+        return self.jobs.add(identity, wanted, vars(options), priority=priority, batch=batch)
 
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""

@@ -251,8 +251,10 @@ def _read_openid(service: Any, options: argparse.Namespace) -> Any:
 
 def find_service() -> Any:
     """The package of the service; None where a package that it needs is not installed."""
-    needed = ("sqlalchemy", "alembic", "limits", "prometheus_client", "structlog")
-    needed += ("argon2", "authlib", "fpdf", "httpcore")
+    needed = (
+        *("sqlalchemy", "alembic", "limits", "prometheus_client", "structlog"),
+        *("argon2", "authlib", "fpdf", "httpcore"),
+    )
     if any(importlib.util.find_spec(name) is None for name in needed):
         return None
     return importlib.import_module("deepfake_service")

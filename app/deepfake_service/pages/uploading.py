@@ -8,7 +8,6 @@ from starlette.responses import RedirectResponse, Response
 
 from deepfake.settings import DetectOptions
 
-from ..store.jobs import Wanted
 from ..store.keys import Scope
 from ..store.tables import new_id
 from ..web.receiving import receive_media
@@ -26,17 +25,22 @@ async def add_batch(request: Request) -> Response:
     service, guest = service_of(request), await admit(request, Scope.DETECT)
     check_form(request.query_params.get("form"), guest.form)
     files = await receive_media(
-        request, service.uploads, name="", most_files=service.settings.batch_files, raw=False
+        request,
+        service.uploads,
+        service.fetcher,
+        name="",
+        most_files=service.settings.batch_files,
+        raw=False,
     )
-    batch = new_id("bat")
-    wanted = [Wanted(it.name, it.bytes, f"{it.token}/{it.path.name}") for it in files]
+    batch, in_line = new_id("bat"), False
     try:
         await run_in_threadpool(
-            lambda: service.jobs.add(
-                guest.identity, wanted, vars(DetectOptions()), priority=PRIORITY, batch=batch
+            lambda: service.put_in_line(
+                guest.identity, files, DetectOptions(), priority=PRIORITY, batch=batch
             )
         )
-    except BaseException:
-        service.uploads.drop([str(file.path) for file in files])
-        raise
+        in_line = service.media.in_place
+    finally:
+        if not in_line:
+            service.uploads.drop([str(file.path) for file in files])
     return RedirectResponse(f"/cases/batches/{batch}", 303)

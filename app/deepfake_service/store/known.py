@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from deepfake.known.fingerprints import Fingerprint
@@ -30,7 +30,7 @@ MOST_TENANTS = 100
 
 def learn(session: Session, identity: Identity, report: StoredReport, ruling: Ruling) -> None:
     """Note what a ruling says of a file, in place of what an earlier one on its report said."""
-    latest = session.scalar(_latest(identity.tenant)) or 0
+    latest = _latest(session, identity.tenant) or 0
     session.execute(delete(KnownFile).where(KnownFile.report == report.id))
     ruled = _RULED.get((Ruling(ruling), Verdict(report.verdict)))
     if ruled is not None:
@@ -47,8 +47,10 @@ def learn(session: Session, identity: Identity, report: StoredReport, ruling: Ru
         )
 
 
-def _latest(tenant: int) -> Select[tuple[int]]:
-    return select(func.max(KnownFile.created)).where(KnownFile.tenant == tenant)
+def _latest(session: Session, tenant: int) -> int | None:
+    query = select(func.max(KnownFile.created)).where(KnownFile.tenant == tenant)
+    latest: int | None = session.scalar(query)
+    return latest
 
 
 class KnownMedia:
@@ -64,7 +66,7 @@ class KnownMedia:
     def of(self, tenant: int) -> Known:
         """What is known to a tenant, made anew after a ruling in whatever process."""
         with self._database.reading() as session:
-            latest = session.scalar(_latest(tenant))
+            latest = _latest(session, tenant)
             if latest is None:
                 return self._shared
             count = session.scalar(

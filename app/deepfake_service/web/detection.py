@@ -16,7 +16,6 @@ from deepfake.errors import ModelError, ServiceError
 from deepfake.reasons import Code
 
 from ..service import Service
-from ..store.jobs import Wanted
 from ..store.keys import Identity
 from ..store.tables import Job, StoredReport, new_id
 from .access import MayDetect, ServiceHere
@@ -47,28 +46,17 @@ class Received:
 
     async def add_jobs(self, asked: Options, *, batch: str | None = None) -> list[Job]:
         """A job for each file."""
-
-        def add() -> list[Job]:
-            service, files = self._service, self.files
-            if not service.media.in_place:
-                service.require_room(sum(file.bytes for file in files))
-            service.budgets.take(self._identity, files=len(files))
-            places = service.media.keep(files)
-            wanted = [
-                Wanted(file.name, file.bytes, place)
-                for file, place in zip(files, places, strict=True)
-            ]
-            jobs = service.jobs.add(
+        jobs = await run_in_threadpool(
+            lambda: self._service.put_in_line(
                 self._identity,
-                wanted,
-                vars(asked.chosen()),
+                self.files,
+                asked.chosen(),
                 priority=asked.priority,
                 batch=batch,
             )
-            self.in_line = service.media.in_place
-            return jobs
-
-        return await run_in_threadpool(add)
+        )
+        self.in_line = self._service.media.in_place
+        return jobs
 
 
 @contextlib.asynccontextmanager

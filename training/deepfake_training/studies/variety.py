@@ -190,7 +190,7 @@ def _judge(
         for name in np.unique(sources[labels == 1])
         if (sources == name).sum() >= LEAST_FILES
     ]
-    learnt = [pictures[file] for file in np.flatnonzero(variant.chosen)]
+    learnt = [pictures[file] for file in np.flatnonzero(variant.chosen).tolist()]
     return Row(
         variant=variant.name,
         genuine_sources=len({picture.source for picture in learnt if not picture.label}),
