@@ -117,10 +117,9 @@ class Detector:
                 seconds[analyzer.name] = time.perf_counter() - started
             self.engine.check_kind(media.info.kind)
             started = time.perf_counter()
-            fingerprint = take_fingerprint(media)
-            evidence += look_up(
-                fingerprint, self.known if known is None else known, sha256=media.info.sha256
-            )
+            index = self.known if known is None else known
+            fingerprint = take_fingerprint(media, parts=known is not None or bool(index.entries))
+            evidence += look_up(fingerprint, index, sha256=media.info.sha256)
             seconds["known"] = time.perf_counter() - started
             watch.step("done", 1.0)
             policy = self.policy

@@ -72,18 +72,20 @@ class Fingerprint:
         return cls(kind=Kind(str(values.get("kind"))), wholes=wholes, parts=parts, sound=sound)
 
 
-def take_fingerprint(media: Media) -> Fingerprint | None:
-    """The fingerprint of a file, None where too little of it can be read or it is too plain.
+def take_fingerprint(media: Media, *, parts: bool = True) -> Fingerprint | None:
+    """The fingerprint of a file, None where too little of it can be read or it is too plain. A
+    picture has its ``parts``, which cost most, where it is compared with an index or may become an
+    entry of one.
 
     Of a clip the first 16 seconds count, of a sound the first minute. Leaves the warnings of
     ``media`` as they are, for it looks at less than others do. Raises ``Cancelled``.
     """
     warnings, limited = [*media.warnings], media.is_limited
-    wholes, parts, sound = b"", b"", b""
+    wholes, pieces, sound = b"", b"", b""
     try:
         if media.info.kind is Kind.IMAGE:
-            found = hash_picture(media.image())
-            wholes, parts = found.wholes.tobytes(), found.parts.tobytes()
+            found = hash_picture(media.image(), parts=parts)
+            wholes, pieces = found.wholes.tobytes(), found.parts.tobytes()
         elif media.info.kind is Kind.VIDEO:
             frames = media.bursts(
                 most=1, frames=MOST_FRAMES, step_seconds=FRAME_SECONDS, spans=[(0.0, CLIP_SECONDS)]
@@ -101,7 +103,7 @@ def take_fingerprint(media: Media) -> Fingerprint | None:
         media.warnings[:], media.is_limited = warnings, limited
     if not wholes and not sound:
         return None
-    return Fingerprint(kind=media.info.kind, wholes=wholes, parts=parts, sound=sound)
+    return Fingerprint(kind=media.info.kind, wholes=wholes, parts=pieces, sound=sound)
 
 
 def _read_pdq(text: Any) -> bytes:

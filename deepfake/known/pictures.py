@@ -49,16 +49,16 @@ class PictureHashes(NamedTuple):
     parts: Hashes
 
 
-def hash_picture(pixels: Pixels) -> PictureHashes:
-    """The hashes of RGB ``pixels`` (height, width, 3) and of their parts."""
+def hash_picture(pixels: Pixels, *, parts: bool = True) -> PictureHashes:
+    """The hashes of RGB ``pixels`` (height, width, 3) and, if wanted, of their ``parts``."""
     seen = _shrink(pixels)
     boxes = [Box(0, 0, seen.shape[1], seen.shape[0])]
     within = trim(seen)
     if within is not None:
         boxes.append(within)
     smooth = _smooth(seen)
-    parts = [part for share, places in PARTS for part in _parts(boxes[-1], share, places)]
-    return PictureHashes(_hash(smooth, boxes), _hash(smooth, parts))
+    crops = [part for share, places in PARTS for part in _parts(boxes[-1], share, places)]
+    return PictureHashes(_hash(smooth, boxes), _hash(smooth, crops if parts else []))
 
 
 def hash_frame(pixels: Pixels) -> Hashes:
