@@ -11,7 +11,7 @@ from ..errors import MissingDependency, SettingsError
 from .options import make_console
 from .serve import add_data, find_service, read_store
 
-EVENTS = ("job.done", "job.failed", "report.ruled")
+EVENTS = ("job.done", "job.failed", "report.ruled", "report.revised")
 
 
 def add_webhooks(commands: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import Cancelled, DeepfakeError
 from ..types import Kind
-from .pictures import BYTES, Hashes, hash_frame, hash_picture
+from .pictures import BYTES, Hashes, hash_frames, hash_picture
 from .sounds import MOST_SECONDS, SAMPLE_RATE, Words, hash_sound
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def take_fingerprint(media: Media, *, parts: bool = True) -> Fingerprint | None:
             frames = media.bursts(
                 most=1, frames=MOST_FRAMES, step_seconds=FRAME_SECONDS, spans=[(0.0, CLIP_SECONDS)]
             )
-            wholes = b"".join(hash_frame(frame.pixels).tobytes() for frame in frames)
+            wholes = hash_frames(frame.pixels for frame in frames).tobytes()
         if media.info.has_audio:
             samples = media.audio(sample_rate=SAMPLE_RATE, max_seconds=MOST_SECONDS)
             words = hash_sound(samples)

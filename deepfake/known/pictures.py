@@ -14,6 +14,7 @@ the other. ``python -m benchmarks.known`` measures what is found, and what is fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -61,10 +62,21 @@ def hash_picture(pixels: Pixels, *, parts: bool = True) -> PictureHashes:
     return PictureHashes(_hash(smooth, boxes), _hash(smooth, crops if parts else []))
 
 
-def hash_frame(pixels: Pixels) -> Hashes:
-    """The hash of what lies within the borders of RGB ``pixels`` (height, width, 3), or none."""
-    seen = _shrink(pixels)
-    return _hash(_smooth(seen), [trim(seen) or Box(0, 0, seen.shape[1], seen.shape[0])])
+def hash_frames(frames: Iterable[Pixels]) -> Hashes:
+    """The hashes of what lies within the borders of the RGB ``frames`` (height, width, 3) of a
+    clip, of each that has enough structure. Its borders are those that most of the frames show,
+    since coding blurs some, and makes others.
+    """
+    seen = [_shrink(frame) for frame in frames]
+    if not seen:
+        return np.empty((0, BYTES), np.uint8)
+    height, width = seen[0].shape[:2]
+    boxes = np.array([trim(frame) or Box(0, 0, width, height) for frame in seen])
+    left, top = (int(side) for side in np.quantile(boxes[:, :2], 0.5, axis=0, method="lower"))
+    ends = boxes[:, :2] + boxes[:, 2:]
+    right, bottom = (int(side) for side in np.quantile(ends, 0.5, axis=0, method="higher"))
+    box = Box(left, top, right - left, bottom - top)
+    return np.concatenate([_hash(_smooth(frame), [box]) for frame in seen])
 
 
 def distances(ours: Hashes, theirs: Hashes) -> npt.NDArray[np.int64]:

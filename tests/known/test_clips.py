@@ -19,7 +19,7 @@ def clip(seed: int, *, crf: int = 20, voice: int | None = None, bars: int = 0) -
     """Three seconds that fade from one picture to another."""
     out = io.BytesIO()
     with av.open(out, "w", format="matroska") as coded:
-        video: Any = coded.add_stream("libx264", rate=12, options={"crf": str(crf)})
+        video: Any = coded.add_stream("libx264", rate=12, options={"crf": str(crf), "threads": "1"})
         video.width, video.height, video.pix_fmt = 320, 240 + 2 * bars, "yuv420p"
         sound: Any = coded.add_stream("aac", rate=16000) if voice is not None else None
         for number in range(36):

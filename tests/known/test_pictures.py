@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deepfake.known.fingerprints import Fingerprint
-from deepfake.known.pictures import distances, hash_frame, hash_picture
+from deepfake.known.pictures import distances, hash_frames, hash_picture
 from deepfake.known.shelf import Shelf
 from deepfake.preprocess import Pixels
 from deepfake.types import Kind
@@ -39,7 +39,7 @@ def ramps(width: int, height: int) -> Pixels:
 
 @pytest.mark.parametrize("size", REFERENCE)
 def test_the_bits_are_those_of_the_reference(size: tuple[int, int]) -> None:
-    (found,) = hash_frame(ramps(*size))
+    (found,) = hash_frames([ramps(*size)])
     assert bytes(found).hex() == REFERENCE[size]
 
 

@@ -67,11 +67,11 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_longer(
 def test_a_clock_that_is_set_back_loses_no_job(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deepfake_service.store import jobs
+    from deepfake_service.store import database
 
-    now = jobs.now_ms()
+    now = database.now_ms()
     for step in (-86_400_000, 86_400_000, 0):
-        monkeypatch.setattr(jobs, "now_ms", lambda step=step: now + step)
+        monkeypatch.setattr(database, "now_ms", lambda step=step: now + step)
         assert client.wait(client.send("/v1/jobs").json()["id"])["state"] == "done"
 
 

@@ -11,6 +11,7 @@ import pytest
 from deepfake_service.privacy import kept as kept_module
 from deepfake_service.privacy.kept import Retention
 from deepfake_service.privacy.sealing import Unopened
+from deepfake_service.store.tables import KnownFile
 
 from deepfake.commands.cli import main
 from deepfake.detector import Detector
@@ -122,6 +123,11 @@ def test_a_subject_is_given_out_and_erased_and_the_log_proves_it_without_naming_
     answer = client.send("/v1/detect", headers={"Idempotency-Key": "k"}).json()
     client.post("/v1/feedback", json={"report": answer["id"], "ruling": "overturn", "note": "me"})
     client.wait(client.send("/v1/jobs").json()["id"])
+    with client.service.database.writing() as session:
+        values = {"ruled": "synthetic", "ruled_by": "desk", "fingerprint": None, "created": 1}
+        tenant = client.service.keys.identify(key).tenant  # type: ignore[union-attr]
+        sha256 = answer["report"]["sha256"]
+        session.add(KnownFile(tenant=tenant, report=answer["id"], sha256=sha256, **values))
     stays = client.send("/v1/detect", image_bytes(scene(seed=5))).json()["id"]
     subject = ["--subject", answer["report"]["sha256"], "--tenant", "shop"]
     out = tmp_path / "out.zip"
