@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from threading import Event, local
@@ -42,6 +42,11 @@ class Asking:
 
     def __init__(self, port: int) -> None:
         self._port, self._here = port, local()
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
 
     def detect(self, content: bytes) -> float:
         """The seconds that a report took."""
@@ -54,6 +59,7 @@ class Asking:
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=900)
             self._here.connection = connection
+            self._connections.append(connection)
         headers = {"Content-Type": "application/octet-stream"} if content else {}
         connection.request(method, path, content or None, headers)
         answer = connection.getresponse()
@@ -108,8 +114,10 @@ def main(arguments: list[str] | None = None) -> int:
         pictures = make_pictures(folder / "pictures", megapixels=0.1, files=options.files)
         paths = list(pictures.paths)
         contents = [path.read_bytes() for path in paths]
-        with serving(folder / "service") as (port, process):
-            asking = Asking(port)
+        with (
+            serving(folder / "service") as (port, process),
+            closing(Asking(port)) as asking,
+        ):
             with Detector(Settings()) as detector:
                 detector.engine.warm()
                 rows = compare(asking, detector, paths, contents, repeats=options.repeats)

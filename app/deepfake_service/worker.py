@@ -15,6 +15,7 @@ from .examination import Examiner
 from .media import SharedMedia
 from .metrics import Metrics
 from .monitoring.tracing import tracing
+from .privacy.master import is_given
 from .service import make_jobs, open_database
 from .settings import ServiceSettings
 from .store.alarms import Alarms
@@ -41,6 +42,11 @@ def working(detector: Detector, settings: ServiceSettings) -> Iterator[None]:
         raise SettingsError(
             "worker: has no database that it could share",
             hint="name it with --database postgresql://… or DATABASE_URL",
+        )
+    if not is_given(settings.folder):
+        raise SettingsError(
+            "worker: has no master key, with which the service seals reports",
+            hint="set DEEPFAKE_MASTER_KEY to the same key for the service and all workers",
         )
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_database(settings) as database, tracing() as traces:

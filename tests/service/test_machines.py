@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -44,6 +45,12 @@ from tests.service.serving import PICTURE, serviced
 
 STUCK = image_bytes(scene(13, 40))
 COUNT = int(os.environ.get("DEEPFAKE_JOBS", "40"))
+
+
+@pytest.fixture(autouse=True)
+def master_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on all machines."""
+    monkeypatch.setenv("DEEPFAKE_MASTER_KEY", base64.b64encode(bytes(range(32))).decode())
 
 
 @pytest.fixture(scope="module")

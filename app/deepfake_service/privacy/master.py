@@ -48,6 +48,12 @@ class MasterKey:
         return unseal(wrapped, key=self._key, context=b"tenant key\0" + context)
 
 
+def is_given(folder: Path, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether there is a master key, which :func:`find_wrapper` would otherwise make."""
+    names = (KMS_VARIABLE, KEY_VARIABLE, FILE_VARIABLE)
+    return any(environment.get(name) for name in names) or (folder / FILE).exists()
+
+
 def find_wrapper(folder: Path, environment: Mapping[str, str] = os.environ) -> Wrapper:
     """What wraps the keys of the service in ``folder``.
 
