@@ -105,3 +105,13 @@ def keys_in(folder: Path) -> Iterator[Keys]:
     """The keys of the service in ``folder``, as ``deepfake keys`` opens them."""
     with open_store(ServiceSettings(folder=folder)) as (_, keys):
         yield keys
+
+
+def break_database(client: Client) -> None:
+    """Put something else in the place of the database. The files beside it are taken away and not
+    changed, because threads may have one of them mapped.
+    """
+    client.service.database.close()
+    for path in client.service.settings.folder.glob("service.sqlite-*"):
+        path.unlink(missing_ok=True)
+    client.service.settings.database.write_bytes(b"this is no database " * 500)

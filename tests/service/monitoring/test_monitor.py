@@ -15,7 +15,7 @@ from deepfake_service.monitoring.monitor import Alarm, Monitor
 from deepfake.detector import Detector
 from deepfake.reasons import Code
 from tests.reports import make_evidence, make_report
-from tests.service.serving import EVERYTHING, Client, serviced
+from tests.service.serving import EVERYTHING, Client, break_database, serviced
 
 REPORT = make_report(make_evidence("image", score=0.1), width=64, height=48)
 OTHER = make_report(make_evidence("image", score=0.9), width=64, height=48, format="webp")
@@ -119,9 +119,7 @@ def test_streams_survive_the_process_and_begin_anew_with_other_bundles(
 def test_a_database_that_is_away_stops_no_report(client: Client) -> None:
     client.get("/v1/models")
     tenant = client.service.keys.identify(None).tenant  # type: ignore[union-attr]
-    client.service.database.close()
-    for path in client.service.settings.folder.glob("service.sqlite*"):
-        path.write_bytes(b"this is no database " * 500)
+    break_database(client)
     client.service.monitor.note(tenant, REPORT)  # raises nothing
 
 
