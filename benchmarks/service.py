@@ -61,8 +61,13 @@ class Asking:
             self._here.connection = connection
             self._connections.append(connection)
         headers = {"Content-Type": "application/octet-stream"} if content else {}
-        connection.request(method, path, content or None, headers)
-        answer = connection.getresponse()
+        try:
+            connection.request(method, path, content or None, headers)
+            answer = connection.getresponse()
+        except ConnectionError:  # it was idle for too long, and is opened anew
+            connection.close()
+            connection.request(method, path, content or None, headers)
+            answer = connection.getresponse()
         said: bytes = answer.read()
         if answer.status != expected:
             raise RuntimeError(f"{method} {path}: {answer.status} {said[:300]!r}")

@@ -79,6 +79,7 @@ class Detector:
         cancel: threading.Event | None = None,
         deadline: float | None = None,
         known: Known | None = None,
+        alike: bool = False,
     ) -> Report:
         """Examine one file.
 
@@ -86,9 +87,11 @@ class Detector:
         mono or (samples, channels) float array with its ``sample_rate`` in Hz. ``name`` replaces
         the path in the report. ``progress(share, text)`` is called with the share of the file that
         is done and what comes next. ``known`` are media that were ruled on, in place of those that
-        the settings name. Raises ``MediaError`` when the input cannot be read at all; a
-        source of evidence that fails is part of the report instead. Raises ``Cancelled`` soon after
-        ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of ``time.monotonic()``,
+        the settings name; where there is neither, the report has a fingerprint only if files that
+        are ``alike`` are to be found by it. Raises ``MediaError`` when the input cannot be read at
+        all; a source of evidence that fails is part of the report instead. Raises ``Cancelled``
+        soon after ``cancel`` is set, ``TimeLimit`` after ``deadline``, a moment of
+        ``time.monotonic()``,
         ``ModelError`` when a bundle that this kind of file or the effort needs is missing or cannot
         be loaded, and ``BackendError`` once the detector is closed.
         """
@@ -116,11 +119,14 @@ class Detector:
                     evidence += self._analyze(analyzer, media, options)
                 seconds[analyzer.name] = time.perf_counter() - started
             self.engine.check_kind(media.info.kind)
-            started = time.perf_counter()
+            fingerprint = None
             index = self.known if known is None else known
-            fingerprint = take_fingerprint(media, parts=known is not None or bool(index.entries))
-            evidence += look_up(fingerprint, index, sha256=media.info.sha256)
-            seconds["known"] = time.perf_counter() - started
+            compared = known is not None or bool(index.entries)
+            if compared or alike:
+                started = time.perf_counter()
+                fingerprint = take_fingerprint(media, parts=compared)
+                evidence += look_up(fingerprint, index, sha256=media.info.sha256)
+                seconds["known"] = time.perf_counter() - started
             watch.step("done", 1.0)
             policy = self.policy
             if options.trust_claims:

@@ -87,6 +87,7 @@ class LiveDetector(Detector):
         cancel: threading.Event | None = None,
         deadline: float | None = None,
         known: Known | None = None,
+        alike: bool = False,
     ) -> Report:
         """See :meth:`deepfake.detector.Detector.detect`."""
         with self.leased() as detector:
@@ -99,6 +100,7 @@ class LiveDetector(Detector):
                 cancel=cancel,
                 deadline=deadline,
                 known=known,
+                alike=alike,
             )
 
     @contextmanager
@@ -180,6 +182,7 @@ class LiveDetector(Detector):
     def _adopt(self, detector: Detector) -> None:
         self.settings, self.engine = detector.settings, detector.engine
         self.analyzers, self.policy = detector.analyzers, detector.policy
+        self.known = detector.known
 
     def _renew(self) -> None:
         """Take up what the folder says. Raises ``DeepfakeError`` for what cannot be used."""

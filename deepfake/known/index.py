@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import SettingsError
+from ..files import replaced
 from ..text import printable
 from .fingerprints import Fingerprint
 from .shelf import Shelf
@@ -185,23 +186,12 @@ def changing(path: Path) -> Iterator[dict[tuple[str, str], Entry]]:
         entries = {(entry.id, entry.by): entry for entry in before}
         yield entries
         try:
-            _write(path, entries.values())
+            with replaced(path) as file:
+                file.writelines(json.dumps(one.to_dict()) + "\n" for one in entries.values())
         except OSError as error:
             raise _unwritten(path, error) from error
     finally:
         os.close(lock)
-
-
-def _write(path: Path, entries: Iterable[Entry]) -> None:
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with made.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry.to_dict()) + "\n" for entry in entries)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
-    finally:
-        made.unlink(missing_ok=True)
 
 
 def _unwritten(path: Path, error: OSError) -> SettingsError:

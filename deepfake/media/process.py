@@ -185,7 +185,7 @@ class Decoder:
         status, said = self.process.returncode, self._said()
         words = escape(said[-1].strip()[:200]) if said else ""
         if not asked and status != -signal.SIGKILL:
-            LOG.warning("decoder process %d: %s", self.process.pid, escape(" | ".join(said)))
+            LOG.warning("decoder process %d: %s", self.process.pid, escape(" | ".join(said[-20:])))
             return DeepfakeError(
                 f"decoder process: cannot be started ({words or status})",
                 code=Code.DECODER,

@@ -127,7 +127,7 @@ class Worker:
         with closing_on_error(file.descriptor):
             watch.check()
         return self.detector.detect(
-            file, self.setup.options, name=task.path, deadline=watch.deadline
+            file, self.setup.options, name=task.path, deadline=watch.deadline, alike=True
         ).to_dict()
 
     def close(self) -> None:

@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,6 +35,7 @@ from typing import Any, NamedTuple
 
 from ..bundle import DESCRIPTION, FULL_TIERS, QUICK_TIERS, SLOTS, Bundle, parse_name
 from ..errors import ModelError
+from ..files import replaced
 from ..settings import shipped_models_folder, user_models_folder
 from ..text import printable
 from .keys import PrivatePair
@@ -596,13 +595,5 @@ def _is_shipped_folder(folder: Path) -> bool:
 
 def write_json(path: Path, values: Any) -> None:
     """Replace a file of JSON at once."""
-    text = json.dumps(values, indent=2) + "\n"
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial = Path(file.name)
-    partial.chmod(0o644)
-    partial.replace(path)
+    with replaced(path) as file:
+        file.write(json.dumps(values, indent=2) + "\n")

@@ -10,11 +10,11 @@ from fpdf import FPDF
 from fpdf.fonts import FontFace
 
 from deepfake.scan.tables import write_cell
-from deepfake.text import display_name
 from deepfake.types import Verdict
 
 from ..store.cases import Ruled
 from ..store.tables import Case, word_time
+from ..web.pdf import latin
 from .rendering import RULINGS, word_minute
 
 MOST_CSV, MOST_PDF = 100_000, 1_000
@@ -60,7 +60,7 @@ def write_pdf(rows: Rows, *, title: str, note: str) -> bytes:
     pdf.set_font("helvetica", "B", 14)
     pdf.cell(text=title, new_x="LMARGIN", new_y="NEXT")
     pdf.set_font("helvetica", size=9)
-    pdf.multi_cell(0, text=_latin(note, most=600), new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, text=latin(note, most=600), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(3)
     pdf.set_font("helvetica", size=8)
     style = FontFace(emphasis="BOLD", fill_color=(235, 237, 240))
@@ -69,7 +69,7 @@ def write_pdf(rows: Rows, *, title: str, note: str) -> bytes:
     ) as table:
         table.row(HEADS)
         for case, ruled in rows:
-            table.row([_latin(text) for text in _cells(case, ruled)])
+            table.row([latin(text) for text in _cells(case, ruled)])
     return bytes(pdf.output())
 
 
@@ -91,8 +91,3 @@ def _line(cells: Iterable[object]) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def _latin(text: str, *, most: int = 1000) -> str:
-    shown = display_name(" ".join(_cut(text, most).split()))
-    return shown.encode("latin-1", "backslashreplace").decode("latin-1")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deepfake.types import Verdict
 
+from ..monitoring.field import wilson
 from ..store.cases import UNRULED
 from ..store.tables import Ruling
-
-Z = 1.959964
-"""Of 95 %, two-sided, in the normal distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +49,3 @@ def tabulate(counts: Mapping[tuple[Verdict, str], int]) -> list[Precision]:
         )
         for verdict in Verdict
     ]
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """The interval of 95 % of a share (E. B. Wilson, 1927); 0 to 1 of nothing."""
-    if not of:
-        return 0.0, 1.0
-    share, square = hits / of, Z * Z / of
-    middle = (share + square / 2) / (1 + square)
-    half = Z * math.sqrt(share * (1 - share) / of + square / (4 * of)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)

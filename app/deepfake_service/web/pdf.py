@@ -11,7 +11,7 @@ from fpdf.enums import XPos, YPos
 from fpdf.fonts import FontFace
 
 from deepfake.preprocess import Pixels
-from deepfake.show.kept import heat_picture, sheet_picture
+from deepfake.show.sketches import heat_picture, sheet_picture
 from deepfake.text import printable
 from deepfake.types import Report
 
@@ -70,7 +70,7 @@ class _Page(FPDF):
     def say(self, text: str, *, size: float = 9, bold: bool = False, dim: bool = False) -> None:
         self.set_font(FONT, "B" if bold else "", size)
         self.set_text_color(*(DIM if dim else INK))
-        text = _latin(text)
+        text = latin(text)
         self.multi_cell(0, size / 2, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
     def head(self, text: str) -> None:
@@ -91,7 +91,7 @@ class _Page(FPDF):
             for it in report.evidence:
                 said = it.claim + (f" [{it.reason}]" if it.reason else "")
                 score = "" if it.score is None else f"{it.score:.2f}"
-                table.row([_latin(text) for text in (it.source, score, said)])
+                table.row([latin(text) for text in (it.source, score, said)])
 
     def show(self, title: str, pixels: Pixels) -> None:
         """A picture under its title, on the same page."""
@@ -103,8 +103,9 @@ class _Page(FPDF):
         self.image(io.BytesIO(encode_png(pixels)), w=width * scale, h=height * scale)
 
 
-def _latin(text: str) -> str:
-    plain = printable(text, most=MOST_CHARACTERS)
+def latin(text: str, *, most: int = MOST_CHARACTERS) -> str:
+    """At most so many characters, those that the fonts lack as escapes."""
+    plain = printable(text, most=most)
     for typographic, simple in (("–", "-"), ("—", "-"), ("…", "..."), ("’", "'")):
         plain = plain.replace(typographic, simple)
     return plain.encode("latin-1", "backslashreplace").decode("latin-1")

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from deepfake.errors import ServiceError
 from deepfake.reasons import Code
-from deepfake.show.kept import heat_picture, sheet_picture
+from deepfake.show.sketches import heat_picture, sheet_picture
 from deepfake.types import Report
 
 from ..answers import redact
