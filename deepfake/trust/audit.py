@@ -23,6 +23,7 @@ Once a log is over ``MOST_BYTES``, it is closed by a checkpoint and renamed to `
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -94,9 +95,11 @@ class AuditLog:
         verdict: str | None = None,
         error: str | None = None,
         about: str | None = None,
+        who: str | None = None,
     ) -> None:
         """Add one entry, synced to the disk: ``media`` is a sha256, ``verdict`` a word, ``error``
-        the code of one; ``about`` names what a change is of, such as a bundle or a key.
+        the code of one; ``about`` names what a change is of, such as a bundle or a key; ``who``
+        stands in place of that of the log.
         """
         if media is not None and not _SHA256.fullmatch(media):
             raise ValueError("media is told by its sha256 alone")
@@ -110,7 +113,7 @@ class AuditLog:
         }
         self._add(
             {
-                "who": self.who,
+                "who": self.who if who is None else printable(who),
                 "what": what,
                 "media": media,
                 "bundles": named,
@@ -291,6 +294,8 @@ def _lines(path: Path) -> Iterator[tuple[Line, bytes]]:
     number = 0
     parts = list_parts(path)
     if not parts[0].exists():
+        if any(path.parent.glob(f"{glob.escape(path.name)}.[0-9]*")):
+            raise _tampered(path, 1, "is missing, with the part that it was in")
         raise SettingsError(f"audit log {str(path)!r}: not found", hint="check the path")
     for part in parts:
         if part == path and not part.exists():  # just rotated

@@ -523,8 +523,8 @@ def _find_strangers(full: Bundle, quick: Bundle | None) -> list[str]:
     name = full.name.removesuffix("-large")
     if quick is None or quick.name != name:
         return [f"is the full tier of {name}, which is not active"]
-    share = full.calibration.quick
-    if share is not None and share.sha256 != quick.logit_sha256:
+    calibrations = filter(None, (full.calibration, full.frames_calibration))
+    if any(one.quick and one.quick.sha256 != quick.logit_sha256 for one in calibrations):
         return [f"was fused with another {name} (network, crops or pooling differ)"]
     return []
 
@@ -595,5 +595,5 @@ def _is_shipped_folder(folder: Path) -> bool:
 
 def write_json(path: Path, values: Any) -> None:
     """Replace a file of JSON at once."""
-    with replaced(path) as file:
-        file.write(json.dumps(values, indent=2) + "\n")
+    with replaced(path) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
