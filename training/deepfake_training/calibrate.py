@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,19 @@ SYNTHETIC_FPR = 0.01
 SUSPICIOUS_FPR = 0.05
 AUTHENTIC_MISS_RATE = 0.10
 SOURCES_THAT_HOLD = 0.95
+
+
+class Sourced(Protocol):
+    """What a file is counted by: its class, its source, and the group that is held out with it."""
+
+    @property
+    def label(self) -> int: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,7 @@ def cross_calibrate(
     return scored
 
 
-def source_weights(records: Sequence[FileLogits]) -> Array:
+def source_weights(records: Sequence[Sourced]) -> Array:
     """Weights that sum to 1 for each class, are equal between its groups, and within a group
     between its sources: seven sets from one archive are not seven independent sources.
     """

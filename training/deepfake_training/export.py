@@ -19,6 +19,7 @@ from torch import nn
 from deepfake.bundle import Applicability, Bundle, Calibration, golden_batch, scale_batch
 from deepfake.engine.backends import import_openvino, open_backend
 from deepfake.errors import ModelError
+from deepfake.files import replaced
 from deepfake.preprocess import AudioPreprocess, FinderPreprocess, Preprocess
 from deepfake.settings import Settings
 
@@ -149,14 +150,15 @@ def export_onnx(
     model.graph.ClearField("value_info")
     model.ClearField("metadata_props")
     onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
+    with replaced(path) as written:
+        written.write_bytes(model.SerializeToString())
 
 
-def compile_graph(path: Path, *, threads: int) -> Any:
-    """A graph in OpenVINO as a callable, in float32."""
+def compile_graph(path: Path, *, threads: int, precision: str = "f32") -> Any:
+    """A graph in OpenVINO as a callable; ``bf16`` is twice as fast where the processor has it."""
     config = {
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "ENABLE_CPU_PINNING": False,  # else all processes share one core
     }
     return import_openvino().Core().compile_model(path, "CPU", config)

@@ -22,11 +22,12 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepfake.bundle import (
     GRAPH,
+    HEAD,
     QUICK_TIERS,
     WEIGHTS,
     Bundle,
@@ -68,8 +69,10 @@ def write_full_bundle(
     metrics: dict[str, Any],
     quantised: Sequence[str],
     folder: Path,
+    shared: Path | None = None,
 ) -> Bundle:
-    """Write the bundle of a full tier, as ``image-3-large``, whose ``quantised`` weights are int8.
+    """Write the bundle of a full tier, as ``image-3-large``, whose ``quantised`` weights are int8;
+    ``shared`` as for :func:`write_network`.
 
     The calibration must read logits of the rounded network (see :func:`round_network`). Raises
     ``RuntimeError`` when a backend's logits differ from torch's by more than 1e-3 or the files are
@@ -85,7 +88,9 @@ def write_full_bundle(
     batch = scale_batch(golden_batch(trained.preprocess, golden), trained.preprocess)
     if len(batch) < 2:  # one window alone would be taken for the only number of windows
         batch = np.concatenate([batch, batch])
-    rounded = write_network(trained.network, partial, quantised=quantised, batch=batch)
+    rounded = write_network(
+        trained.network, partial, quantised=quantised, batch=batch, shared=shared
+    )
     windows = scale_batch(golden_batch(trained.preprocess, golden), trained.preprocess)
     with torch.inference_mode():
         logits = rounded(torch.from_numpy(windows)).numpy()
@@ -95,6 +100,8 @@ def write_full_bundle(
         WEIGHTS: {"precision": "int8 and fp32"},
         "golden.npz": {"precision": "fp32"},
     }
+    if (partial / HEAD).exists():
+        precisions[HEAD] = {"precision": "fp32"}
     bundle = Bundle(
         name=name,
         slot=known.slot,
@@ -149,7 +156,12 @@ def linear_weights(network: nn.Module, *, least: int = 65_536) -> list[str]:
 
 
 def write_network(
-    network: nn.Module, folder: Path, *, quantised: Sequence[str], batch: Floats
+    network: nn.Module,
+    folder: Path,
+    *,
+    quantised: Sequence[str],
+    batch: Floats,
+    shared: Path | None = None,
 ) -> nn.Module:
     """Write ``model.safetensors`` and ``model.onnx`` of a float32 network in evaluation mode.
 
@@ -158,6 +170,10 @@ def write_network(
     with. Returns a copy of the network with the rounded weights, whose logits every backend must
     give: make the golden ones and the calibration with it. Raises ``ValueError`` for a name that is
     no linear layer's weight, ``RuntimeError`` where the graph would hold large constants itself.
+
+    With ``shared``, the weights file of another network of the same shape, that file is taken as it
+    is, byte for byte, so that whoever stores files by content has it once; what differs lies in
+    ``head.safetensors``, and in the graph.
     """
     rounded, turned = round_network(network, quantised), copy.deepcopy(network).float()
     tensors: dict[str, torch.Tensor] = {}
@@ -170,11 +186,28 @@ def write_network(
         setattr(turned.get_submodule(parent), own, _Turned(layer))
     rest = {key: value for key, value in rounded.state_dict().items() if key not in quantised}
     tensors |= {key: value.contiguous().clone() for key, value in rest.items()}
-    save_file(tensors, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)
+    if shared is None:
+        _save(tensors, folder / WEIGHTS)
+    else:
+        shutil.copyfile(shared, folder / WEIGHTS)
+        stored = load_file(shared)
+        apart = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if name not in stored or not torch.equal(stored[name], tensor)
+        }
+        _save(apart, folder / HEAD)
     export_onnx(turned.eval(), batch, folder / GRAPH)
-    _point_outside(folder / GRAPH, read_places(folder / WEIGHTS), quantised)
+    places = read_places(folder / WEIGHTS)
+    if shared is not None:
+        places = {name: place for name, place in places.items() if name not in apart}
+    _point_outside(folder / GRAPH, places, quantised)
     return rounded
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file(tensors, path)
+    path.chmod(0o644)
 
 
 def round_network(network: nn.Module, quantised: Sequence[str]) -> nn.Module:

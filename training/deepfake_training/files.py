@@ -14,15 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place in one step once the block has
-    ended well; a crash leaves the old file whole.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    yield partial
-    partial.replace(path)
+from deepfake.files import replaced
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:

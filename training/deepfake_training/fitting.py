@@ -22,7 +22,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .files import replaced
+from deepfake.files import replaced
 
 Net = TypeVar("Net", bound=nn.Module)
 Numbers = npt.NDArray[np.int64]

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from deepfake.errors import SettingsError
 from deepfake.export.samples import list_files
 
+CLASSES = ("genuine", "synthetic")
+"""The words for the labels 0 and 1."""
 TOGETHER = {"EDTalk": "camera (EDTalk test_data, drives the EDTalk fakes)"}
 """Fakes that are driven by footage of a genuine source, and that source."""
 

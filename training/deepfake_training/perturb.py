@@ -154,10 +154,6 @@ def change_pitch(samples: Samples, *, factor: float) -> Samples:
     return _cut(change_speed(change_tempo(samples, factor=1 / factor), factor=factor), len(samples))
 
 
-def change_gain(samples: Samples, *, decibels: float) -> Samples:
-    return (samples * np.float32(10 ** (decibels / 20))).astype(np.float32)
-
-
 def clip_peaks(samples: Samples, *, share: float) -> Samples:
     """Cut off the loudest ``share`` of the samples, as an overdriven input does."""
     limit = max(1e-6, float(np.quantile(np.abs(samples), 1 - share)))

@@ -166,8 +166,10 @@ def read_views(
 
 
 def _frames(media: Media, engine: Engine) -> float | None:
-    """The pooled log-odds of a clip's frames."""
+    """The pooled log-odds of a clip's frames; None for a clip of graphics."""
     footage = view(media, engine, DetectOptions(), open_finder(engine))
+    if footage.is_graphic:
+        return None
     scores = [burst.still.score for burst in footage.bursts if burst.still]
     return pool_frames(scores) if scores else None
 

@@ -25,9 +25,11 @@ Folds = tuple[tuple[str, ...], ...]
 
 KINDS = {
     "image": ("wide.recipe", "WideRecipe"),
-    "frame": ("video.frame", "FrameRecipe"),
+    "frame": ("clips.recipe", "FrameRecipe"),
     "audio": ("audio.recipe", "AudioRecipe"),
+    "audio-large": ("audio.tier", "SpeechTierRecipe"),
     "face": ("face.recipe", "FaceRecipe"),
+    "face-large": ("clips.faces", "FaceTierRecipe"),
     "video": ("video.recipe", "VideoRecipe"),
     "face-finder": ("finder.recipe", "FinderRecipe"),
 }

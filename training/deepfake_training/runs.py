@@ -6,14 +6,17 @@ import importlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake.bundle import Bundle, Calibration
 
 from .assess import assess, told
+from .audio import tier as speech
 from .card import add_part, insert_table, plot_evaluation, source_table, view_table, write_card
+from .clips import faces
+from .clips import recipe as clips
 from .export import metrics_to_dict, write_bundle
 from .finder import recipe as finder
 from .manifests import read_manifest
@@ -26,7 +29,6 @@ from .records import (
     unheard,
     write_records,
 )
-from .studies.clips import fused_tables, read_clips, tabulate_clips
 from .studies.failures import choose_failures, draw_failures, drawing_table, judge_drawings
 from .wide import recipe as wide
 from .wide.bundles import write_bundles
@@ -55,6 +57,17 @@ def make_bundle(recipe: Recipe, *, data: Path, weights: Path, models: Path, runs
         illustrate(quick, output=output)
         illustrate(full, output=output / LARGE)
         return quick
+    if isinstance(recipe, clips.FrameRecipe):
+        quick, _ = clips.make_tiers(recipe, data=data, models=models, output=output)
+        evaluate_run(recipe, runs=runs)
+        return quick
+    if isinstance(recipe, faces.FaceTierRecipe | speech.SpeechTierRecipe):
+        if isinstance(recipe, faces.FaceTierRecipe):
+            bundle = faces.make_tier(recipe, data=data, models=models, output=output)
+        else:
+            bundle = speech.make_tier(recipe, data=data, models=models, output=output)
+        evaluate_run(recipe, runs=runs)
+        return bundle
     trained: Trained = importlib.import_module(type(recipe).__module__).train(
         recipe, data=data, weights=weights, output=output
     )
@@ -100,12 +113,12 @@ def evaluate_run(recipe: Recipe, *, runs: Path, data: Path | None = None) -> Non
     records = read_records(output / "out_of_fold.jsonl")
     recordings = read_long(long) if long.exists() else []
     calibration = _tell(records, recordings, each_source=each_source, folder=output)
-    if not isinstance(recipe, wide.WideRecipe):
+    if not isinstance(recipe, wide.WideRecipe | clips.FrameRecipe):
         return
     print("The full tier:\n")
     large = read_records(output / f"out_of_fold-{LARGE}.jsonl")
     _tell(large, [], each_source=each_source, folder=output / LARGE)
-    if data:
+    if data and isinstance(recipe, wide.WideRecipe):
         failures = choose_failures(
             records, top_fraction=calibration.top_fraction, each_source=each_source
         )
@@ -153,26 +166,3 @@ def illustrate(bundle: Bundle, *, output: Path) -> None:
         "the scores that they get. The last of every kind:\n\n![Drawings](drawings.jpg)",
         tables=drawing_table(drawings),
     )
-
-
-def join_slots(*, models: Path, runs: Path, face: str, video: str) -> Bundle:
-    """Fit how motion and frames are read together, store it in the video bundle, and print and
-    store what a user is told about clips of left-out sources.
-    """
-    least = Bundle.read(models / face).limits.min_side_pixels
-    rows, calibration = read_clips(runs, face=face, video=video, least_pixels=least)
-    sources, fused = tabulate_clips(rows)
-    bundle = Bundle.read(models / video)
-    tables = fused_tables(sources, fused)
-    metrics = {**bundle.metrics, **metrics_to_dict(clips=sources, clip_views=fused)}
-    replace(bundle, frames_calibration=calibration, metrics=metrics).write(bundle.folder)
-    add_part(
-        bundle,
-        title="Motion, frames and faces together",
-        text="What a user is told, from models and calibrations that saw neither the clip's system "
-        f"nor its genuine source (`deepfake recipe clips` prints this, with {face} for the faces). "
-        "There are few clips and few sources, so read the numbers with care.",
-        tables=tables,
-    )
-    print(tables)
-    return bundle

@@ -16,6 +16,8 @@ from .imagenet import load_mobilenet
 Net = TypeVar("Net", bound=nn.Module)
 Draw = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 """From a step and a size to a batch (size, …) and its labels (size,), the same at every call."""
+Change = Callable[[nn.Module, torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""From the network, a batch, its goals (size,) and a step to the batch that is learnt from."""
 _PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
 
 
@@ -42,10 +44,12 @@ def tune_network(
     weights: Path,
     path: Path,
     start: dict[str, torch.Tensor] | None = None,
+    change: Change | None = None,
 ) -> Net:
     """What ``make`` gives, tuned on so many ``examples``, or the network that ``path`` holds; an
     interrupted run goes on from its checkpoint. Its ``trunk`` begins with the ImageNet weights in
-    ``weights``, or all of it with the state ``start``. Raises ``ModelError`` for missing weights.
+    ``weights``, or all of it with the state ``start``. Batches meet a ``change`` before they are
+    learnt from. Raises ``ModelError`` for missing weights.
     """
 
     def fit(network: Net) -> Net:
@@ -65,6 +69,8 @@ def tune_network(
         def losses_at(step: int) -> Losses:
             batch, labels = draw(step, settings.batch)
             goal = labels * (1 - 2 * settings.smoothing) + settings.smoothing
+            if change is not None:
+                batch = change(network, batch, goal, step)
             return {"loss": nn.functional.binary_cross_entropy_with_logits(network(batch), goal)}
 
         return fit_steps(

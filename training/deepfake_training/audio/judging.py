@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,17 @@ class Judged:
     logits: tuple[float, ...]
 
 
+class Hearing(Protocol):
+    """A network for every fold: how a recording is read for it, and the logits (windows,) that the
+    one of a fold gives.
+    """
+
+    @property
+    def judge(self) -> Judge: ...
+
+    def logits(self, sound: Sound, *, fold: int) -> tuple[float, ...]: ...
+
+
 @dataclass(frozen=True)
 class Networks:
     """``judge`` reads a recording for the graph of its fold."""
@@ -82,7 +94,7 @@ def judge_files(
     files: Sequence[Known],
     chosen: Sequence[int],
     *,
-    networks: Networks,
+    networks: Hearing,
     folder: Path,
     workers: int,
     views: Sequence[str] = tuple(VIEWS),
@@ -110,13 +122,13 @@ def judge_files(
 
 
 def _judge_block(
-    files: Sequence[tuple[int, Known]], networks: Networks, path: Path, views: Sequence[str]
+    files: Sequence[tuple[int, Known]], networks: Hearing, path: Path, views: Sequence[str]
 ) -> None:
     made = [one for number, file in files for one in _judge(number, file, networks, views)]
     write_lines(path, ([one.file, one.view, one.logits] for one in made))
 
 
-def _judge(number: int, file: Known, networks: Networks, views: Sequence[str]) -> list[Judged]:
+def _judge(number: int, file: Known, networks: Hearing, views: Sequence[str]) -> list[Judged]:
     try:
         stored = read_samples(file.item.path)[: MOST_SECONDS * SAMPLE_RATE]
     except UNREADABLE:

@@ -110,14 +110,18 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
             )
         ]
     shortcuts = measure_shortcuts(
-        files, recordings, preprocess=recipe.preprocess, seed=recipe.judging.seed
+        files,
+        recordings,
+        preprocess=recipe.preprocess,
+        path=output / "shortcuts.jsonl",
+        seed=recipe.judging.seed,
     )
     return Trained(
         network=networks[ALL],
         network_name="mobile_speech",
         network_options={"by_band": recipe.by_band},
         preprocess=recipe.preprocess,
-        records=[_record(one, files[one.file], heard=heard[one.file]) for one in judged],
+        records=[record_of(one, files[one.file], heard=heard[one.file]) for one in judged],
         limits=recipe.limits,
         facts={
             **_facts(recipe, files, output=output),
@@ -146,7 +150,7 @@ def _tune_all(
             network = tune(
                 files,
                 recordings,
-                chosen=_known(files, without=half),
+                chosen=known_files(files, without=half),
                 preprocess=recipe.preprocess,
                 settings=settings,
                 weights=weights,
@@ -159,7 +163,9 @@ def _tune_all(
     return networks
 
 
-def _known(files: Sequence[Known], *, without: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def known_files(
+    files: Sequence[Known], *, without: int
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which files (files,) the network that leaves a half out may see: none of its pages, and no
     genuine recording of a corpus that is mostly there. That of ``ALL`` sees everything.
     """
@@ -171,7 +177,7 @@ def _known(files: Sequence[Known], *, without: int) -> np.ndarray[tuple[int], np
     )
 
 
-def _record(one: Judged, file: Known, *, heard: bool) -> FileLogits:
+def record_of(one: Judged, file: Known, *, heard: bool) -> FileLogits:
     """The systems of a page are told together, because most have one or two files, and so are the
     genuine recordings of a corpus, whichever page repeats them.
     """
@@ -204,6 +210,8 @@ def _facts(recipe: AudioRecipe, files: Sequence[Known], *, output: Path) -> Mapp
 
 
 def _exported(network: MobileSpeech, path: Path, preprocess: AudioPreprocess) -> Path:
-    plain = network.to(memory_format=torch.contiguous_format)
-    export_onnx(plain, np.zeros((2, preprocess.window_samples), np.float32), path)
+    """The graph of a network at ``path``, or the one that is there."""
+    if not path.exists():
+        plain = network.to(memory_format=torch.contiguous_format)
+        export_onnx(plain, np.zeros((2, preprocess.window_samples), np.float32), path)
     return path

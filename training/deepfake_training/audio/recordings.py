@@ -14,9 +14,9 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from deepfake.files import replaced
 from deepfake.preprocess import AudioPreprocess, Samples
 
-from ..files import replaced
 from ..known import Known
 from ..perturb import SAMPLE_RATE
 

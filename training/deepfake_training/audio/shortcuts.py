@@ -8,6 +8,7 @@ network is trained on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from deepfake.preprocess import AudioPreprocess, Samples
 
+from ..files import read_lines, write_lines
 from ..known import Known
 from ..metrics import auc
 from ..perturb import SAMPLE_RATE
@@ -27,11 +29,19 @@ _GROUPS = {"bandwidth": slice(0, 3), "pauses": slice(3, 6), "level": slice(6, 7)
 
 
 def measure_shortcuts(
-    files: Sequence[Known], recordings: Recordings, *, preprocess: AudioPreprocess, seed: int
+    files: Sequence[Known],
+    recordings: Recordings,
+    *,
+    preprocess: AudioPreprocess,
+    path: Path,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
     """AUC of each kind of description and of all together, by half of the pages asked about the
-    other (the mean of both), of pieces "as they are" and as training "equalised" them.
+    other (the mean of both), of pieces "as they are" and as training "equalised" them; or what
+    ``path`` tells of it already.
     """
+    if path.exists():
+        return dict(read_lines(path))
     folds = np.array([file.fold for file in files])
     told: dict[str, dict[str, float]] = {}
     for manner in ("as they are", "equalised"):
@@ -45,6 +55,7 @@ def measure_shortcuts(
         for name, columns in (*_GROUPS.items(), ("all", slice(None))):
             areas = [_ask(halves[one], halves[1 - one], columns) for one in (0, 1)]
             told.setdefault(name, {})[manner] = round(float(np.mean(areas)), 3)
+    write_lines(path, told.items())
     return told
 
 

@@ -89,15 +89,28 @@ class Batches:
         make = self._window if changed else self._piece
         return [make(int(label), rng) for label in labels], labels.astype(np.float64)
 
+    def window(self, file: int, rng: np.random.Generator, *, changed: bool) -> Samples:
+        """A window (samples,) of a file: the middle of it, or a random piece after a channel."""
+        samples, length = self._recordings[file], self._preprocess.window_samples
+        if changed:
+            return self._change(self._cut(samples, rng), rng)
+        start = max(0, (len(samples) - length) // 2)
+        return self._preprocess.level(self._preprocess.fit(samples[start : start + length]))
+
     def _window(self, label: int, rng: np.random.Generator) -> Samples:
-        piece = self._piece(label, rng)
+        return self._change(self._piece(label, rng), rng)
+
+    def _change(self, piece: Samples, rng: np.random.Generator) -> Samples:
         crowd = [self._piece(0, rng) for _ in range(3)] if rng.random() < 0.1 else []
         changed = change_channel(piece, rng=rng, babble=crowd)
         return self._preprocess.level(self._preprocess.fit(changed))
 
     def _piece(self, label: int, rng: np.random.Generator) -> Samples:
+        file = int(rng.choice(self._classes[label], p=self._weights[label]))
+        return self._cut(self._recordings[file], rng)
+
+    def _cut(self, samples: Samples, rng: np.random.Generator) -> Samples:
         """A random part, mostly a little longer than one window, sometimes shorter."""
-        samples = self._recordings[int(rng.choice(self._classes[label], p=self._weights[label]))]
         window = self._preprocess.window_samples
         length = round(window * (rng.uniform(0.4, 1.0) if rng.random() < 0.2 else 1.15))
         start = int(rng.integers(max(1, len(samples) - length + 1)))

@@ -60,6 +60,7 @@ class Request:
     markdown: str | None = None
     publish: Path | None = None
     intervals: bool | None = None
+    measured_groups: bool = False
 
 
 def run_evaluation(
@@ -129,7 +130,9 @@ def evaluate(request: Request, settings: Settings, *, errors: Console) -> Evalua
         ) from error
     with Journal(request.output / JOURNAL) as journal, Detector(settings) as detector:
         detector.engine.check(detector.engine.active)  # before the first file, not at it
-        examination = Examination(detector, journal, views=views, peers=peers)
+        examination = Examination(
+            detector, journal, views=views, peers=peers, measured=request.measured_groups
+        )
         with ctrl_c() as stop, _Bar(samples, errors) as bar:
             outcomes = examination.examine(
                 samples, workers=request.workers, progress=bar, stop=stop

@@ -7,6 +7,7 @@ view and detector.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import threading
@@ -15,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deepfake.errors import DeepfakeError, SettingsError
-from deepfake.text import display_name
+from deepfake.errors import DeepfakeError, MediaError, SettingsError
+from deepfake.text import display_name, printable
 
 
 class Journal:
@@ -94,3 +95,26 @@ class Journal:
                 ) from error
             whole += len(raw)
         os.ftruncate(self._file.fileno(), whole)
+
+
+def digest_file(path: Path) -> str:
+    """Which state of which file: its path, size and time of change. Raises ``MediaError`` where it
+    cannot be read.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise MediaError(
+            f"file {display_name(path)}: cannot be read ({error.strerror})", hint="check the path"
+        ) from error
+    return digest(str(path.absolute()), facts.st_size, facts.st_mtime_ns)
+
+
+def digest(*parts: Any) -> str:
+    """A short name of JSON values, for a key."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:24]
+
+
+def word_failure(error: DeepfakeError) -> str:
+    """An error of one file as results keep it."""
+    return f"{error.code}: {printable(str(error), most=300)}"

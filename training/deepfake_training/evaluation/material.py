@@ -26,7 +26,7 @@ TRAITS = (
     "camera",
     "compression",
 )
-"""Columns of a manifest that put a file into groups."""
+"""Columns of a manifest that put a file into groups, and names of folders such as language=sw."""
 MOST_TRAIT_CHARACTERS = 60
 SOURCE_COLUMNS = ("source", "system")
 REMEDY = (
@@ -40,7 +40,8 @@ class Sample:
     """One labelled file. ``name`` is its path within the material. ``source`` is what made it: the
     system of a synthetic file, the collection of a genuine one. Samples of one ``group`` are drawn
     together when intervals are made; it is the repository where the manifest names one. ``traits``
-    are the groups that the manifest states, such as ``{"language": "sw"}``.
+    are the groups that the manifest or a folder states, such as ``{"language": "sw"}``; ``facts``
+    is all that the manifest says, by column.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Sample:
     source: str
     group: str
     traits: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_material(place: Path) -> list[Sample]:
@@ -103,8 +105,16 @@ def _read_folder(folder: Path) -> Iterator[Sample]:
             parts = path.relative_to(inner).parts
             if path.is_file() and not any(part.startswith(".") for part in parts):
                 source = parts[0] if len(parts) > 1 else f"{inner.name} (no folder)"
-                name = path.relative_to(folder).as_posix()
-                yield Sample(path=path, name=name, synthetic=synthetic, source=source, group=source)
+                yield Sample(
+                    path=path,
+                    name=path.relative_to(folder).as_posix(),
+                    synthetic=synthetic,
+                    source=source,
+                    group=source,
+                    traits=_read_traits(
+                        dict(part.split("=", 1) for part in parts[1:-1] if "=" in part)
+                    ),
+                )
 
 
 def _read_manifest(manifest: Path) -> Iterator[Sample]:
@@ -147,9 +157,14 @@ def _read_row(row: Mapping[str, str | None], folder: Path, source: str, *, place
         synthetic=LABELS[label],
         source=made_by,
         group=row.get("repo") or made_by,
-        traits={
-            trait: value.strip()[:MOST_TRAIT_CHARACTERS]
-            for trait in TRAITS
-            if (value := row.get(trait)) and value.strip()
-        },
+        traits=_read_traits(row),
+        facts={column: value for column, value in row.items() if value},
     )
+
+
+def _read_traits(stated: Mapping[str, str | None]) -> dict[str, str]:
+    return {
+        trait: value.strip()[:MOST_TRAIT_CHARACTERS]
+        for trait in TRAITS
+        if (value := stated.get(trait)) and value.strip()
+    }

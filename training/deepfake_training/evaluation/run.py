@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import tempfile
 import threading
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
@@ -20,12 +19,11 @@ from deepfake.faults import contain_faults
 from deepfake.media.opening import Media, open_media
 from deepfake.progress import Watch, deadline_after
 from deepfake.settings import DetectOptions
-from deepfake.text import display_name, printable
 from deepfake.trust.registry import digest_bundles
 from deepfake.types import Kind, Report, Weight
 from deepfake.version import VERSION
 
-from .journal import Journal
+from .journal import Journal, digest, digest_file, word_failure
 from .material import Sample
 from .peers import Peer, ask_peer
 from .views import AS_IS, VIEWS, find_views
@@ -33,6 +31,8 @@ from .views import AS_IS, VIEWS, find_views
 PARTS = {"motion_score": "motion", "frames_score": "frames"}
 """Details of the ``video`` evidence that are scores of its two bundles."""
 FUSED = "fused"
+SIZE_LIMITS = (0.3, 1.0, 4.0)
+SIZES = ("under 0.3 MP", "0.3 to 1 MP", "1 to 4 MP", "4 MP and more")
 PEER = "peer:"
 
 
@@ -71,15 +71,18 @@ class Examination:
         views: Sequence[str] = (AS_IS,),
         peers: Sequence[Peer] = (),
         options: DetectOptions | None = None,
+        measured: bool = False,
     ) -> None:
-        self.detector, self.journal = detector, journal
+        """With ``measured``, files are put into groups by what is measured of them, too."""
+        self.detector, self.journal, self.measured = detector, journal, measured
         self.views, self.peers = views, peers
         self.options = options or DetectOptions()
         settings = detector.settings
-        self._ours = _digest(
+        self._ours = digest(
             VERSION,
             digest_bundles(detector.engine.active),
             settings.precision,
+            settings.random_crops,
             settings.backend,
             asdict(self.options),
         )
@@ -133,11 +136,11 @@ class Examination:
         except (Cancelled, ModelError, SettingsError):
             raise
         except DeepfakeError as error:
-            return [_outcome(sample, {}, view=AS_IS, error=_word(error))]
+            return [_outcome(sample, {}, view=AS_IS, error=word_failure(error))]
 
     def _examine_views(self, sample: Sample, folder: Path) -> list[Outcome]:
         self._check()
-        state = _state(sample.path)
+        state = digest_file(sample.path)
         facts = self._recall(f"file {state}", lambda: self._look(sample.path))
         if "error" in facts:
             return [_outcome(sample, facts, view=AS_IS, error=facts["error"])]
@@ -181,16 +184,18 @@ class Examination:
             scores: dict[str, float] = dict(ours.get("scores", {}))
             problems = {}
             for peer in self.peers:
-                key = f"peer {_digest(peer.name, peer.identity)} {view} {state}"
+                key = f"peer {digest(peer.name, peer.identity)} {view} {state}"
                 answer = self._recall(key, lambda peer=peer: _ask(peer, path()))  # type: ignore[misc]
                 if "score" in answer:
                     scores[f"{PEER}{peer.name}"] = answer["score"]
                 else:
                     problems[peer.name] = answer["error"]
+        measured = measure_traits(facts) if self.measured else {}
         return _outcome(
             sample,
             facts,
             view=view,
+            traits={**measured, **sample.traits},
             verdict=ours.get("verdict"),
             scores=scores,
             error=ours.get("error"),
@@ -220,9 +225,9 @@ class Examination:
         except Cancelled as error:
             if self._stop.is_set():
                 raise
-            return {"error": _word(error)}  # the time limit of one file
+            return {"error": word_failure(error)}  # the time limit of one file
         except DeepfakeError as error:
-            found = {"error": _word(error)}
+            found = {"error": word_failure(error)}
             if not isinstance(error, MediaError):
                 self._check()  # a peer that was ended by the same Ctrl-C has not failed
                 return found
@@ -231,7 +236,14 @@ class Examination:
 
     def _look(self, path: Path) -> dict[str, Any]:
         with contain_faults(path), self._open(path) as media:
-            return {"kind": media.info.kind.value, "sha256": media.info.sha256}
+            info = media.info
+            return {
+                "kind": info.kind.value,
+                "sha256": info.sha256,
+                "format": info.format,
+                "pixels": (info.width or 0) * (info.height or 0),
+                "sample_rate": info.sample_rate or 0,
+            }
 
     def _open(self, path: Path) -> Media:
         limits = self.detector.settings.limits
@@ -239,6 +251,18 @@ class Examination:
 
     def _check(self) -> None:
         Watch(cancel=self._stop).check()
+
+
+def measure_traits(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The groups of a file by its format, its size and its sample rate, as far as it has them."""
+    found = {}
+    if "format" in facts:
+        found["format"] = str(facts["format"])
+    if pixels := facts.get("pixels"):
+        found["size"] = SIZES[bisect_right(SIZE_LIMITS, pixels / 1e6)]
+    if rate := facts.get("sample_rate"):
+        found["sample rate"] = f"{rate / 1000:g} kHz"
+    return found
 
 
 def read_scores(report: Report) -> dict[str, float]:
@@ -270,6 +294,7 @@ def _write_view(kind: Kind, view: str, folder: Path, media: Media) -> Iterator[P
 
 
 def _outcome(sample: Sample, facts: Mapping[str, Any], **values: Any) -> Outcome:
+    values.setdefault("traits", sample.traits)
     return Outcome(
         name=sample.name,
         sha256=facts.get("sha256"),
@@ -277,25 +302,5 @@ def _outcome(sample: Sample, facts: Mapping[str, Any], **values: Any) -> Outcome
         source=sample.source,
         group=sample.group,
         kind=facts.get("kind"),
-        traits=sample.traits,
         **values,
     )
-
-
-def _state(path: Path) -> str:
-    """Which state of which file: its path, size and time of change."""
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise MediaError(
-            f"file {display_name(path)}: cannot be read ({error.strerror})", hint="check the path"
-        ) from error
-    return _digest(str(path.absolute()), facts.st_size, facts.st_mtime_ns)
-
-
-def _word(error: DeepfakeError) -> str:
-    return f"{error.code}: {printable(str(error), most=300)}"
-
-
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:24]

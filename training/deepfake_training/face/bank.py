@@ -45,9 +45,9 @@ class BankSettings:
     most_pixels: float = 110.0
 
 
-Drawn = tuple[list[Pixels], tuple[str, str], tuple[int, int, int], bool, npt.NDArray[np.uint8]]
+Drawn = tuple[list[Pixels], tuple[str, str], tuple[int, int, int], npt.NDArray[np.uint8]]
 """Crops, genuine first; the genuine source and the method; the folds of the face, of the donor, and
-the one that leaves the method out (else the face's); True; and the mask's cells.
+the one that leaves the method out (else the face's); and the mask's cells.
 """
 
 
@@ -103,7 +103,7 @@ class FaceDrawer:
         couple = self.forger.forge(region, other, same, rng, kind=kind)
         crops, mask = self.degrade(couple, region.face, rng)
         out = self.left_out.get(kind, portrait.fold)
-        return crops, (portrait.source, kind), (portrait.fold, donor.fold, out), True, mask
+        return crops, (portrait.source, kind), (portrait.fold, donor.fold, out), mask
 
     def donor(self, portrait: Portrait, rng: np.random.Generator) -> Portrait:
         """Another person of the same source, at times of any source; itself where there is none."""

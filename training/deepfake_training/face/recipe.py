@@ -27,16 +27,16 @@ from ..export import Trained, compile_graph, export_onnx
 from ..files import read_times, timed
 from ..fitting import Numbers, fit_once, fold_file, prepare_process
 from ..image.autoencoder import load_autoencoder
-from ..image.bank import Bank, build_bank
 from ..image.decoders import UPSAMPLERS, train_decoders
-from ..image.fit import CropFitSettings, PictureOptions, fit, load_stages, low_features
 from ..manifests import data_sha256
 from ..metrics import separation
 from ..recipes import Folds, Recipe
 from ..records import FileLogits, read_records, round_logits, write_records
 from .bank import BankSettings, FaceDrawer
+from .couples import Bank, build_bank
 from .data import Portrait, read_items, read_portraits
 from .fakes import Forger
+from .fit import CropFitSettings, FaceOptions, fit, load_stages, low_features
 from .scenery import read_scenery
 from .views import CLIP_VIEWS, View, view_clips, view_portraits, view_swaps
 
@@ -90,7 +90,7 @@ class FaceRecipe(Recipe):
     fakes: ForgerSettings
     bank: BankSettings
     scenery: Scenery
-    network: PictureOptions
+    network: FaceOptions
     loss: LossShares
     fit: CropFitSettings
 
@@ -227,12 +227,10 @@ class CoupleLoss:
         self,
         network: FaceNet,
         crops: torch.Tensor,
-        hidden: torch.Tensor | None,
+        hidden: torch.Tensor,
         couples: Numbers,
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        assert hidden is not None
-        assert self.bank.masks is not None
         logits, places = network.examine(crops, hidden)
         masks = torch.from_numpy(self.bank.masks[couples].astype(np.float32) / 255)
         changed = torch.stack([torch.zeros_like(masks), masks], dim=1).flatten(0, 1)
@@ -255,7 +253,7 @@ class FaceTrainer:
     ) -> None:
         self.recipe, self.bank, self.scenery = recipe, bank, scenery
         self.weights, self.output = weights, output
-        self._features: tuple[Bank, torch.Tensor | None] | None = None
+        self._features: tuple[Bank, torch.Tensor] | None = None
 
     def network(self, fold: int | None) -> FaceNet:
         """The network that never saw ``fold``."""

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from deepfake.content.faces import overlaps
 from deepfake.errors import ModelError
+from deepfake.files import replaced
 from deepfake.media.video import to_pixels
 from deepfake.preprocess import Pixels
 
-from ..files import replaced
 from ..image.data import decode
 from ..manifests import Item, read_manifest
 

@@ -1,1 +1,1 @@
-"""The ``image`` slot: material, fakes, fitting."""
+"""Pictures of the training material, and what makes copies of them."""

@@ -1,5 +1,4 @@
-"""Small decoders of our own, trained on genuine photos: a family with different up-samplers, and
-one that is trained against a discriminator, as the last stage of latent diffusion is.
+"""Small decoders of our own, trained on genuine photos: a family with different up-samplers.
 
 Each leaves the traces of its own up-sampling (Odena et al. 2016; Frank et al. 2020) in an otherwise
 faithful copy, so that a detector meets more up-samplers than that of one published autoencoder.
@@ -25,7 +24,6 @@ WIDTH = 24
 LATENTS = 8
 FACTOR = 2
 CROP_SIDE = 48
-ADVERSARIAL_CROP_SIDE = 64
 BATCH = 8
 
 
@@ -48,36 +46,7 @@ class DecoderFamily(nn.Module):
 
     def reconstruct(self, pixels: Pixels, *, upsampler: str) -> Pixels:
         """RGB ``pixels`` (height, width, 3), any size, after one round."""
-        return _decode_pixels(partial(self, upsampler=upsampler), pixels, multiple=FACTOR)
-
-
-class AdversarialAutoencoder(nn.Module):
-    """Pictures in -1…1 (n, 3, height, width), sides multiples of 4, through 16 latents at a quarter
-    of the size and nearest up-sampling. Its decoder invents texture to please a discriminator.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            *(nn.Conv2d(3, WIDTH, 3, padding=1), nn.SiLU()),
-            *(nn.Conv2d(WIDTH, 48, 3, stride=2, padding=1), nn.SiLU()),
-            *(nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.SiLU()),
-            nn.Conv2d(64, 16, 3, padding=1),
-        )
-        self.decoder = nn.Sequential(
-            *(nn.Conv2d(16, 64, 3, padding=1), nn.SiLU(), nn.Conv2d(64, 64, 3, padding=1)),
-            *(nn.SiLU(), nn.Upsample(scale_factor=2), nn.Conv2d(64, 40, 3, padding=1)),
-            *(nn.SiLU(), nn.Upsample(scale_factor=2), nn.Conv2d(40, WIDTH, 3, padding=1)),
-            *(nn.SiLU(), nn.Conv2d(WIDTH, 3, 3, padding=1)),
-        )
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        decoded: torch.Tensor = self.decoder(self.encoder(pictures))
-        return decoded
-
-    def reconstruct(self, pixels: Pixels) -> Pixels:
-        """RGB ``pixels`` (height, width, 3), any size, after one round."""
-        return _decode_pixels(self, pixels, multiple=4)
+        return _decode_pixels(partial(self, upsampler=upsampler), pixels)
 
 
 def _decoder(upsampler: str) -> nn.Sequential:
@@ -104,10 +73,12 @@ def _fit_family(
 ) -> DecoderFamily:
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(family.parameters(), lr=4e-3)
-    schedule = _schedule(optimiser, 4e-3, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 4e-3, total_steps=steps, pct_start=0.05
+    )
     progress = tqdm(range(steps), desc="decoders", unit="step", mininterval=5)
     for _ in progress:
-        batch = _draw_crops(photos, rng, side=CROP_SIDE)
+        batch = _draw_crops(photos, rng)
         with torch.autocast("cpu", torch.bfloat16):
             latents = family.encoder(batch)
             decoded = [decoder(latents) for decoder in family.decoders.values()]
@@ -121,75 +92,22 @@ def _fit_family(
     return family
 
 
-def train_adversarial(
-    photos: Sequence[Pixels], *, path: Path, steps: int, seed: int
-) -> AdversarialAutoencoder:
-    """The autoencoder on crops of ``photos``, or read from ``path`` if there: an L1 loss, from two
-    fifths of the steps on also against a patch discriminator with a hinge loss (Isola et al. 2017;
-    Lim and Ye 2017).
-    """
-    torch.manual_seed(seed)
-    return fit_once(AdversarialAutoencoder(), path, partial(_fit_adversarial, photos, steps, seed))
-
-
-def _fit_adversarial(
-    photos: Sequence[Pixels], steps: int, seed: int, network: AdversarialAutoencoder
-) -> AdversarialAutoencoder:
-    rng = np.random.default_rng(seed)
-    judge = _make_discriminator()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.5, 0.99))
-    opponent = torch.optim.AdamW(judge.parameters(), lr=1e-3, betas=(0.5, 0.99))
-    schedule = _schedule(optimiser, 2e-3, steps)
-    for step in tqdm(range(steps), desc="adversarial decoder", unit="step", mininterval=5):
-        batch = _draw_crops(photos, rng, side=ADVERSARIAL_CROP_SIDE)
-        copy = network(batch)
-        loss = nn.functional.l1_loss(copy, batch)
-        if step > 0.4 * steps:
-            loss = loss - 0.02 * judge(copy).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if step > 0.35 * steps:
-            opponent.zero_grad(set_to_none=True)
-            genuine, synthetic = judge(batch), judge(copy.detach())
-            hinge = torch.relu(1 - genuine).mean() + torch.relu(1 + synthetic).mean()
-            hinge.backward()  # type: ignore[no-untyped-call]
-            opponent.step()
-    return network
-
-
-def _schedule(
-    optimiser: torch.optim.Optimizer, rate: float, steps: int
-) -> torch.optim.lr_scheduler.OneCycleLR:
-    return torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
-
-
-def _make_discriminator() -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(3, 24, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-    layers += [nn.Conv2d(24, 48, 4, stride=2, padding=1), nn.BatchNorm2d(48), nn.LeakyReLU(0.2)]
-    layers += [nn.Conv2d(48, 64, 4, padding=1), nn.BatchNorm2d(64), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Conv2d(64, 1, 4, padding=1))
-
-
 @torch.inference_mode()
-def _decode_pixels(
-    decode: Callable[[torch.Tensor], torch.Tensor], pixels: Pixels, *, multiple: int
-) -> Pixels:
+def _decode_pixels(decode: Callable[[torch.Tensor], torch.Tensor], pixels: Pixels) -> Pixels:
     """``pixels`` with mirrored edges up to a multiple, through ``decode``, cut to their size."""
     height, width = pixels.shape[:2]
-    edges = ((0, -height % multiple), (0, -width % multiple), (0, 0))
+    edges = ((0, -height % FACTOR), (0, -width % FACTOR), (0, 0))
     decoded = decode(_to_batch([np.pad(pixels, edges, mode="symmetric")]))
     rounded = ((decoded[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(rounded[:height, :width])
 
 
-def _draw_crops(photos: Sequence[Pixels], rng: np.random.Generator, *, side: int) -> torch.Tensor:
+def _draw_crops(photos: Sequence[Pixels], rng: np.random.Generator) -> torch.Tensor:
     crops = []
     for _ in range(BATCH):
         pixels = photos[int(rng.integers(len(photos)))]
-        top, left = (int(rng.integers(whole - side + 1)) for whole in pixels.shape[:2])
-        crops.append(pixels[top : top + side, left : left + side])
+        top, left = (int(rng.integers(whole - CROP_SIDE + 1)) for whole in pixels.shape[:2])
+        crops.append(pixels[top : top + CROP_SIDE, left : left + CROP_SIDE])
     return _to_batch(crops)
 
 

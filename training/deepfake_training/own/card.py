@@ -10,6 +10,7 @@ from deepfake.bundle import Bundle
 from deepfake.types import Kind
 
 from ..card import fill_card, source_table, view_table
+from ..privacy.guarantee import Ledger
 from .assessment import Assessed
 from .features import Gathered
 from .report import RANDOM_WARNING
@@ -33,6 +34,8 @@ class Story:
     leaks: Sequence[str]
     gathered: Gathered
     views: Sequence[View]
+    ledger: Ledger | None = None
+    note: str = ""
 
 
 def write_card(bundle: Bundle, story: Story) -> None:
@@ -89,9 +92,29 @@ def _recipe(story: Story) -> str:
     return f"""\
 The network of {story.base.name} stays as it is; only its last linear layer is new: a logistic
 regression (L2) on the standardised features before it, averaged over the windows of a file. {start}
-Both classes count alike, so do the sources of a class and the files of a source. The head never
-learns from a file as it is but from the same changes of both classes ({learnt}), so that formats
-and compression tell little. Files are read as `deepfake detect` reads them."""
+{story.note} {_privacy(story.ledger)}Both classes count alike, so do the sources of a class and the
+files of a source. The head never learns from a file as it is but from the same changes of both
+classes ({learnt}), so that formats and compression tell little. Files are read as `deepfake detect`
+reads them."""
+
+
+def _privacy(ledger: Ledger | None) -> str:
+    """What is promised to whoever is in the files, and what is not."""
+    if ledger is None:
+        return ""
+    return f"""\
+The head was fitted by DP-SGD: gradients of a file are cut off at length {ledger.clip:g}, and
+{ledger.schedule.steps} steps have Gaussian noise of {ledger.schedule.noise:.2f} times that.
+
+**Privacy: ε = {ledger.epsilon:.2f} at δ = {ledger.delta:g}** (accountant of Opacus), for one file.
+Inside of this guarantee are the weights and the bias of the head, with the statistics that
+features are scaled by. **Outside of it**, made from the same files without noise: the calibration,
+the limits of the words, the pooling, every table and picture of this card, the warnings below, how
+many files each source has, what was dropped or found suspicious, and that it was written at all.
+Where none of these may be known, calibrate on files that may be (`deepfake calibrate`), and keep
+this card and the metrics in bundle.json to yourself.
+
+"""
 
 
 def _failures(story: Story) -> str:

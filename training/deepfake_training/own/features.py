@@ -19,7 +19,8 @@ from deepfake.text import printable
 from deepfake.types import MediaInfo
 
 from ..files import write_arrays
-from .material import CLASSES, Source
+from ..manifests import CLASSES
+from .material import Source
 from .reading import Recorder, Rows, read_views
 from .views import View
 

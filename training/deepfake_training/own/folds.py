@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from ..records import FileLogits, round_logits
 from .features import Known
-from .head import Lessons, fit_head
 from .network import Linear
 from .views import View
 
@@ -79,24 +79,24 @@ def assign_sources(counts: Counter[tuple[int, str]]) -> dict[tuple[int, str], in
 
 def judge_held_out(
     files: Sequence[Known],
-    lessons: Lessons,
+    fit: Callable[[npt.NDArray[np.bool_]], Linear],
     folds: Sequence[Fold],
     views: Sequence[View],
-    *,
-    shipped: Linear | None,
 ) -> list[Judged]:
-    """Every file in every judged view, by the head of the fold that holds it out."""
+    """Every file in every judged view, by the head of the fold that holds it out; ``fit`` makes one
+    from which files (files,) it may see.
+    """
     judged: list[Judged] = []
     for number, fold in enumerate(tqdm(folds, desc="folds", disable=None)):
         chosen = np.array([index not in fold.files for index in range(len(files))])
-        head = fit_head(lessons, files, chosen, shipped=shipped)
-        judged += _judge(files, fold, number, head, views)
+        judged += judge(files, fold, number, fit(chosen), views)
     return judged
 
 
-def _judge(
+def judge(
     files: Sequence[Known], fold: Fold, number: int, head: Linear, views: Sequence[View]
 ) -> Iterator[Judged]:
+    """The files of a fold in every judged view by a head that never saw them."""
     names = {view.name for view in views if view.judged}
     for index in sorted(fold.files):
         one = files[index]

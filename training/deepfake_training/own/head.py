@@ -1,4 +1,6 @@
-"""The head: logistic regression on standardised features, both classes and all sources alike."""
+"""The head: logistic regression on standardised features, both classes and all sources alike; where
+a privacy budget is given, by DP-SGD.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
+from ..privacy.descent import fit_private
+from ..privacy.design import Private, Samples
+from ..privacy.guarantee import Ledger
 from .features import Known, learnt_rows
 from .network import Linear
 from .views import View
@@ -25,11 +30,13 @@ _LEAST_DEVIATION = 1e-4
 @dataclass(frozen=True)
 class Lessons:
     """What heads are fitted to: one row (rows, features + 1) for each file and learnt view, the
-    mean over its windows, and which file (rows,) it is of.
+    mean over its windows, and which file (rows,) it is of. ``trust`` (files,) is what each file
+    counts, from 0 to 1; None for all alike.
     """
 
     rows: npt.NDArray[np.float32]
     files: npt.NDArray[np.int64]
+    trust: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def read(cls, files: Sequence[Known], views: Sequence[View]) -> Lessons:
@@ -53,7 +60,7 @@ def fit_head(
     used = chosen[lessons.files]
     numbers = lessons.files[used]
     labels = np.array([one.label for one in files])[numbers]
-    weights = balance(files, numbers)
+    weights = weigh(lessons, files, numbers)
     rows = lessons.rows[used].astype(np.float64)
     mean = weights @ rows
     deviation = np.sqrt(weights @ np.square(rows - mean)).clip(_LEAST_DEVIATION)
@@ -62,10 +69,63 @@ def fit_head(
     model = LogisticRegression(C=STRENGTH, max_iter=2000)
     model.fit((rows - mean) * scale, labels, sample_weight=weights)
     raw = model.coef_[0] * scale
-    bias = float(model.intercept_[0]) - float(raw @ mean)
+    return join_head(raw, float(model.intercept_[0]) - float(raw @ mean), shipped=shipped)
+
+
+def fit_private_head(
+    lessons: Lessons,
+    files: Sequence[Known],
+    chosen: npt.NDArray[np.bool_],
+    *,
+    shipped: Linear | None,
+    private: Private,
+) -> tuple[Linear, Ledger]:
+    """The same under differential privacy, and what that spent; see :mod:`..privacy.descent`."""
+    samples = read_samples(lessons, files, chosen)
+    raw, bias, ledger = fit_private(samples, private, started=shipped is not None)
+    return join_head(raw, bias, shipped=shipped), ledger
+
+
+def read_samples(
+    lessons: Lessons, files: Sequence[Known], chosen: npt.NDArray[np.bool_]
+) -> Samples:
+    """The ``chosen`` files (files,) as iterative fits read them, weighted by :func:`weigh`."""
+    used = chosen[lessons.files]
+    numbers = lessons.files[used]
+    labels = np.array([one.label for one in files])
+    weights = np.zeros(len(files))
+    np.add.at(weights, numbers, weigh(lessons, files, numbers))
+    return Samples.gather(lessons.rows[used], numbers, labels, weights)
+
+
+def join_head(raw: npt.NDArray[np.float64], bias: float, *, shipped: Linear | None) -> Linear:
+    """One head from weights (features + 1,), the last of which is that of the shipped logit."""
     if shipped is None:
         return Linear(raw[:-1], bias)
     return Linear(raw[:-1] + raw[-1] * shipped.weights, bias + float(raw[-1]) * shipped.bias)
+
+
+def weigh(
+    lessons: Lessons, files: Sequence[Known], numbers: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Weights of rows (rows,) of these files, balanced, by what is trusted of each file."""
+    weights = balance(files, numbers)
+    if lessons.trust is None:
+        return weights
+    labels = np.array([files[number].label for number in numbers])
+    return weigh_down(weights, lessons.trust[numbers], labels)
+
+
+def weigh_down(
+    weights: npt.NDArray[np.float64],
+    trust: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Weights of rows by what is trusted of each; both classes count alike again."""
+    weights = weights * trust
+    for label in (0, 1):
+        weights[labels == label] /= 2 * max(float(weights[labels == label].sum()), 1e-12)
+    return weights
 
 
 def balance(files: Sequence[Known], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

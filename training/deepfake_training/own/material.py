@@ -11,8 +11,8 @@ from pathlib import Path
 
 from deepfake.errors import SettingsError
 
-CLASSES = ("genuine", "synthetic")
-SPLITS = ("source", "random")
+from ..manifests import CLASSES
+
 LEAST_SOURCES = 2
 
 

@@ -19,10 +19,10 @@ from torch import nn
 
 from deepfake import networks
 from deepfake.bundle import Bundle, scale_batch
+from deepfake.files import replaced
 from deepfake.preprocess import Batch, Floats
 
 from ..export import export_onnx
-from ..files import replaced
 
 Vector = npt.NDArray[np.float64]
 MOST_GAP = 0.02
@@ -117,6 +117,15 @@ class FeatureGraph:
 def golden(bundle: Bundle) -> Floats:
     """The golden input of a bundle as its network sees it."""
     return scale_batch(bundle.golden()[0], bundle.preprocess)
+
+
+def measure_golden(bundle: Bundle) -> Vector:
+    """The mean (features + 1,) of what the network sees in the golden input of its bundle, with its
+    logit last: what anybody may know about its features.
+    """
+    with torch.inference_mode():
+        rows = open_network(bundle)(torch.from_numpy(golden(bundle))).numpy()
+    return np.asarray(rows.mean(axis=0), np.float64)
 
 
 def digest(*words: object) -> str:

@@ -38,7 +38,7 @@ MOST_SECONDS = 60.0
 """Of a recording that is listened to."""
 MOST_JUDGED_FRAMES = 480
 _KINDS = {"image": Image.kinds, "audio": Audio.kinds, "video": Video.kinds}
-_OPTIONS = DetectOptions(stability=False, max_audio_seconds=MOST_SECONDS)
+_OPTIONS = DetectOptions(stability=False, effort="quick", max_audio_seconds=MOST_SECONDS)
 
 
 class Rows(NamedTuple):
@@ -142,6 +142,8 @@ def _read_clip(media: Media, recorder: Recorder) -> Rows | Evidence:
         _OPTIONS, max_frames_per_minute=min(DetectOptions.max_frames_per_minute, max(8, pace))
     )
     footage = view(media, recorder, options, open_finder(recorder))
+    if footage.is_graphic:
+        return skip("video", Code.GRAPHIC_NOT_PHOTO)
     kept = {id(scored): rows for scored, rows in recorder.seen}
     whole = {burst.second: kept[id(burst.motion)] for burst in footage.bursts if burst.motion}
     if not whole:

@@ -10,8 +10,8 @@ from rich.console import Console
 from deepfake.show.console import print_table
 from deepfake.text import printable
 
+from ..manifests import CLASSES
 from ..metrics import SourceRow, ViewRow
-from .material import CLASSES
 from .views import CLEAN
 
 LEAST_WIDTH = 110

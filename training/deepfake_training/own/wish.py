@@ -11,13 +11,17 @@ from deepfake.bundle import SLOTS
 from deepfake.errors import SettingsError
 from deepfake.trust.registry import LIST, read_bundles, shipped_bundles
 
+from ..privacy.guarantee import Budget, make_accountant
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z][A-Za-z0-9_]*)*-[0-9]{1,9}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What a user asked for; ``command`` is how, for the card. ``models`` holds the bundle whose
-    network is the start, ``threads`` 0 stands for all cores.
+    network is the start, ``threads`` 0 stands for all cores. ``suspicious`` is what is done about
+    suspicious files, ``decisions`` the table of what was decided of some. With a ``budget`` the
+    head is fitted under differential privacy.
     """
 
     slot: str
@@ -31,6 +35,9 @@ class Wish:
     limit: int | None = None
     threads: int = 0
     seed: int = 1
+    suspicious: str = "warn"
+    decisions: Path | None = None
+    budget: Budget | None = None
 
 
 def check_wish(wish: Wish) -> None:
@@ -42,6 +49,15 @@ def check_wish(wish: Wish) -> None:
             raise SettingsError(
                 f"option --{option} {value}: out of range",
                 hint=f"give a whole number from {least} on",
+            )
+    if wish.budget is not None:
+        wish.budget.check(0)
+        make_accountant()
+        if wish.suspicious == "weigh":
+            raise SettingsError(
+                "options --suspicious weigh, --dp-epsilon: do not go together, because what one "
+                "file counts would tell of others",
+                hint="leave --suspicious out, look at what is told, and drop files by --decisions",
             )
     name = wish.output.name
     word = name.rpartition("-")[0]

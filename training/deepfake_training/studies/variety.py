@@ -16,18 +16,18 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from deepfake.files import replaced
 from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..card import markdown
-from ..files import replaced
 from ..fitting import prepare_process
 from ..known import Known
 from ..metrics import auc, eer, separation, tpr_at_fpr
 from ..tuning import tune_network
 from ..wide.crops import Cropper, make_cropper
 from ..wide.cutouts import SIDE, build_cutouts
-from ..wide.material import TOGETHER, read_known
+from ..wide.material import TWINS, read_known
 from ..wide.recipe import WideRecipe
 from ..wide.tuned import Batches
 
@@ -147,7 +147,7 @@ def list_variants(
             if count < len(names) and len(some := order[:count])
         ),
         Variant("older material alone", seen & inside),
-        Variant("without pairs", seen & ~np.isin(sources, list(TOGETHER))),
+        Variant("without pairs", seen & (sources != TWINS)),
         Variant("fixed trunk", seen, make=FrozenPicture),
         Variant("shrunk", seen, make=ShrunkPicture, side_pixels=SIDE),
     ]

@@ -1,1 +1,1 @@
-"""The slots ``video`` and ``frame``: material, fakes, fitting, what a user is told."""
+"""The slot ``video``: material, fakes, fitting, what a user is told."""

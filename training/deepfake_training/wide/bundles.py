@@ -41,8 +41,8 @@ def write_bundles(
     write_records(output / "out_of_fold-large.jsonl", joined)
     full_fit, full_sources, full_views, _ = assess(joined, each_source=each_source)
     settled = choose_settled(
-        _scores(tiers.quick.records, top_fraction=quick_fit.top_fraction),
-        _scores(joined, top_fraction=1.0),
+        cross_scores(tiers.quick.records, top_fraction=quick_fit.top_fraction),
+        cross_scores(joined),
         np.array([one.label for one in joined]),
         points=quick_fit.points,
         loss=MOST_LOSS,
@@ -130,7 +130,10 @@ def choose_settled(
     return Settled(low=best[1], high=best[2])
 
 
-def _scores(records: Sequence[FileLogits], *, top_fraction: float) -> npt.NDArray[np.float64]:
+def cross_scores(
+    records: Sequence[FileLogits], *, top_fraction: float = 1.0
+) -> npt.NDArray[np.float64]:
+    """Calibrated scores (records,), each by a calibration without its group."""
     scored = cross_calibrate(records, top_fraction=top_fraction)
     by_record = {id(one.record): one.score for one in scored}
     return np.array([by_record[id(record)] for record in records])

@@ -19,9 +19,9 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from deepfake.files import replaced
 from deepfake.preprocess import Pixels
 
-from ..files import replaced
 from ..image.data import jpeg_quality
 from ..known import Known
 

@@ -9,8 +9,9 @@ from ..image.data import FACE_SOURCES
 from ..known import Known, assign_folds
 from ..manifests import Item, read_manifest
 
+TWINS = "taef2_recon"
 TOGETHER = {
-    "taef2_recon": "bsds500",  # autoencoder twins of its photos and of the next one's
+    TWINS: "bsds500",  # autoencoder twins of its photos and of the next one's
     "imagenet_sample": "bsds500",
     "lfw_faces": "deepface_faces",  # celebrities of the same years, partly the same persons
 }

@@ -32,7 +32,7 @@ from ..recipes import Recipe
 from ..records import FileLogits, round_logits
 from .clip import load_clip
 from .cutouts import build_cutouts, copied_elsewhere
-from .head import Head, apply_head, fit_head
+from .head import Head, apply_head, fit_head, put_head
 from .judging import Judged, Networks, judge_files
 from .material import read_known
 from .tokens import CLIP_PREPROCESS, measure_tokens
@@ -213,17 +213,14 @@ def _record(one: Judged, pictures: Sequence[Known], logits: Sequence[float]) -> 
 def _full_network(trunk: Any, head: Head, recipe: WideRecipe) -> ClipPicture:
     network = ClipPicture(first=recipe.head.first, last=recipe.head.last)
     network.trunk.load_state_dict(trunk.state_dict())
-    mean, deviation, weight, bias = head
-    with torch.no_grad():
-        network.mean.copy_(torch.from_numpy(mean))
-        network.deviation.copy_(torch.from_numpy(deviation))
-        network.decide.weight.copy_(torch.from_numpy(weight)[None])
-        network.decide.bias.fill_(bias)
+    put_head(network, head)
     return network.eval()
 
 
 def _exported(network: MobilePicture, path: Path, preprocess: ImagePreprocess) -> Path:
-    side = preprocess.side_pixels
-    plain = network.to(memory_format=torch.contiguous_format)
-    export_onnx(plain, np.zeros((2, 3, side, side), np.float32), path)
+    """The graph of a network at ``path``, or the one that is there."""
+    if not path.exists():
+        side = preprocess.side_pixels
+        plain = network.to(memory_format=torch.contiguous_format)
+        export_onnx(plain, np.zeros((2, 3, side, side), np.float32), path)
     return path

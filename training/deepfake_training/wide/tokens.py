@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,33 +59,52 @@ def measure_tokens(
     log.write_text(json.dumps({"seed": seed, "features": trunk.features}))
     if not graph.exists():
         export_onnx(trunk, np.zeros((2, 3, 224, 224), np.float32), graph)
-    row = 2 * trunk.features
-    done = store.stat().st_size // row if store.exists() else 0
     cropper = make_cropper(cutouts, pictures, CLIP_PREPROCESS)
     choices = cutouts.places()
     run = compile_graph(graph, threads=threads)
+
+    def see(numbers: range) -> npt.NDArray[np.float16]:
+        batch = []
+        for number in numbers:
+            file, changed = plan[number]
+            rng = np.random.default_rng([seed, number])
+            own = choices.get(file)
+            if own is None:  # could not be read
+                batch.append(np.zeros((224, 224, 3), np.uint8))
+                continue
+            place = int(rng.choice(own)) if changed else int(own[0])
+            draw = cropper.augmented if changed else cropper.plain
+            batch.append(draw(place, rng))
+        return np.asarray(run(CLIP_PREPROCESS.scale(np.stack(batch)))[0], np.float16)
+
+    write_rows(store, see, count=len(plan), features=trunk.features, batch=_BATCH)
+    return read_tokens(pictures, folder=folder, crops=crops, seed=seed)
+
+
+def write_rows(
+    store: Path,
+    see: Callable[[range], npt.NDArray[np.float16]],
+    *,
+    count: int,
+    features: int,
+    batch: int,
+) -> None:
+    """Append what ``see`` makes of the numbers below ``count``, a ``batch`` of rows (batch,
+    features) at a time, to a file; goes on where an earlier run stopped.
+    """
+    row = 2 * features
+    done = store.stat().st_size // row if store.exists() else 0
+    if done >= count:
+        return
     with store.open("r+b" if done else "wb") as stream:
         stream.truncate(done * row)
         stream.seek(done * row)
-        progress = tqdm(total=len(plan), initial=done, desc="tokens", mininterval=30)
-        for start in range(done, len(plan), _BATCH):
-            batch = []
-            for number in range(start, min(start + _BATCH, len(plan))):
-                file, changed = plan[number]
-                rng = np.random.default_rng([seed, number])
-                own = choices.get(file)
-                if own is None:  # could not be read
-                    batch.append(np.zeros((224, 224, 3), np.uint8))
-                    continue
-                place = int(rng.choice(own)) if changed else int(own[0])
-                draw = cropper.augmented if changed else cropper.plain
-                batch.append(draw(place, rng))
-            scaled = CLIP_PREPROCESS.scale(np.stack(batch))
-            stream.write(np.asarray(run(scaled)[0]).astype(np.float16).tobytes())
-            stream.flush()
-            progress.update(len(batch))
-        progress.close()
-    return read_tokens(pictures, folder=folder, crops=crops, seed=seed)
+        with tqdm(total=count, initial=done, desc="tokens", mininterval=30) as progress:
+            for start in range(done, count, batch):
+                numbers = range(start, min(start + batch, count))
+                stream.write(see(numbers).tobytes())
+                stream.flush()
+                progress.update(len(numbers))
 
 
 def read_tokens(pictures: Sequence[Known], *, folder: Path, crops: int, seed: int) -> Tokens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
+from ..adversarial import Hardening, mislead_half
 from ..fitting import mean_state
 from ..known import Known, draw_probabilities
 from ..tuning import Tuning, tune_network
@@ -22,9 +23,10 @@ from .cutouts import Cutouts
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings(Tuning):
-    """As :class:`Tuning`, on so many ``crops``."""
+    """As :class:`Tuning`, on so many ``crops``, half of which are ``hardening`` ones, if any."""
 
     crops: int
+    hardening: Hardening = field(default_factory=Hardening)
 
 
 def tune(
@@ -44,6 +46,19 @@ def tune(
     """
 
     batches = Batches(pictures, cutouts, chosen=chosen, preprocess=preprocess, seed=settings.seed)
+
+    def mislead(
+        network: torch.nn.Module, batch: torch.Tensor, goal: torch.Tensor, step: int
+    ) -> torch.Tensor:
+        return mislead_half(
+            network,
+            batch,
+            goal,
+            hardening=settings.hardening,
+            scale=preprocess.scale,
+            seed=(settings.seed, step),
+        )
+
     return tune_network(
         MobilePicture,
         batches.draw,
@@ -52,6 +67,7 @@ def tune(
         weights=weights,
         path=path,
         start=mean_state(start) if start else None,
+        change=mislead,
     )
 
 

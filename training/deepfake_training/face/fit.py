@@ -1,36 +1,31 @@
-"""Fit one network of the ``image`` or ``face`` slot to a bank of couples, with checkpoints."""
+"""Fit one network of the ``face`` slot to a bank of couples, with checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from deepfake.networks.faces import FaceNet
-from deepfake.networks.pictures import PictureNet
-from deepfake.preprocess import FacePreprocess, ImagePreprocess
+from deepfake.preprocess import FacePreprocess
 
 from ..fitting import Loop, Losses, Numbers, couples_at, fit_steps
 from ..imagenet import load_mobilenet
-from .bank import Bank
+from .couples import Bank
 
 FEATURE_BATCH = 64
-Cropper = ImagePreprocess | FacePreprocess
-Net = TypeVar("Net", PictureNet, FaceNet)
-Objective = Callable[[Net, torch.Tensor, torch.Tensor | None, Numbers, torch.Tensor], torch.Tensor]
+Objective = Callable[[FaceNet, torch.Tensor, torch.Tensor, Numbers, torch.Tensor], torch.Tensor]
 """From a network, crops, their low features, the numbers of their couples and targets to a loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptions:
-    """The options of a :class:`PictureNet` or a :class:`FaceNet`."""
+class FaceOptions:
+    """The options of a :class:`FaceNet`."""
 
     stages: int
     residual: bool
@@ -51,16 +46,7 @@ class CropFitSettings:
     seed: int = 1
 
 
-def new_network(options: PictureOptions, *, weights: Path, seed: int = 1) -> PictureNet:
-    """A network with ImageNet weights in its MobileNetV2 part, the rest fresh from ``seed``."""
-    torch.manual_seed(seed)
-    network = PictureNet(stages=options.stages, residual=options.residual)
-    if network.stages:
-        load_stages(network, weights)
-    return network
-
-
-def load_stages(network: PictureNet | FaceNet, weights: Path) -> None:
+def load_stages(network: FaceNet, weights: Path) -> None:
     """ImageNet weights for the stem and the stages of MobileNetV2 that a network has."""
     places = {"conv_stem": "low.0", "bn1": "low.1"}
     places |= {f"blocks.{index}": f"low.{2 + index}" for index in range(3)}
@@ -68,27 +54,11 @@ def load_stages(network: PictureNet | FaceNet, weights: Path) -> None:
     load_mobilenet(network, weights, places=places)
 
 
-def separate(
-    network: PictureNet,
-    crops: torch.Tensor,
-    hidden: torch.Tensor | None,
-    _couples: Numbers,
-    targets: torch.Tensor,
-) -> torch.Tensor:
-    """Cross-entropy of genuine and synthetic crops."""
-    logits = network.judge(crops, hidden)
-    return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
-
-
 @torch.inference_mode()
-def low_features(
-    network: PictureNet | FaceNet, bank: Bank, *, preprocess: Cropper
-) -> torch.Tensor | None:
+def low_features(network: FaceNet, bank: Bank, *, preprocess: FacePreprocess) -> torch.Tensor:
     """What the fixed first stages make of every crop, computed once for all folds and epochs:
-    bfloat16 (couples, 2, 32, side / 8, side / 8), or None for a network without them.
+    bfloat16 (couples, 2, 32, side / 8, side / 8).
     """
-    if not network.stages:
-        return None
     low = network.low.eval()
     flat = bank.crops.reshape(-1, *bank.crops.shape[2:])
     parts = []
@@ -100,22 +70,22 @@ def low_features(
     return features.reshape(len(bank.crops), 2, *features.shape[1:])
 
 
-def to_batch(crops: npt.NDArray[np.uint8], preprocess: Cropper) -> torch.Tensor:
+def to_batch(crops: npt.NDArray[np.uint8], preprocess: FacePreprocess) -> torch.Tensor:
     batch = torch.from_numpy(preprocess.scale(crops))
     return batch.contiguous(memory_format=torch.channels_last)
 
 
 def fit(
-    network: Net,
+    network: FaceNet,
     bank: Bank,
-    features: torch.Tensor | None,
+    features: torch.Tensor,
     *,
     fold: int | None,
-    preprocess: Cropper,
+    preprocess: FacePreprocess,
     settings: CropFitSettings,
     checkpoint: Path,
-    objective: Objective[Net],
-) -> Net:
+    objective: Objective,
+) -> FaceNet:
     """``network`` tuned on all couples but those of ``fold``, in evaluation mode.
 
     Goes on from ``checkpoint`` (written after every epoch) when there is one.
@@ -132,7 +102,7 @@ def fit(
     def losses_at(step: int) -> Losses:
         chosen = chosen_at(step)
         crops = to_batch(bank.crops[chosen].reshape(-1, *bank.crops.shape[2:]), preprocess)
-        hidden = None if features is None else features[torch.from_numpy(chosen)].flatten(0, 1)
+        hidden = features[torch.from_numpy(chosen)].flatten(0, 1)
         with torch.autocast("cpu", torch.bfloat16):
             return {"loss": objective(network, crops, hidden, chosen, targets)}
 
@@ -143,17 +113,16 @@ def fit(
 
 
 def _optimise(
-    network: PictureNet | FaceNet, settings: CropFitSettings, *, steps: int
+    network: FaceNet, settings: CropFitSettings, *, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    pretrained = list(network.high.parameters()) if network.stages else []
-    if network.stages:
-        network.low.requires_grad_(False)
+    pretrained = list(network.high.parameters())
+    network.low.requires_grad_(False)
     known = {id(p) for p in pretrained}
     fresh = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
-    rates = [settings.rate, settings.rate / 4][: 1 + bool(pretrained)]
+    rates = [settings.rate, settings.rate / 4]
     groups = [
         {"params": parameters, "lr": rate}
-        for parameters, rate in zip((fresh, pretrained), rates, strict=False)
+        for parameters, rate in zip((fresh, pretrained), rates, strict=True)
     ]
     optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -1,0 +1,1 @@
+"""Clips of many repositories: frames and faces of them, and what is fitted on their features."""

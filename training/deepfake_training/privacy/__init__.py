@@ -1,0 +1,1 @@
+"""Heads under differential privacy: what they are fitted to, the noise, and what it proves."""
