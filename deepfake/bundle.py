@@ -6,6 +6,7 @@
     ├── bundle.json         what it is, how to feed it, how to read it, and a sha256 of every file
     ├── model.onnx          for OpenVINO and ONNX Runtime
     ├── model.safetensors   the same weights for torch
+    ├── head.safetensors    only where that file is shared with another bundle: what differs from it
     ├── golden.npz          synthetic inputs and the logits that every backend must give for them
     ├── README.md           the model card
     └── bundle.intoto.dsse.json   who signed all of it (see deepfake.trust.signatures)
@@ -46,7 +47,12 @@ from .types import Kind, OperatingPoints
 
 SCHEMA = "deepfake-bundle/1"
 SLOTS = ("image", "frame", "face", "audio", "video", "face-finder", "fusion")
-FULL_TIERS = {"image": "image-large"}
+FULL_TIERS = {
+    "image": "image-large",
+    "frame": "frame-large",
+    "face": "face-large",
+    "audio": "audio-large",
+}
 """The slots that may have a second, full tier, and the slot that this one has."""
 QUICK_TIERS = {full: quick for quick, full in FULL_TIERS.items()}
 LEAST_SPANS = 6
@@ -54,7 +60,7 @@ LEAST_SPANS = 6
 Logits = npt.NDArray[np.float32]
 
 DESCRIPTION, CARD, SIGNATURE = "bundle.json", "README.md", "bundle.intoto.dsse.json"
-GRAPH, WEIGHTS = "model.onnx", "model.safetensors"
+GRAPH, WEIGHTS, HEAD = "model.onnx", "model.safetensors", "head.safetensors"
 _PICTURES = (".png", ".jpg")
 _POOLING = ("top_fraction", "span_windows", "length_penalty")
 _RESTORE = "restore the folder from the release that it came with"
@@ -262,6 +268,15 @@ class Bundle:
         if isinstance(self.preprocess, ClipPreprocess):
             return Kind.VIDEO
         return Kind.AUDIO if isinstance(self.preprocess, AudioPreprocess) else Kind.IMAGE
+
+    def asks_for_more(self, scores: Sequence[float], *, effort: str) -> bool:
+        """Whether the full tier beside this quick one is asked after these calibrated ``scores``:
+        as the ``effort`` says, and with ``auto`` where they do not settle the matter. A quick tier
+        without limits settles nothing.
+        """
+        if effort != "auto":
+            return effort == "full"
+        return self.settled is None or not self.settled.holds(scores)
 
     @property
     def logit_sha256(self) -> str:

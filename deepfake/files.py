@@ -7,23 +7,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[TextIO]:
-    """What takes the place of ``path`` at the end of the block, on the disk by then; after an
-    error nothing does. Everybody may read it. Raises ``OSError``.
+def replaced(path: Path) -> Iterator[Path]:
+    """An empty file beside ``path`` to write to, which takes its place at the end of the block and
+    is on the disk by then; after an error nothing does. Everybody may read it. Raises ``OSError``.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".partial")
     partial = Path(name)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    partial.chmod(0o644)
-    partial.replace(path)
+    try:
+        yield partial
+        os.fsync(descriptor)
+        partial.chmod(0o644)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)

@@ -1,19 +1,21 @@
 """From evidence to a verdict: a pure function with its rules in one place.
 
-1. Proof (what a signer on the trust list declares, a decoded watermark) decides alone.
+1. Proof (what a signer on the trust list declares) decides alone.
 2. Every score is read at its own bundle's operating points. A file with several parts (picture and
    sound of a video) is as suspicious as its most suspicious part, because either part can be fake
    alone; the parts' scores are not multiplied, because they are not independent. The probability is
    that of the mandatory source, or of a suspicious other one where that is higher.
 3. ``inconclusive`` when nothing could be scored, when a score lies between the limits or its
    interval spans both of them, when strong evidence disagrees, and when a mandatory source did not
-   run or the model of any source is suspended.
+   run, the model of any source is suspended, or a clean score bears traces of an attack, which
+   clears nothing and accuses nobody.
 4. A claim that a generative model made the file (parameters, labels, a manifest of an unknown
-   signer) is true more often than not, but anyone can write it, into a genuine file too. It makes a
-   file ``suspicious`` that the scores do not, and never more; a hint (a mere name) does so only
-   where no detector clears the file. Neither moves the probability: how often such claims are false
-   is unknown, so the number stays what the detectors measured, or None. ``trust_claims`` lets
-   claims (not hints) decide alone, for pipelines that know who writes into their files.
+   signer, an open watermark) is true more often than not, but anyone can write it, into a genuine
+   file too. It makes a file ``suspicious`` that the scores do not, and never more; a hint (a mere
+   name) does so only where no detector clears the file. Neither moves the probability: how often
+   such claims are false is unknown, so the number stays what the detectors measured, or None.
+   ``trust_claims`` lets claims (not hints) decide alone, for pipelines that know who writes into
+   their files.
 5. Nothing unsigned lowers anything: only the camera manifest of a trusted signer weighs against a
    detector, and that too ends in ``inconclusive``, never in ``authentic``. Against such a manifest
    unsigned claims of synthesis do not count.
@@ -116,6 +118,10 @@ def _decide(
     idle = [item for item in evidence if item.reason == Code.MODEL_SUSPENDED]
     if verdict is Verdict.AUTHENTIC and idle:
         reason = Reason(code=Code.MODEL_SUSPENDED, text=idle[0].claim)
+        verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
+    tricked = [item for item in ran if item.reason == Code.SCORE_DOES_NOT_LAST]
+    if verdict is Verdict.AUTHENTIC and tricked:
+        reason = Reason(code=Code.SCORE_DOES_NOT_LAST, text=tricked[0].claim)
         verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
     if verdict is Verdict.AUTHENTIC and missing:
         text = f"not examined: {', '.join(sorted(missing))}"

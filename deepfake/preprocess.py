@@ -84,23 +84,41 @@ class ImagePreprocess:
     def scale(self) -> PixelScale:
         return PixelScale(self.mean, self.std)
 
-    def boxes(self, width: int, height: int, *, max_windows: int | None = None) -> list[Box]:
+    def boxes(
+        self,
+        width: int,
+        height: int,
+        *,
+        max_windows: int | None = None,
+        draw: np.random.Generator | None = None,
+    ) -> list[Box]:
         """Crop places: a grid with at most ``max_windows`` cells that spans the picture.
 
         Crops overlap in small pictures and leave gaps in large ones. Fewer than four lie in a row
-        along the longer side, through the middle of the picture; a single one is the middle.
+        along the longer side, through the middle of the picture; a single one is the middle. With
+        ``draw`` each is moved at random, along each side by at most half of the way to the next.
         """
         side, most = self.side_pixels, max_windows or self.max_windows
         columns, rows = _grid(width, height, side, most)
         across, down = _spread(width - side, columns), _spread(height - side, rows)
-        return [
-            Box(int(x), int(y), min(side, width), min(side, height)) for y in down for x in across
-        ]
+        places = np.array([(x, y) for y in down for x in across])
+        if draw is not None:
+            spare = np.maximum(0, (width - side, height - side))
+            reach = spare / np.maximum(1, (columns - 1, rows - 1)) / 2
+            moved = places + draw.uniform(-1, 1, places.shape) * np.minimum(reach, side / 2)
+            places = np.clip(moved.round().astype(np.int64), 0, spare)
+        return [Box(int(x), int(y), min(side, width), min(side, height)) for x, y in places]
 
-    def __call__(self, pixels: Pixels, *, max_windows: int | None = None) -> Crops:
+    def __call__(
+        self,
+        pixels: Pixels,
+        *,
+        max_windows: int | None = None,
+        draw: np.random.Generator | None = None,
+    ) -> Crops:
         """Crops of RGB ``pixels`` (height, width, 3) as a batch (crops, side, side, 3)."""
         height, width = pixels.shape[:2]
-        boxes = self.boxes(width, height, max_windows=max_windows)
+        boxes = self.boxes(width, height, max_windows=max_windows, draw=draw)
         return Crops(np.stack([self.crop(pixels, box) for box in boxes]), tuple(boxes))
 
     def crop(self, pixels: Pixels, box: Box) -> Pixels:
@@ -255,15 +273,18 @@ class FacePreprocess:
 
     Five landmarks (eyes, nose, corners of the mouth; those on the person's right first) are
     laid on those of a mean face by the best similarity (Umeyama 1991), its nose at the middle.
+    ``mean`` and ``std`` are those of :class:`PixelScale`.
     """
 
     side_pixels: int = 160
     span: float = 3.8
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     kind: str = "face"
 
     @property
     def scale(self) -> PixelScale:
-        return PixelScale()
+        return PixelScale(self.mean, self.std)
 
     def transform(self, landmarks: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """The affine matrix (2, 3) from the picture to the crop for ``landmarks`` (5, 2)."""

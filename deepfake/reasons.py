@@ -110,8 +110,19 @@ class Code(StrEnum):
     WATERMARK_CONCLUSIVE = (
         "watermark_conclusive",
         Group.VERDICT,
-        "The picture carries the invisible watermark that a generator puts into what it makes.",
-        "Treat the picture as generated; only a copy of the mark onto another picture deceives.",
+        "The picture carries the invisible watermark that a generator puts into what it makes, "
+        "which decided alone once. Anybody can plant it: it is a claim today (watermark_claim).",
+        "Take it as a statement of the file, or examine the file again.",
+        True,
+    )
+    WATERMARK_CLAIM = (
+        "watermark_claim",
+        Group.VERDICT,
+        "The picture carries the invisible watermark that an open generator puts into what it "
+        "makes. That is no chance; but the mark is public, and anybody can plant it into a genuine "
+        "picture with a few lines of code.",
+        "Ask where the picture comes from. If somebody gains by discrediting it, look for an older "
+        "copy without the mark.",
     )
     METADATA_CLAIM = (
         "metadata_claim",
@@ -157,12 +168,21 @@ class Code(StrEnum):
     )
     METADATA_CLAIM_TRUSTED = "metadata_claim_trusted", *_believed("The file itself")
     PROVENANCE_CLAIM_TRUSTED = "provenance_claim_trusted", *_believed("A manifest in the file")
+    WATERMARK_CLAIM_TRUSTED = "watermark_claim_trusted", *_believed("A watermark in the picture")
     UNSTABLE = (
         "unstable",
         Group.VERDICT,
         "The score changes a great deal when the picture is saved again, so it cannot be relied "
         "on either way.",
         "Examine the original, or a copy that was saved fewer times.",
+    )
+    SCORE_DOES_NOT_LAST = (
+        "score_does_not_last",
+        Group.VERDICT,
+        "The score of the picture is clean, but does not stay so when its crops move by a few "
+        "pixels or shrink a little, as that of other pictures does. Whoever attacks a detector "
+        "leaves such pictures; by chance genuine ones are like that too, but rarely.",
+        "Ask for the original, and where it comes from; do not take the clean score for an answer.",
     )
     BETWEEN_LIMITS = (
         "between_limits",

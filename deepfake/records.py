@@ -228,8 +228,7 @@ def _weight(values: Values, details: Values) -> str | None:
     if "weight" in values:
         return text(values["weight"])
     if values.get("conclusive") is True:
-        proved = values.get("source") == "watermark" or details.get("state") == "trusted"
-        return "proof" if proved else "claim"
+        return "proof" if details.get("state") == "trusted" else "claim"
     return "hint" if details.get("strength") == "hint" else "score"
 
 

@@ -88,7 +88,10 @@ class DetectOptions:
     """What to do with one file. Out-of-range values raise ``SettingsError``."""
 
     heatmap: bool = _option(False, "show where in the picture or the sound the evidence lies")
-    stability: bool = _option(True, "score pictures again after one recompression")
+    stability: bool = _option(
+        True,
+        "score pictures again after one recompression, and clean ones after a small step aside",
+    )
     prior: float = _option(
         0.5, "share of synthetic files you expect; shifts the probability", 0.0001, 0.9999
     )
@@ -158,6 +161,11 @@ def user_data_folder() -> Path:
     return home / "deepfake"
 
 
+def crop_key_file() -> Path:
+    """The secret of this installation by which crops are drawn, under ``random_crops``."""
+    return user_data_folder() / "crops.key"
+
+
 def user_keys_folder() -> Path:
     """Where the keys lie that this user signs bundles with, and whose public halves are trusted on
     this machine (XDG base directories).
@@ -204,6 +212,9 @@ class Settings:
     names. ``allow_unsigned`` (``DEEPFAKE_ALLOW_UNSIGNED=1``) uses bundles that no trusted key has
     signed as well, for development; every report then says so.
 
+    With ``random_crops`` the crops of a picture lie where a secret of this user's data folder puts
+    them, so that its score differs a little from that of another installation.
+
     ``file_seconds`` is the most that one file may take in ``detect_many``, a scan, and on the page
     and its API; None is no limit. Ten minutes of 1080p take two to five minutes on two cores.
     """
@@ -223,6 +234,7 @@ class Settings:
     known: Path | None = None
     trusted_keys: tuple[Path, ...] = field(default_factory=_keys_of_environment)
     allow_unsigned: bool = field(default_factory=_unsigned_of_environment)
+    random_crops: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -59,9 +59,9 @@ class Weight(StrEnum):
     """What a finding is worth; ``deepfake.fusion`` says what each may decide.
 
     *score*: as much as its score says, nothing without one. *hint*: the name of a generator, which
-    has harmless explanations. *claim*: a declaration that anyone can write into a file. *proof*:
-    the declaration of a signer on the trust list, or a decoded watermark. *ruling*: what somebody
-    ruled on a file of which this one looks like a copy.
+    has harmless explanations. *claim*: a declaration that anyone can write into a file, the
+    watermark of an open generator too. *proof*: the declaration of a signer on the trust list.
+    *ruling*: what somebody ruled on a file of which this one looks like a copy.
     """
 
     SCORE = "score"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, NamedTuple
@@ -21,6 +21,12 @@ from .pictures import Shown, draw_pictures
 from .storage import Upload, Uploads
 from .views import render_error, render_failure, render_report
 
+Told = Callable[[Report | DeepfakeError], None]
+
+
+def nobody_told(found: Report | DeepfakeError) -> None:
+    """Of whoever wants to know nothing of examinations."""
+
 
 class Result(NamedTuple):
     """A page about one file, and the report where there is one."""
@@ -32,11 +38,14 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Examiner:
-    """Examines uploads of ``uploads``, each of which is deleted with its report."""
+    """Examines uploads of ``uploads``, each of which is deleted with its report. ``told`` is called
+    with what each examination came to, before anybody is shown it.
+    """
 
     detector: Detector
     uploads: Uploads
     limits: PageLimits
+    told: Told = nobody_told
 
     def report_on(
         self,
@@ -49,7 +58,7 @@ class Examiner:
     ) -> Report:
         """A report within the deadline of ``watch``. Raises ``DeepfakeError``."""
         try:
-            return self.detector.detect(
+            report = self.detector.detect(
                 upload.path,
                 options,
                 name=upload.name,
@@ -57,13 +66,18 @@ class Examiner:
                 cancel=cancel,
                 deadline=watch.deadline,
             )
-        except TimeLimit as error:
+        except DeepfakeError as error:
+            self.told(error)
+            if not isinstance(error, TimeLimit):
+                raise
             raise MediaError(
                 f"file {upload.name}: takes longer than the {self.limits.file_seconds:g} seconds "
                 "that the page gives a file",
                 code=Code.TIME_LIMIT,
                 hint="examine a part of it, or a smaller copy",
             ) from error
+        self.told(report)
+        return report
 
     def examine(
         self,

@@ -23,7 +23,7 @@ from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 
 from .batch import render_row, render_start
-from .examination import Examiner, Result
+from .examination import Examiner, Result, Told, nobody_told
 from .limits import MEBIBYTE, PageLimits
 from .samples import SAMPLES
 from .stops import Stops
@@ -48,17 +48,23 @@ Update = tuple[Any, Any]
 
 
 def build(
-    detector: Detector, *, uploads: Uploads, stops: Stops, limits: PageLimits, menu: str = ""
+    detector: Detector,
+    *,
+    uploads: Uploads,
+    stops: Stops,
+    limits: PageLimits,
+    menu: str = "",
+    told: Told = nobody_told,
 ) -> gr.Blocks:
     """Lay the page out over ``detector`` under ``menu``, which is HTML; its API endpoint
-    ``/detect`` answers with the JSON.
+    ``/detect`` answers with the JSON. ``told`` is that of :class:`Examiner`.
     """
     folder = Path(__file__).parent
     style, choose, keep_open = (
         (folder / name).read_text(encoding="utf-8")
         for name in ("page.css", "chooser.js", "results.js")
     )
-    examiner = Examiner(detector=detector, uploads=uploads, limits=limits)
+    examiner = Examiner(detector=detector, uploads=uploads, limits=limits, told=told)
     page = gr.Blocks(title="Deepfake", analytics_enabled=False)
     with page:
         _html(f"<style>{style}</style>{menu}{INTRODUCTION}")

@@ -23,6 +23,7 @@ from deepfake.detector import Detector
 from deepfake.errors import BackendError
 
 from .address import Names, check_address, open_listener, url_of, warn_of
+from .examination import Told, nobody_told
 from .guards import OnlyNeeded, SafeHeaders, SameSite
 from .limits import PageLimits
 from .page import build
@@ -96,15 +97,22 @@ def running(
 
 @contextlib.contextmanager
 def opened(
-    detector: Detector, *, names: Names, limits: PageLimits, menu: str = ""
+    detector: Detector,
+    *,
+    names: Names,
+    limits: PageLimits,
+    menu: str = "",
+    told: Told = nobody_told,
 ) -> Iterator[FastAPI]:
     """The page as an application with a folder for its uploads, gone at the end of the block.
-    ``menu`` is HTML that stands above it.
+    ``menu`` is HTML that stands above it; ``told`` is called with what examinations come to.
     """
     with private_folder() as folder, _gradio_folder(folder), keep_tidy():
         uploads = Uploads(folder, limits)
         with _swept(uploads, limits):
-            yield make_app(detector, uploads=uploads, names=names, limits=limits, menu=menu)
+            yield make_app(
+                detector, uploads=uploads, names=names, limits=limits, menu=menu, told=told
+            )
 
 
 def end_page(app: FastAPI) -> None:
@@ -114,7 +122,13 @@ def end_page(app: FastAPI) -> None:
 
 
 def make_app(
-    detector: Detector, *, uploads: Uploads, names: Names, limits: PageLimits, menu: str = ""
+    detector: Detector,
+    *,
+    uploads: Uploads,
+    names: Names,
+    limits: PageLimits,
+    menu: str = "",
+    told: Told = nobody_told,
 ) -> FastAPI:
     """The page as an ASGI application, in which another service can be mounted beside it.
 
@@ -126,7 +140,9 @@ def make_app(
     app.add_route(UPLOADS, Receiver(uploads).receive, methods=["POST"])
     app.add_route("/examples/{name}", serve_samples, methods=["GET"])
     stops = app.state.stops = Stops()
-    page = app.state.page = build(detector, uploads=uploads, stops=stops, limits=limits, menu=menu)
+    page = app.state.page = build(
+        detector, uploads=uploads, stops=stops, limits=limits, menu=menu, told=told
+    )
     closed = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     gr.mount_gradio_app(
         app,

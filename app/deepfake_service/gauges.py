@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,7 +12,7 @@ from deepfake.detector import Detector
 from deepfake.media.process import POOL
 
 from .examination import Examiner
-from .monitoring.monitor import Monitor
+from .monitoring.monitor import Monitor, Standing
 from .store.budgets import Budgets
 from .store.jobs import Jobs
 
@@ -62,13 +62,13 @@ class Gauges(Collector):
             "deepfake_drift_evidence_ratio",
             "Logarithm of the evidence for drift over that of the limit of an alarm",
             ["tenant", "kind"],
-            [((it.tenant, it.kind), it.evidence) for it in streams],
+            _join(streams, lambda it: it.evidence, max),
         )
         yield _gauge(
             "deepfake_drift_reference_ratio",
             "How much of the reference is learnt",
             ["tenant", "kind"],
-            [((it.tenant, it.kind), it.learnt) for it in streams],
+            _join(streams, lambda it: it.learnt, min),
         )
 
     def describe(self) -> list[Metric]:
@@ -89,6 +89,19 @@ def _stored(states: _Values, age: float, used: _Values) -> Iterator[Metric]:
         ["key", "of"],
         used,
     )
+
+
+def _join(
+    streams: Sequence[Standing],
+    read: Callable[[Standing], float],
+    choose: Callable[[float, float], float],
+) -> _Values:
+    """One value for each tenant and kind, of whatever processes watch them."""
+    found: dict[tuple[str, ...], float] = {}
+    for it in streams:
+        label, value = (it.tenant, it.kind), read(it)
+        found[label] = choose(found.get(label, value), value)
+    return [*found.items()]
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: _Values) -> Metric:

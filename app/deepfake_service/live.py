@@ -32,6 +32,8 @@ from .golden_media import GoldenMedia
 
 POLL_SECONDS = 0.5
 TEST_SECONDS = 86_400.0
+RETEST_SECONDS = 60.0
+"""How often slots are tested that failed."""
 
 
 class _Held:
@@ -49,8 +51,9 @@ class LiveDetector(Detector):
     before it takes the place of the old one. One that cannot be used is refused with an alarm
     (``models_refused``, ``golden_failed``), and the old one goes on, without the slots whose
     bundles were revoked meanwhile. The same tests are made at the start and every
-    ``test_seconds``; a slot that fails is suspended here until its models are changed. ``changed``
-    is told of each new detector.
+    ``test_seconds``; a slot that fails is suspended here until its models are changed, or it gives
+    its golden scores again, which is looked at every ``retest_seconds``. ``changed`` is told of
+    each new detector.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class LiveDetector(Detector):
         changed: Callable[[Detector], None] = lambda detector: None,
         poll_seconds: float = POLL_SECONDS,
         test_seconds: float = TEST_SECONDS,
+        retest_seconds: float = RETEST_SECONDS,
     ) -> None:
         self._given, self._held = detector, _Held(detector)
         self._raise_alarm, self._media, self._changed = raise_alarm, media, changed
-        self._poll_seconds, self._test_seconds = poll_seconds, test_seconds
+        self._poll_seconds = poll_seconds
+        self._test_seconds, self._retest_seconds = test_seconds, retest_seconds
         self._mark = _mark_of(detector)
         self._lock, self._looking, self._end = (
             threading.Lock(),
@@ -73,6 +78,7 @@ class LiveDetector(Detector):
             threading.Event(),
         )
         self.failing: Mapping[str, str] = {}
+        self._held_back: Mapping[str, Bundle] = {}
         self._adopt(detector)
         self._thread = threading.Thread(target=self._follow, name="models", daemon=True)
 
@@ -133,11 +139,29 @@ class LiveDetector(Detector):
 
     def self_test(self) -> None:
         """Hold every bundle to its golden scores and the golden media to their verdicts."""
+        with self._looking:
+            self._retest()
+            with self.leased() as detector:
+                if faults := _find_faults(detector, detector.engine.active):
+                    self._hold_back(faults)
+                self._compare_media(detector)
+
+    def _retest(self) -> None:
+        """Let slots answer again that were held back and give their golden scores now."""
         with self._looking, self.leased() as detector:
-            faults = dict(_find_faults(detector, detector.engine.active))
-            if faults:
-                self._hold_back(faults)
-            self._compare_media(detector)
+            failed = {slot: self._held_back[slot] for slot in self.failing}
+            faults = _find_faults(detector, failed)
+            passed = {slot: why for slot, why in self.failing.items() if slot not in faults}
+            if not passed or read_mark(self.settings.models_folder) != self._mark:
+                return
+            suspended = {
+                slot: why for slot, why in self.engine.suspended.items() if slot not in passed
+            }
+            old = [_word_suspension(slot, why) for slot, why in passed.items()]
+            warnings = [text for text in self.engine.warnings if text not in old]
+            LOG.warning("models: %s give their golden scores again", ", ".join(sorted(passed)))
+            self._go_on(suspended, warnings)
+            self.failing = {slot: why for slot, why in self.failing.items() if slot in faults}
 
     def check(self) -> None:
         """Raise ``ServiceError`` (``model_suspended``, 503) while a slot fails its self-test here.
@@ -166,12 +190,16 @@ class LiveDetector(Detector):
 
     def _follow(self) -> None:
         self._contained(self.self_test)
-        tested = time.monotonic()
+        tested = retested = time.monotonic()
         while not self._end.wait(self._poll_seconds):
             self._contained(self.look)
-            if time.monotonic() - tested >= self._test_seconds:
-                tested = time.monotonic()
+            now = time.monotonic()
+            if now - tested >= self._test_seconds:
+                tested = now
                 self._contained(self.self_test)
+            elif self.failing and now - retested >= self._retest_seconds:
+                retested = now
+                self._contained(self._retest)
 
     def _contained(self, act: Callable[[], Any]) -> None:
         try:
@@ -211,7 +239,7 @@ class LiveDetector(Detector):
         if read_mark(self.settings.models_folder) != self._mark:  # as the alarm's policy wanted
             fresh.close()
             return
-        self.failing = {}
+        self.failing, self._held_back = {}, {}
         self._replace(fresh)
 
     def _replace(self, fresh: Detector) -> None:
@@ -224,12 +252,13 @@ class LiveDetector(Detector):
         self._changed(fresh)
 
     def _refuse(self, error: DeepfakeError) -> None:
-        active = self.engine.active
+        active = {**self._held_back, **self.engine.active}
         if error.code != Code.GOLDEN_FAILED:  # which was told already
             self._raise_alarm(Alarm(name="models_refused", text=str(error)))
         revoked = Trust.read(self.settings).revoked.bundles
         bad = {slot: revoked[one.sha256] for slot, one in active.items() if one.sha256 in revoked}
         if bad:
+            self.failing = {slot: why for slot, why in self.failing.items() if slot not in bad}
             self._go_on_without(bad)
 
     def _hold_back(self, faults: Mapping[str, tuple[Bundle, DeepfakeError]]) -> None:
@@ -245,19 +274,23 @@ class LiveDetector(Detector):
     def _go_on_without(self, slots: Mapping[str, str]) -> None:
         """The present models, less those of some slots, which nothing answers for."""
         before = self.engine
-        held = {**before.suspended, **slots}
+        said = [_word_suspension(slot, why) for slot, why in slots.items()]
+        self._go_on({**before.suspended, **slots}, [*before.warnings, *said])
+
+    def _go_on(self, suspended: Mapping[str, str], warnings: list[str]) -> None:
+        """With the present models and those that were held back, less the suspended slots."""
+        before, active = self.engine, {**self._held_back, **self.engine.active}
         fresh = Detector(
             self.settings,
             analyzers=self.analyzers,
             policy=self.policy,
-            active=before.active,
-            suspended=held,
+            active=active,
+            suspended=suspended,
         )
-        fresh.engine.warnings += [
-            *before.warnings,
-            *(f"Suspended, so that no verdict rests on it: {s} ({w})." for s, w in slots.items()),
-        ]
+        fresh.engine.warnings += warnings
         fresh.engine.missing = before.missing
+        left = set(active) - set(fresh.engine.active)
+        self._held_back = {slot: active[slot] for slot in left}
         self._replace(fresh)
 
     def _compare_media(self, detector: Detector) -> None:
@@ -268,6 +301,10 @@ class LiveDetector(Detector):
                 "among them"
             )
             self._raise_alarm(Alarm(name="golden_drift", text=text, bundles=drift.bundles))
+
+
+def _word_suspension(slot: str, why: str) -> str:
+    return f"Suspended, so that no verdict rests on it: {slot} ({why})."
 
 
 def _mark_of(detector: Detector) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from deepfake.trust.incidents import note_models
 from deepfake.types import Report
 
 from .alarms import Alarm, Policies, Responder
+from .auditing import RequestAudit
 from .events import Event, Events
 from .examination import Examiner
 from .gauges import Gauges
@@ -51,7 +52,7 @@ from .store.keys import Identity, Keys, read_secret
 from .store.known import KnownMedia
 from .store.repeats import Repeats
 from .store.reports import Reports
-from .store.tables import Job
+from .store.tables import Feedback, Job, Ruling, StoredReport
 from .store.thumbnails import Thumbnails
 from .store.users import Users
 from .store.visits import Visits
@@ -76,15 +77,16 @@ class Aftermath:
     """What follows a report that was stored."""
 
     monitor: Monitor
-    kept: KeptFiles
+    kept: KeptFiles | None
     thumbnails: Thumbnails
 
     def note(self, tenant: int, id: str, report: Report, path: Path) -> None:
         """Watch a report for drift, and keep its file, still at ``path``, or a small picture of it,
         where that is decided.
         """
-        self.monitor.note(tenant, report)
-        self.kept.keep(tenant, id, report, path)
+        self.monitor.note(tenant, report, path)
+        if self.kept is not None:
+            self.kept.keep(tenant, id, report, path)
         self.thumbnails.add(id, path)
 
 
@@ -121,6 +123,7 @@ class Service:
     webhooks: Webhooks
     guard: Guard
     fetcher: Fetcher
+    audit: RequestAudit
 
     def identify(self, key: str | None) -> Identity | None:
         """Who sends this key, or none, with what the watch left of his rights; None when that is
@@ -169,7 +172,24 @@ class Service:
         wanted = [
             Wanted(file.name, file.bytes, place) for file, place in zip(files, places, strict=True)
         ]
+        self.audit.note_line(identity, [one.id for one in wanted])
         return self.jobs.add(identity, wanted, vars(options), priority=priority, batch=batch)
+
+    def read_report(self, identity: Identity, id: str) -> StoredReport:
+        """A report that is about to be shown. Raises ``ServiceError`` (``nothing_here``) for one
+        that is none of this tenant's.
+        """
+        row = self.reports.find(identity.tenant, id)
+        self.audit.note_reading(identity, row)
+        return row
+
+    def rule(self, identity: Identity, report: str, *, ruling: Ruling, note: str) -> Feedback:
+        """Keep what a moderator says of a report. Raises as :meth:`read_report`."""
+        row = self.reports.find(identity.tenant, report)
+        self.audit.note_ruling(identity, row, ruling)
+        feedback = self.reports.rule(identity, report, ruling=ruling, note=note)
+        self.metrics.note_ruling(row.verdict, ruling)
+        return feedback
 
     def check(self) -> dict[str, str]:
         """What is in order. Raises ``DeepfakeError`` for what is not."""
@@ -244,7 +264,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
     What a process before has left in work is put in line again; changed models are taken up. Raises
     ``SettingsError`` when another process serves from the same folder.
     """
-    policies = Policies() if settings.policies is None else Policies.read(settings.policies)
+    policies = read_policies(settings)
     with (
         open_store(settings) as (database, keys),
         _alone(settings),
@@ -260,21 +280,20 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             incidents=settings.folder,
             audit=settings.audit,
         )
-        live = stack.enter_context(_follow_models(detector, settings, responder, events))
+        live = stack.enter_context(follow_models(detector, settings, responder, events))
         jobs = make_jobs(database, settings)
         if not database.shared:
             jobs.recover()
-        repeats = Repeats(database, server=read_secret(settings.folder / "server.id").hex()[:40])
+        repeats = Repeats(database, server=name_server(settings))
         repeats.recover()
         folder = settings.media_folder
         folder.mkdir(mode=0o700, exist_ok=True)
         uploads = Uploads(folder, settings.limits)
         metrics, budgets = Metrics(), Budgets(database)
         kept = KeptFiles(database, Keyring.of(database), settings.kept)
-        monitor = Monitor(database)
+        monitor = make_monitor(database, settings, metrics, responder)
         thumbnails = Thumbnails(database, kept=settings.thumbnails, limits=detector.settings.limits)
         aftermath = Aftermath(monitor, kept, thumbnails)
-        monitor.alarmed = lambda alarm: _tell_drift(alarm, metrics, responder)
         media: JobMedia
         if database.shared:
             uploads.adopt(())
@@ -296,6 +315,11 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             settings.watch,
             listeners=(metrics.note_run, log_alarm, responder.note_probing),
         )
+        audit = RequestAudit(
+            settings.audit if settings.audit_requests else None,
+            Alarms(database),
+            secret=keys.derive("audit"),
+        )
         shadow = stack.enter_context(ShadowRunner(live, settings.folder))
         examiner.examined = shadow.offer
         workers = Workers(
@@ -305,6 +329,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             watch,
             threads=settings.workers,
             lease_seconds=settings.lease_seconds,
+            audit=audit,
             reported=aftermath.note,
         )
         metrics.registry.register(
@@ -344,6 +369,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             fetcher=Fetcher(
                 guard=guard, hosts=settings.fetch_hosts, seconds=settings.fetch_seconds
             ),
+            audit=audit,
         )
         deliverer = Deliverer(webhooks, guard, threads=settings.deliverers)
         try:
@@ -353,15 +379,34 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
             monitor.close()
 
 
-def _tell_drift(alarm: Drifted, metrics: Metrics, responder: Responder) -> None:
-    metrics.note_alarm(alarm.kind, alarm.signal)
-    responder.raise_alarm(Alarm(name="drift", text=f"{alarm.signal} of {alarm.kind} files"))
+def read_policies(settings: ServiceSettings) -> Policies:
+    """What is done on alarms. Raises ``SettingsError``."""
+    return Policies() if settings.policies is None else Policies.read(settings.policies)
 
 
-def _follow_models(
+def make_monitor(
+    database: Database, settings: ServiceSettings, metrics: Metrics, responder: Responder
+) -> Monitor:
+    """The watch for drift of what this process examines, whose alarms are raised."""
+
+    def tell(alarm: Drifted) -> None:
+        metrics.note_alarm(alarm.kind, alarm.signal)
+        responder.raise_alarm(Alarm(name="drift", text=f"{alarm.signal} of {alarm.kind} files"))
+
+    monitor = Monitor(database, place=name_server(settings) if database.shared else "")
+    monitor.alarmed = tell
+    return monitor
+
+
+def name_server(settings: ServiceSettings) -> str:
+    """What tells this process from others of the same database, and stays as its folder does."""
+    return read_secret(settings.folder / "server.id").hex()[:40]
+
+
+def follow_models(
     detector: Detector, settings: ServiceSettings, responder: Responder, events: Events
 ) -> LiveDetector:
-    """The detector of the service, which takes up changed models."""
+    """The detector of a process of the service, which takes up changed models."""
 
     def tell(fresh: Detector) -> None:
         bundles = {slot: one.name for slot, one in sorted(fresh.engine.active.items())}

@@ -85,7 +85,13 @@ def running(
         if public or is_loopback(host) or service.users.any_active():
             parts.append((pages.PREFIXES, pages.make_pages(service, names)))
             page = stack.enter_context(
-                page_server.opened(service.detector, names=names, limits=settings.limits, menu=MENU)
+                page_server.opened(
+                    service.detector,
+                    names=names,
+                    limits=settings.limits,
+                    menu=MENU,
+                    told=service.audit.note_page,
+                )
             )
             parts.append((("",), Door(page, service)))
         app = Beside(parts)

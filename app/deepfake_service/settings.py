@@ -132,13 +132,15 @@ class ServiceSettings:
     ``batch_files`` is the most files of one batch. What is older than ``keep_days`` is deleted:
     reports with their rulings, jobs that have ended, and answers kept for an Idempotency-Key
     (those after a day). ``policies`` is a file that says what is done on alarms (see
-    :mod:`deepfake_service.alarms`); alarms and what they lead to are added to ``audit``. The log is
+    :mod:`deepfake_service.alarms`); alarms and what they lead to are added to ``audit``, and with
+    ``audit_requests`` every file that is examined, report that is read and ruling. The log is
     JSON with ``log_json``, and tells names of files with ``log_names``. Small pictures of the media
     are kept with reports where ``thumbnails`` says so. ``openid`` is who else than this service
     signs people in.
 
     With ``database_url`` (PostgreSQL) the database is that one, and workers of other processes take
-    jobs too; ``media_url`` is then where all of them find the files. A worker that is silent for
+    jobs too; ``media_url`` is then where all of them find the files, and ``kept_media`` the folder
+    of those that are kept, without which workers keep none. A worker that is silent for
     ``lease_seconds`` loses its jobs. Servers that share a ``limits_url`` (Valkey) count the rates
     of keys together. Media are fetched from ``fetch_hosts`` alone, each within ``fetch_seconds``.
     ``private_hosts`` may be told of events, or fetched from, wherever they lie.
@@ -158,6 +160,7 @@ class ServiceSettings:
     watch: WatchSettings = field(default_factory=WatchSettings)
     policies: Path | None = None
     audit: AuditLog | None = field(default=None, compare=False)
+    audit_requests: bool = False
     log_json: bool = False
     log_names: bool = False
     thumbnails: bool = False
@@ -165,6 +168,7 @@ class ServiceSettings:
     database_url: str | None = None
     media_url: str | None = None
     limits_url: str | None = None
+    kept_media: Path | None = None
     lease_seconds: float = 30.0
     fetch_hosts: tuple[str, ...] = ()
     fetch_seconds: float = 60.0
@@ -187,7 +191,7 @@ class ServiceSettings:
     @property
     def kept(self) -> Path:
         """Of media that are kept after their report, sealed."""
-        return self.folder / "kept"
+        return self.kept_media or self.folder / "kept"
 
     @property
     def media_folder(self) -> Path:

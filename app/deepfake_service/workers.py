@@ -20,6 +20,7 @@ from deepfake.faults import contain_faults, internal_error
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
+from .auditing import RequestAudit
 from .examination import Examiner
 from .media import JobMedia
 from .problems import problem_of
@@ -62,10 +63,11 @@ class Workers:
         *,
         threads: int,
         lease_seconds: float,
+        audit: RequestAudit,
         reported: Callable[[int, str, Report, Path], None] = lambda *what: None,
     ) -> None:
         self._jobs, self._examiner, self._media, self._watch = jobs, examiner, media, watch
-        self._reported = reported
+        self._audit, self._reported = audit, reported
         self._beat_seconds = lease_seconds / BEATS
         self._stop, self._wake = threading.Event(), threading.Event()
         self._running: dict[str, Running] = {}
@@ -158,6 +160,7 @@ class Workers:
                 report = self._examiner.examine(
                     path, options, name=job.name, known=known, progress=tell, cancel=cancel
                 )
+                self._persist(lambda: self._audit.note_job(job, report))
                 stored = self._persist(lambda: self._jobs.finish(job, report))
                 if stored is None:
                     return self._state_of(job)
@@ -169,6 +172,8 @@ class Workers:
                     self._jobs.give_back(job)
                     return State.QUEUED
                 return self._state_of(job)
+            fault = error
+            self._persist(lambda: self._audit.note_job(job, fault))
             again = not isinstance(error, MediaError | TimeLimit | SettingsError)
             problem = problem_of(error, request_id=job.id)
             words = {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy}

@@ -31,6 +31,16 @@ def word_score(
     return f"{sentence} {caution.meaning}" if caution else sentence
 
 
+def word_full_tier(quick_score: float, *, asked: bool, counted: bool) -> str:
+    """Why the full tier judged: because it was ``asked`` for, or because this score of the quick
+    one settled nothing; and whether that is ``counted`` in.
+    """
+    why = "as was asked" if asked else "because the quick one did not settle it"
+    if asked and counted:
+        why += ", with the quick one counted in"
+    return f"The full tier judged, {why} (score {quick_score:.2f})."
+
+
 def skip(
     source: str, reason: Code, *, claim: str | None = None, faces: tuple[FaceFinding, ...] = ()
 ) -> Evidence:

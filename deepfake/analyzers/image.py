@@ -10,10 +10,12 @@ import numpy as np
 from ..bundle import FULL_TIERS, QUICK_TIERS
 from ..content import localisation as localise
 from ..content.inputs import read_picture, sides
+from ..engine.places import draw_places
 from ..preprocess import Box, Crops, ImagePreprocess, Pixels
 from ..reasons import Code
 from ..types import Evidence, Kind, Status
-from .claims import MISSING, skip, word_score
+from . import manipulation
+from .claims import MISSING, skip, word_full_tier, word_score
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -43,11 +45,11 @@ class Image:
 
     def analyze(self, media: Media, engine: Engine, options: DetectOptions) -> list[Evidence]:
         bundle = engine.bundle("image")
-        picture = read_picture(media.image(), bundle)
+        picture = read_picture(media.image(), bundle, key=engine.crop_key)
         if isinstance(picture, Code):
             return [skip(self.name, picture)]
         pixels, crops, panel, caution = picture
-        look, details, said = look_closer(engine, pixels, options, crops=crops)
+        look, first, details, said = look_closer(engine, pixels, options, crops=crops)
         heatmaps, place = [], sides(panel) if panel else None
         if options.heatmap:
             heatmap = localise.heatmap(engine, bundle, pixels)
@@ -58,21 +60,23 @@ class Image:
         where = "the photo within the picture" if panel else "the picture"
         claim = word_score(look.scored.score, points, where=where, caution=caution)
         sentences = [claim, *([_word_panel(panel)] if panel else []), *said]
-        return [
-            Evidence(
-                source=self.name,
-                status=Status.OK,
-                reason=caution,
-                claim=" ".join(sentences),
-                score=look.scored.score,
-                interval=look.interval,
-                points=points,
-                bundle=look.bundle.name,
-                box=place,
-                heatmaps=tuple(heatmaps),
-                details=look.details() | details,
-            )
-        ]
+        found = Evidence(
+            source=self.name,
+            status=Status.OK,
+            reason=caution,
+            claim=" ".join(sentences),
+            score=look.scored.score,
+            interval=look.interval,
+            points=points,
+            bundle=look.bundle.name,
+            box=place,
+            heatmaps=tuple(heatmaps),
+            details=look.details() | details,
+        )
+        if first is None or not options.stability or look.scored.score >= points.authentic:
+            return [found]
+        told = manipulation.tell(look_aside(engine, first, pixels, crops=crops))
+        return [found, *([replace(told, bundle=first.bundle.name)] if told else [])]
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,10 @@ class Look:
 
 def look_closer(
     engine: Engine, pixels: Pixels, options: DetectOptions, *, crops: Crops
-) -> tuple[Look, dict[str, object], list[str]]:
+) -> tuple[Look, Look | None, dict[str, object], list[str]]:
     """The look of the tier that has the last word on RGB ``pixels`` (height, width, 3), whose
-    ``crops`` are those of the quick tier; details of how it came to that, and sentences about it.
-
-    With effort ``auto`` the full tier is asked where the quick one does not settle the matter; a
-    quick tier without limits settles nothing.
+    ``crops`` are those of the quick tier, and the look of the quick tier, if it was asked; details
+    of how it came to that, and sentences about it.
     """
     quick, full = engine.bundle("image"), engine.full_tier("image")
     missing = engine.missing.get(FULL_TIERS["image"])
@@ -122,16 +124,16 @@ def look_closer(
     forced = options.effort == "full"
     if full and forced and not refused and full.calibration.quick is None:
         said = ["The full tier judged alone, as was asked."]
-        return _look_anew(engine, full, pixels, options), {"tier": "full"}, said
+        return _look_anew(engine, full, pixels, options), None, {"tier": "full"}, said
     first = look_at(engine, quick, pixels, options, crops=crops)
     details: dict[str, object] = {"tier": "quick"}
-    settled = quick.settled is not None and quick.settled.holds(first.scores)
-    if options.effort == "quick" or (settled and not forced) or not (full or missing):
-        return first, details, []
+    if not (full or missing) or not quick.asks_for_more(first.scores, effort=options.effort):
+        return first, first, details, []
     if full is None:
-        return first, details | {MISSING: missing}, []
+        return first, first, details | {MISSING: missing}, []
     if refused:
         return (
+            first,
             first,
             details,
             ["The quick tier judged alone: the picture is too small for the full one."],
@@ -139,18 +141,25 @@ def look_closer(
     second = _look_anew(engine, full, pixels, options).beside(first)
     details = {"tier": "full", "quick_bundle": quick.name}
     details["quick_score"] = round(first.scored.score, 6)
-    why = "because the quick one did not settle it"
-    if forced:
-        why = "as was asked, with the quick one counted in"
-    score = f"(score {first.scored.score:.2f})"
-    return second, details, [f"The full tier judged, {why} {score}."]
+    said = [word_full_tier(first.scored.score, asked=forced, counted=True)]
+    return second, first, details, said
+
+
+def look_aside(engine: Engine, look: Look, pixels: Pixels, *, crops: Crops) -> float:
+    """By how much the log-odds of the quick tier's ``look`` rise with a small step aside; see
+    :mod:`.manipulation`.
+    """
+    chosen = spread_over(len(crops.boxes), most=STABILITY_WINDOWS)
+    boxes, before = [crops.boxes[index] for index in chosen], look.scored.only(chosen)
+    return manipulation.measure_rise(engine, look.bundle, pixels, boxes=boxes, before=before)
 
 
 def _look_anew(engine: Engine, bundle: Bundle, pixels: Pixels, options: DetectOptions) -> Look:
     """What a tier says of crops of its own."""
     preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
-    return look_at(engine, bundle, pixels, options, crops=preprocess(pixels))
+    crops = preprocess(pixels, draw=draw_places(pixels, engine.crop_key))
+    return look_at(engine, bundle, pixels, options, crops=crops)
 
 
 def look_at(

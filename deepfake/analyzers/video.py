@@ -11,14 +11,14 @@ import numpy as np
 from ..content import localisation as localise
 from ..content.faces import open_finder
 from ..content.footage import BURST_SECONDS, Footage, view
-from ..content.inputs import FRAMES_PER_BURST
+from ..content.inputs import FRAMES_PER_BURST, bound_frame
 from ..content.occlusion import face_heatmap
 from ..content.timelines import WindowScores, clock, find_segments, name_segments
 from ..engine.scores import Scored
 from ..errors import Cancelled, DeepfakeError
 from ..reasons import Code, find_code
 from ..types import Evidence, Heatmap, Kind, Status, Timeline, Track
-from .claims import skip, word_score
+from .claims import MISSING, skip, word_score
 from .face import MOST_HEATMAPS, TRACES, highest
 from .lips import judge_lips
 
@@ -102,7 +102,7 @@ class _Show:
         if pixels is None:
             return ()
         bundle = self._engine.bundle("frame")
-        return (localise.heatmap(self._engine, bundle, pixels, second=second),)
+        return (localise.heatmap(self._engine, bundle, bound_frame(pixels), second=second),)
 
     def face(self, second: float, face: Face, *, name: str) -> tuple[Heatmap, ...]:
         pixels = self.frame(second)
@@ -113,39 +113,48 @@ class _Show:
 
 
 def judge_pictures(footage: Footage, engine: Engine, show: _Show, *, seconds: float) -> Evidence:
-    """Motion and single frames as one: the sum of their log-odds, whose calibration allows for what
-    they have in common. Where only one of the two could be judged, that alone.
+    """Motion and single frames as one. How often they agree is known to the bundle of motion where
+    it was calibrated beside frames: it then reads the sum of their log-odds. Without that the
+    frames decide, and the motion is told. Where only one of the two could be judged, that alone.
+    Nothing is said of a clip of graphics, of which the detectors know nothing.
     """
+    if footage.is_graphic:
+        claim = (
+            f"{footage.graphics} of {len(footage.bursts)} frames look like graphics or a recorded "
+            "screen, which the detector was not made for."
+        )
+        graphics = skip("video", Code.GRAPHIC_NOT_PHOTO, claim=claim)
+        return replace(graphics, details=_count_graphics(footage))
     motion, places = judge_motion(footage, engine, seconds=seconds)
     frames = judge_frames(footage, engine, show)
     if motion.score is None or frames.score is None:
         return frames if motion.score is None else motion
-    bundle, caution = engine.bundle("video"), find_code(frames.reason or "")
-    calibration = bundle.frames_calibration
+    told = replace(
+        frames,
+        timelines=(*motion.timelines, *frames.timelines),
+        details={
+            **motion.details,
+            **frames.details,
+            "motion_score": round(motion.score, 4),
+            "frames_score": round(frames.score, 4),
+        },
+    )
+    calibration = engine.bundle("video").frames_calibration
     if calibration is None:
-        caution = Code.NOT_CALIBRATED_FOR_VIDEO
-        calibration = replace(bundle.calibration, slope=0.5, intercept=0.0)
+        return told
     both = Scored.add((motion.score, frames.score), calibration)
+    caution = find_code(frames.reason or "")
     where = "the motion and the frames"
     if both.score >= calibration.points.suspicious:
         where = f"{where} {places}".rstrip()
-    return Evidence(
-        source="video",
-        status=Status.OK,
-        reason=caution,
+    return replace(
+        told,
         claim=word_score(both.score, calibration.points, where=where, caution=caution),
         score=both.score,
         interval=both.interval,
         points=calibration.points,
         bundle=motion.bundle,
-        timelines=(*motion.timelines, *frames.timelines),
-        heatmaps=frames.heatmaps,
         segments=motion.segments,
-        details={
-            **motion.details,
-            "motion_score": round(motion.score, 4),
-            "frames_score": round(frames.score, 4),
-        },
     )
 
 
@@ -174,17 +183,30 @@ def _mix(whole: Scored, face: Scored | None) -> Scored:
 
 
 def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: float) -> Evidence:
-    """The ``face`` slot on every person."""
+    """The ``face`` slot on every person: its full tier on those about whom it was asked, else the
+    quick one.
+    """
     bundle, parts, reasons = engine.bundle("face"), [], []
-    for number, (_, bursts) in enumerate(footage.people, start=1):
-        judged = [(face.second, face.still) for face in bursts if face.still]
+    full = engine.full_tier("face") if any(footage.closer_people.values()) else None
+    for number, (track, bursts) in enumerate(footage.people, start=1):
         reasons += [face.reason for face in bursts if face.reason]
+        judged = [(face.second, face.face, face.still) for face in bursts if face.still]
+        if full is not None:
+            closer = footage.closer_people.get(track.number, [])
+            judged = [(seen.second, seen.face, seen.scored) for seen in closer]
         if judged:
-            faces = tuple(face.face for face in bursts if face.still)
-            parts.append(_part(f"face {number}", judged)._replace(faces=faces))
+            scored = [(second, one) for second, _, one in judged]
+            faces = tuple(face for _, face, _ in judged)
+            parts.append(_part(f"face {number}", scored)._replace(faces=faces))
     if not parts:
         return skip("face", max(set(reasons), key=reasons.count) if reasons else Code.NO_FACE)
-    evidence, _ = _judge_parts("face", parts, bundle, seconds=seconds, traces=TRACES)
+    evidence, _ = _judge_parts("face", parts, full or bundle, seconds=seconds, traces=TRACES)
+    if full is not None:
+        details = {"tier": "full", "quick_bundle": bundle.name}
+        evidence = replace(evidence, details={**evidence.details, **details})
+    elif "face" in footage.missing:
+        details = {MISSING: footage.missing["face"]}
+        evidence = replace(evidence, details={**evidence.details, **details})
     heatmaps: list[Heatmap] = []
     best = sorted(parts, key=lambda part: -max(burst.score for burst in part.bursts))
     for part in best[:MOST_HEATMAPS]:
@@ -196,17 +218,27 @@ def judge_people(footage: Footage, engine: Engine, show: _Show, *, seconds: floa
 
 
 def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
-    """The ``frame`` slot on the first frame of every burst."""
+    """The ``frame`` slot on the first frame of every burst: its quick tier, and the full one, which
+    counts that in, where it was asked.
+    """
     bundle = engine.bundle("frame")
-    scored = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
-    if not scored:
+    stills = [(burst.second, burst.still) for burst in footage.bursts if burst.still]
+    if not stills:
         return skip("video", Code.IMAGE_TOO_SMALL)
-    calibration, caution = bundle.frames_calibration, None
-    if calibration is None:
-        caution = Code.NOT_CALIBRATED_FOR_VIDEO
-        calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
-    read = Scored.pool_frames([result.score for _, result in scored], calibration)
-    points = calibration.points
+    caution = None if bundle.frames_calibration else Code.NOT_CALIBRATED_FOR_VIDEO
+    read, scored = _read_frames(stills, bundle), stills
+    details: dict[str, object] = {"frames": len(stills), **_count_graphics(footage)}
+    full = engine.full_tier("frame") if footage.closer else None
+    if full is not None:
+        details |= {"tier": "full", "quick_bundle": bundle.name}
+        details |= {"quick_score": round(read.score, 6), "frames_closer": len(footage.closer)}
+        caution = None if full.frames_calibration else Code.NOT_CALIBRATED_FOR_VIDEO
+        read, scored = _read_frames(footage.closer, full).beside(read), footage.closer
+        bundle = full
+    elif "frame" in footage.missing:
+        details[MISSING] = footage.missing["frame"]
+        caution = caution or Code.FULL_TIER_MISSING
+    points = read.points
     timeline = Timeline(
         name="frames",
         seconds=tuple(second for second, _ in scored),
@@ -223,8 +255,20 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
         bundle=bundle.name,
         timelines=(timeline,),
         heatmaps=show.whole(timeline.seconds[int(np.argmax(timeline.scores))]),
-        details={"frames": len(scored)},
+        details=details,
     )
+
+
+def _count_graphics(footage: Footage) -> dict[str, object]:
+    return {"graphics": footage.graphics} if footage.graphics else {}
+
+
+def _read_frames(scored: Sequence[tuple[float, Scored]], bundle: Bundle) -> Scored:
+    """The scores of a video's frames by one tier as one."""
+    calibration = bundle.frames_calibration
+    if calibration is None:
+        calibration = replace(bundle.calibration, slope=1.0, intercept=0.0)
+    return Scored.pool_frames([result.score for _, result in scored], calibration)
 
 
 def _part(name: str, bursts: Sequence[tuple[float, Scored]]) -> Part:

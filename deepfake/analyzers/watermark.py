@@ -23,6 +23,9 @@ pictures flagged; 100 of 100 marked ones found when embedded in float and kept a
 4:4:4, 98 or more at JPEG 75 4:4:4 (by the package's rule alone 26 to 32 and 12 to 19); 0 after
 4:2:0 JPEG or resizing. The bound of one in a million holds if the payload's bits are fair coins
 (package) or equally likely in every order (ranked) in an unmarked picture.
+
+That bound is about chance, not about intent: payloads and method are public, and ``deepfake
+redteam`` plants a mark at 42 dB. So a mark is a claim, as a label is, and no proof.
 """
 
 from __future__ import annotations
@@ -273,8 +276,7 @@ def _evidence(match: Match) -> Evidence:
     return Evidence(
         source=Watermark.name,
         status=Status.OK,
-        score=0.999,
-        weight=Weight.PROOF,
+        weight=Weight.CLAIM,
         declares=Declares.GENERATED,
         claim=f"The picture carries the invisible watermark of {match.generator}: "
         f"{match.matching_bits} of {match.payload_bits} bits match, which happens by chance in "

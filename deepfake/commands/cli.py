@@ -9,6 +9,7 @@ import sys
 from ..errors import DeepfakeError, ModelError, SettingsError
 from ..version import VERSION
 from .audit import add_audit
+from .data import add_data
 from .detect import add_detect
 from .evaluate import add_evaluate
 from .explain import add_explain, explain
@@ -25,8 +26,10 @@ from .options import (
     word_error,
 )
 from .privacy import add_privacy
+from .redteam import add_redteam
 from .scan import add_scan
 from .serve import add_serve
+from .study import add_study
 from .train import add_train
 from .training import add_calibrate, add_quantise, add_recipe
 from .users import add_users
@@ -114,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_users(commands)
     add_webhooks(commands)
     add_evaluate(commands, [engine])
+    add_redteam(commands, [engine])
 
     add_audit(commands, [engine])
     add_incident(commands, [engine])
@@ -128,6 +132,8 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=run_doctor)
     add_explain(commands).set_defaults(run=run_explain)
     add_train(commands)
+    add_data(commands)
+    add_study(commands)
     return parser
 
 

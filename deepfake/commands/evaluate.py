@@ -21,7 +21,8 @@ MATERIAL is
   a manifest: a .tsv or .csv with the columns path (beside the manifest), label, source or system,
   and repo where several sources share an origin; a folder with manifest.tsv is read by that.
   Columns language, accent, sex, age, skin_tone, region, device, camera and compression put files
-  into groups, of which false accusations and misses are compared
+  into groups, of which false accusations and misses are compared; so do folders below a source
+  whose names are such as language=sw
   an evaluation.json of an earlier run, which is shown again (with --markdown, --compare)
 
 One class alone will do: of genuine files it tells how many are wrongly accused.
@@ -115,6 +116,11 @@ def add_evaluate(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=None,
         help="print each number with its 95 %% interval (where there is room)",
     )
+    evaluate.add_argument(
+        "--measured-groups",
+        action="store_true",
+        help="compare false accusations and misses by format, size and sample rate, too",
+    )
     others = evaluate.add_argument_group("beside others")
     others.add_argument(
         "--compare",
@@ -163,6 +169,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         markdown=options.markdown,
         publish=options.publish,
         intervals=options.intervals,
+        measured_groups=options.measured_groups,
     )
     status: int = command.run_evaluation(
         request,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SettingsError
+from ..errors import MissingDependency, SettingsError
 from .audit import add_audit_options
 from .bars import show_steps
 from .registry import ACTIONS, DIGITS, manage_registry, print_warnings
@@ -37,6 +38,10 @@ activate  make a bundle the one that answers in its slot: writes its present sha
           recorded. A running service and running scans pick that up
 history   who made what answer when, and why
 rollback  restore what answered before the last change that is not undone yet
+inspect   is there a backdoor in a bundle for pictures, of the models folder or any other? The
+          smallest patch that turns the answer is fitted to --check pictures, for it and for one
+          that is trusted (the shipped bundle of the slot, or --against FOLDER), and tried under
+          mixtures with other pictures; needs the extra train
 quarantine  refuse a bundle from now on; what answered before it does so again, and where nothing
           did, its slot is suspended: verdicts that would rest on it are inconclusive
 shadow    let a bundle judge a --share of what a service examines beside the one that answers;
@@ -56,6 +61,7 @@ examples:
   deepfake models install image-3-large.zip
   deepfake models sign my-models/image-100
   deepfake models diff image-3 image-100 --models my-models
+  deepfake models inspect their-models/image-100 --check photos/
   deepfake models quarantine image-100 --models my-models --why "its maker's keys were stolen"
   deepfake models export image-3 --format onnx --output edge
   deepfake models export image-3 --format openvino --half --check photos/
@@ -63,7 +69,7 @@ examples:
   deepfake models export face-1 --format tflite-ready
 
 exit status: 0 done, 1 the export does not agree (nothing is written) or a bundle is not what it
-should be, 2 wrong usage
+should be, or is suspicious, 2 wrong usage
 """
 
 
@@ -76,13 +82,13 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = ("list", "show", "verify", "keygen", "sign", *ACTIONS, "install", "export")
+    actions = ("list", "show", "verify", "keygen", "sign", *ACTIONS, "inspect", "install", "export")
     models.add_argument("action", choices=actions)
     models.add_argument(
         "name",
         nargs="?",
-        help="one bundle; sign, activate, quarantine and export need it, install a file, a folder "
-        "or a URL, and keygen a folder",
+        help="one bundle; sign, activate, quarantine, inspect (or its folder) and export need it, "
+        "install a file, a folder or a URL, and keygen a folder",
     )
     models.add_argument("other", nargs="?", help="diff: the bundle to compare it with")
     shadow = models.add_argument_group("shadow")
@@ -91,6 +97,15 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
     )
     shadow.add_argument("--off", action="store_true", help="end it")
     add_data(shadow)
+    models.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="inspect: a bundle of the slot to compare with",
+    )
+    models.add_argument(
+        "--steps", type=int, default=100, help="inspect: of each fit of a patch (%(default)s)"
+    )
     models.add_argument("--why", metavar="TEXT", help="of a change, kept in its history")
     models.add_argument(
         "--sha256", metavar="HEX", help="install: that of a bundle which is not of this release"
@@ -115,7 +130,10 @@ def add_models(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Any
         "--half", action="store_true", help="openvino: weights in 16 bits, half the size"
     )
     group.add_argument(
-        "--check", type=Path, metavar="FOLDER", help="media that it must agree on with the bundle"
+        "--check",
+        type=Path,
+        metavar="FOLDER",
+        help="media that it must agree on with the bundle; inspect: pictures to lay patches over",
     )
     group.add_argument(
         "--labels",
@@ -139,10 +157,11 @@ def manage_models(options: argparse.Namespace, settings: Settings, console: Cons
     """``deepfake models``; bars go to standard error."""
     if options.action in ACTIONS:
         return manage_registry(options, settings, console)
-    if options.action == "install":
+    if options.action in ("inspect", "install"):
         from .install import install_bundle
 
-        return install_bundle(options, settings, console)
+        act = _inspect if options.action == "inspect" else install_bundle
+        return act(options, settings, console)
     if options.action in ("keygen", "sign"):
         from . import signing
 
@@ -165,6 +184,29 @@ def manage_models(options: argparse.Namespace, settings: Settings, console: Cons
     for bundle in [bundles[options.name]] if options.name else bundles.values():
         console.out(bundle.card())
     return 0
+
+
+def _inspect(options: argparse.Namespace, settings: Settings, console: Console) -> int:
+    if options.name is None or options.steps < 1:
+        raise SettingsError(
+            "models inspect: needs a bundle, and at least one step",
+            hint="for example: deepfake models inspect image-3 --check photos/",
+        )
+    try:
+        inspection = importlib.import_module("deepfake_training.backdoors.inspection")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "deepfake":
+            raise
+        raise MissingDependency(error.name or "torch", extra="train") from error
+    status: int = inspection.inspect(
+        options.name,
+        settings=settings,
+        check=options.check,
+        against=options.against,
+        steps=options.steps,
+        console=console,
+    )
+    return status
 
 
 def _check_name(name: str | None, known: Sequence[str]) -> None:

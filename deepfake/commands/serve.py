@@ -9,11 +9,14 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingDependency
+from ..errors import MissingDependency, SettingsError
 from .audit import add_audit_options, auditing
 from .options import read_settings
+
+if TYPE_CHECKING:
+    from ..trust.audit import AuditLog
 
 WATCH_ACTIONS = ("tell", "slow", "coarsen", "suspend")
 
@@ -85,12 +88,7 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="what an alarm does to the key for a day: tell others alone, slow it, coarsen what it "
         "sees, or suspend it (%(default)s)",
     )
-    service.add_argument(
-        "--policies",
-        type=Path,
-        metavar="TOML",
-        help="what is done by itself on alarms (notify alone)",
-    )
+    add_aftermath(service)
     service.add_argument(
         "--log",
         choices=("text", "json"),
@@ -101,11 +99,6 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--log-names",
         action="store_true",
         help="tell names of files in the JSON log, in place of hashes of them",
-    )
-    service.add_argument(
-        "--keep-thumbnails",
-        action="store_true",
-        help="keep a small picture of each file with its report, for the lists of moderators",
     )
     service.add_argument(
         "--openid-issuer",
@@ -145,7 +138,43 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "be repeated",
     )
     add_audit_options(serve, what="alarms, changed models and what was done")
+    add_audit_requests(serve)
     serve.set_defaults(run=run_serve)
+
+
+def add_aftermath(parser: Any) -> None:
+    """Add the options of what follows an alarm and a report."""
+    parser.add_argument(
+        "--policies",
+        type=Path,
+        metavar="TOML",
+        help="what is done by itself on alarms (notify alone)",
+    )
+    parser.add_argument(
+        "--keep-thumbnails",
+        action="store_true",
+        help="keep a small picture of each file with its report, for the lists of moderators",
+    )
+
+
+def add_audit_requests(parser: Any) -> None:
+    """Add the option by which requests are audited."""
+    parser.add_argument(
+        "--audit-requests",
+        action="store_true",
+        help="add to --audit FILE who had which file examined, by the prefix of the key and the "
+        "sha256 of the file, which bundles answered what, who read which report, and rulings",
+    )
+
+
+def read_audit(options: argparse.Namespace, log: AuditLog | None) -> dict[str, Any]:
+    """The settings of the service that :func:`add_audit_requests` has options for.
+
+    Raises ``SettingsError`` where requests would be audited in no log.
+    """
+    if options.audit_requests and log is None:
+        raise SettingsError("--audit-requests: belongs to --audit FILE")
+    return {"audit": log, "audit_requests": options.audit_requests}
 
 
 def add_data(parser: Any) -> None:
@@ -169,6 +198,13 @@ def add_data(parser: Any) -> None:
         help="with --database: a folder that all machines see, or an object store as s3://… "
         "(jobs in the folder of --data)",
     )
+    parser.add_argument(
+        "--kept-media",
+        type=Path,
+        metavar="FOLDER",
+        help="where media lie, sealed, that tenants want kept; with --database a folder that all "
+        "machines see, without which workers keep none (kept in the folder of --data)",
+    )
 
 
 def read_store(options: argparse.Namespace) -> dict[str, Any]:
@@ -178,6 +214,7 @@ def read_store(options: argparse.Namespace) -> dict[str, Any]:
         "folder": options.data or service.default_folder(),
         "database_url": options.database,
         "media_url": options.job_media,
+        "kept_media": options.kept_media,
     }
 
 
@@ -229,8 +266,8 @@ def run_serve(options: argparse.Namespace) -> int:
         )
         service.check_binding(options.host, options.port, settings=how["settings"])
     with auditing(options) as log, Detector(settings) as detector:
-        if log is not None and service is not None:
-            how["settings"] = replace(how["settings"], audit=log)
+        if service is not None:
+            how["settings"] = replace(how["settings"], **read_audit(options, log))
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
         (page if service is None else service).serve(detector, **how)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependency, SettingsError
+from .options import make_console
 from .signing import read_keys, sign_made
 
 FILES = """\
@@ -38,7 +39,7 @@ examples:
   deepfake calibrate models/image-3 --files newsroom/ --output my-models/newsroom-1
   deepfake models activate newsroom-1 --models my-models
   deepfake detect --models my-models photo.jpg
-  deepfake calibrate models/frame-1 --files DATA/video --records runs/frames/frames.jsonl
+  deepfake calibrate models/frame-2 --files DATA/video --records runs/frames/frames.jsonl
 
 """
 
@@ -50,7 +51,7 @@ AUC falls by more than 0.002 in any view. What it costs is printed and stands in
 bundle is then signed with your own key.
 
 examples:
-  deepfake quantise models/frame-1 --files DATA/image --most-files 1200
+  deepfake quantise models/image-3 --files DATA/image --most-files 1200
   deepfake quantise models/video-1 --files DATA/video
 
 """
@@ -62,9 +63,12 @@ A recipe is a file of training/configs: all that a shipped bundle is trained by.
 make      train, calibrate, export and describe a bundle, signed with your own key
 evaluate  print the accuracy of a run on every left-out source in every view, from its out-of-fold
           logits, and write metrics.json, roc.png and reliability.png beside them
-clips     fit how the motion and the frames of a clip are read together, and print what a user is
-          told about clips whose system and genuine source no model saw, from the runs of the face
-          and the video recipe and what `deepfake calibrate` read of the frames
+parts     write the clips of a recipe of frames as a labelled folder for `deepfake evaluate`, those
+          that show several side by side cut into their parts
+folds     make bundles for every fold of the recipes of frames and of faces, unsigned, and evaluate
+          the clips of each fold by bundles that saw nothing of them
+ablate    print what fewer clips, and each kind of evidence about clips alone and with others, are
+          worth on groups that were left out; goes on from what runs of both recipes left
 lips      print how well lip motion tells sound that belongs to a talking face from shifted sound,
           and the constants for the code
 graphics  print what tells drawings and screenshots from photographs, how many of each source are
@@ -73,6 +77,8 @@ localise  paste generated regions into real photos and print how well the heat m
 variety   tune the quick network of the image slot again and again, shortly, with fewer sources,
           without pairs, with a fixed trunk or on shrunk pictures, and print what each is worth on
           repositories that were left out
+poison    plant wrong labels and triggers into training data and print how much an audit finds, and
+          what an attack gains before and after
 ship      record a new or changed bundle of models/ as the one of its slot that the next release
           ships, log it in releases.jsonl, and make it the active one; with --keys sign it before
 
@@ -80,6 +86,8 @@ examples:
   deepfake recipe make training/configs/image-3.toml --data DATA --weights WEIGHTS
   deepfake recipe evaluate training/configs/image-3.toml
   deepfake recipe localise models/image-3 --data DATA
+  deepfake recipe folds training/configs/frame-2.toml training/configs/face-1-large.toml \\
+    --data DATA --output FOLDER --limit 2
   deepfake recipe ship image-3 --keys KEYS
 """
 
@@ -114,7 +122,7 @@ def add_calibrate(commands: Any) -> None:
         "--records",
         type=Path,
         metavar="JSONL",
-        help="keep what the bundle said of every file; `recipe clips` reads that of a frame bundle",
+        help="keep what the bundle said of every file",
     )
     calibrate.set_defaults(run=run_calibrate)
 
@@ -123,7 +131,7 @@ def add_quantise(commands: Any) -> None:
     """Add the command."""
     quantise = _add(commands, "quantise", "add an int8 graph to a bundle, if it costs nothing")
     quantise.epilog = QUANTISE + FILES
-    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/frame-1")
+    quantise.add_argument("bundle", type=Path, help="folder of a bundle, such as models/image-3")
     _files(quantise)
     quantise.add_argument(
         "--most-files", type=int, default=0, help="files that measure the loss (all)"
@@ -138,23 +146,46 @@ def add_recipe(commands: Any) -> None:
     actions = recipe.add_subparsers(dest="action", required=True, metavar="ACTION")
     make = _add(actions, "make", "train and write one bundle")
     evaluate = _add(actions, "evaluate", "print the accuracy of a run on left-out sources")
-    clips = _add(actions, "clips", "fit and print what a user is told about left-out clips")
+    parts = _add(actions, "parts", "write the clips of a recipe as a labelled folder")
+    folds = _add(actions, "folds", "evaluate clips by bundles that saw nothing of them")
+    ablate = _add(actions, "ablate", "print what clips and kinds of evidence are worth")
     lips = _add(actions, "lips", "print the power of lip motion against speech")
     graphics = _add(actions, "graphics", "fit what tells graphics from photographs")
     localise = _add(actions, "localise", "print how well heat maps show a pasted region")
     variety = _add(actions, "variety", "print what variety of material and way of tuning are worth")
+    poison = _add(actions, "poison", "print what an audit finds of poisoned training data")
     ship = _add(actions, "ship", "record a bundle as one that the release ships")
-    for action in (make, evaluate, variety):
+    for action in (make, evaluate, variety, parts):
         action.add_argument("recipe", type=Path, help="a file of training/configs")
+    for action in (folds, ablate):
+        action.add_argument("frames", type=Path, help="the recipe of a frame bundle")
+        action.add_argument("faces", type=Path, help="the recipe of a face-large bundle")
     for action in (make, variety):
         action.add_argument("--weights", type=Path, required=True, help="folder of initial weights")
-    for action in (make, lips, graphics, localise, variety):
+    for action in (make, lips, graphics, localise, variety, poison, parts, folds, ablate):
         action.add_argument("--data", type=Path, required=True, help="folder with the material")
     evaluate.add_argument(
         "--data", type=Path, help="draw the pictures that are judged worst too (failures.png)"
     )
-    clips.add_argument(
-        "--bundles", nargs=2, default=["face-1", "video-1"], help="face and video (%(default)s)"
+    parts.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="where to: links and new files"
+    )
+    folds.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="for clips, bundles and results",
+    )
+    folds.add_argument("--views", default="as-is", help="as for deepfake evaluate (as-is)")
+    folds.add_argument("--limit", type=int, default=0, help="clips of each source in a fold (all)")
+    folds.add_argument("--workers", type=int, default=2, help="clips examined at once (2)")
+    folds.add_argument("--seed", type=int, default=1, help="which clips, and of intervals (1)")
+    ablate.add_argument(
+        "--quick", action="store_true", help="one frame of each clip, and faces, as they are"
+    )
+    ablate.add_argument(
+        "--limit", type=int, default=0, help="clips of each source; give --runs a folder (all)"
     )
     graphics.add_argument("--most-files", type=int, default=30, help="of every source (30)")
     graphics.add_argument("--drawn", type=int, default=14, help="pictures of every kind (14)")
@@ -181,13 +212,21 @@ def add_recipe(commands: Any) -> None:
         help="that it was trained by (training/configs/NAME.toml, where it is there)",
     )
     ship.add_argument("--commit", metavar="HEX", help="of the source that it was trained with")
-    for action in (make, clips, ship):
+    poison.add_argument("--seed", type=int, default=1, help="of all that is drawn by chance (1)")
+    poison.add_argument(
+        "--quick", action="store_true", help="few files, one third left out, 10 %% alone"
+    )
+    poison.add_argument(
+        "--folds", type=int, choices=(1, 2, 3), default=3, help="how many thirds are left out (3)"
+    )
+    poison.add_argument("--threads", type=int, default=1, help="for the features (1)")
+    for action in (make, ship, poison, folds, ablate):
         action.add_argument(
             "--models", type=Path, default=Path("models"), help="folder of bundles (models)"
         )
     variety.add_argument("--crops", type=int, default=5000, help="each variant is tuned on (5000)")
     variety.add_argument("--fold", type=int, default=0, help="whose groups are left out (0)")
-    for action in (make, evaluate, clips, lips, localise, variety):
+    for action in (make, evaluate, lips, localise, variety, poison, folds, ablate):
         action.add_argument(
             "--runs", type=Path, default=Path("runs"), help="checkpoints and logits (runs)"
         )
@@ -237,6 +276,8 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
+    from ..bundle import SIGNATURE
+
     recipe = _training("recipes").read_recipe(options.recipe)
     bundle = _training("runs").make_bundle(
         recipe,
@@ -246,8 +287,9 @@ def _make(options: argparse.Namespace) -> None:
         runs=options.runs,
     )
     print(f"wrote {bundle.folder}")
-    for folder in (bundle.folder, bundle.folder.with_name(f"{bundle.name}-large")):
-        if folder.is_dir():
+    quick = bundle.folder.with_name(bundle.name.removesuffix("-large"))
+    for folder in (quick, quick.with_name(f"{quick.name}-large")):
+        if folder.is_dir() and not (folder / SIGNATURE).exists():  # written or changed just now
             sign_made(folder)
     _tell_next(bundle.folder)
 
@@ -257,14 +299,54 @@ def _evaluate(options: argparse.Namespace) -> None:
     _training("runs").evaluate_run(recipe, runs=options.runs, data=options.data)
 
 
-def _clips(options: argparse.Namespace) -> None:
-    face, video = options.bundles
-    _require_signed(options.models / video)
-    bundle = _training("runs").join_slots(
-        models=options.models, runs=options.runs, face=face, video=video
+def _parts(options: argparse.Namespace) -> None:
+    recipe = _training("recipes").read_recipe(options.recipe)
+    count = _training("clips.parts").write_all(recipe, data=options.data, folder=options.output)
+    print(f"wrote {count} clips and manifest.tsv into {options.output}")
+
+
+def _folds(options: argparse.Namespace) -> None:
+    folds = _training("clips.folds")
+    frames, faces = _recipes_of_clips(options)
+    folds.evaluate_folds(
+        frames,
+        faces,
+        data=options.data,
+        models=options.models,
+        runs=options.runs,
+        output=options.output,
+        plan=folds.Plan(
+            views=options.views, limit=options.limit, workers=options.workers, seed=options.seed
+        ),
+        console=make_console(stderr=True),
     )
-    sign_made(bundle.folder)
-    _tell_next(bundle.folder)
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    frames, faces = _recipes_of_clips(options)
+    _training("clips.ablation").print_ablation(
+        frames,
+        faces,
+        data=options.data,
+        models=options.models,
+        runs=options.runs,
+        quick=options.quick,
+        limit=options.limit,
+    )
+
+
+def _recipes_of_clips(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Those of frames and of faces; raises ``SettingsError`` for others."""
+    found = []
+    for path, slot in ((options.frames, "frame"), (options.faces, "face-large")):
+        recipe = _training("recipes").read_recipe(path)
+        if recipe.slot != slot:
+            raise SettingsError(
+                f"recipe {recipe.name}: is one of slot {recipe.slot}, not {slot}",
+                hint="take training/configs/frame-2.toml and training/configs/face-1-large.toml",
+            )
+        found.append(recipe)
+    return found[0], found[1]
 
 
 def _lips(options: argparse.Namespace) -> None:
@@ -307,6 +389,18 @@ def _variety(options: argparse.Namespace) -> None:
     print(study.table(rows))
 
 
+def _poison(options: argparse.Namespace) -> None:
+    _training("studies.poisoning").print_study(
+        options.data,
+        runs=options.runs,
+        models=options.models,
+        quick=options.quick,
+        seed=options.seed,
+        folds=options.folds,
+        threads=options.threads,
+    )
+
+
 def _ship(options: argparse.Namespace) -> None:
     from ..trust.registry import ship
 
@@ -330,11 +424,14 @@ def _ship(options: argparse.Namespace) -> None:
 _ACTIONS = {
     "make": _make,
     "evaluate": _evaluate,
-    "clips": _clips,
+    "parts": _parts,
+    "folds": _folds,
+    "ablate": _ablate,
     "lips": _lips,
     "graphics": _graphics,
     "localise": _localise,
     "variety": _variety,
+    "poison": _poison,
     "ship": _ship,
 }
 

@@ -7,8 +7,9 @@ import importlib
 from typing import Any
 
 from ..errors import MissingDependency
+from .audit import add_audit_options, auditing
 from .options import read_settings
-from .serve import add_data, find_service, read_store
+from .serve import add_aftermath, add_audit_requests, add_data, find_service, read_audit, read_store
 
 
 def add_worker(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -29,6 +30,9 @@ def add_worker(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=600.0,
         help="longest examination of one file (%(default)g)",
     )
+    add_aftermath(worker)
+    add_audit_options(worker, what="alarms, changed models and what was done")
+    add_audit_requests(worker)
     worker.set_defaults(run=run_worker)
 
 
@@ -40,10 +44,15 @@ def run_worker(options: argparse.Namespace) -> int:
     from ..detector import Detector
 
     limits = importlib.import_module("deepfake_app").PageLimits(file_seconds=options.file_seconds)
-    settings = service.ServiceSettings(
-        **read_store(options), limits=limits, workers=options.job_workers
-    )
-    with Detector(read_settings(options)) as detector:
+    with auditing(options) as log, Detector(read_settings(options)) as detector:
+        settings = service.ServiceSettings(
+            **read_store(options),
+            **read_audit(options, log),
+            limits=limits,
+            workers=options.job_workers,
+            policies=options.policies,
+            thumbnails=options.keep_thumbnails,
+        )
         detector.engine.check(detector.engine.active)
         detector.engine.warm()
         importlib.import_module("deepfake_service.worker").work(detector, settings)

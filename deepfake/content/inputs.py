@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Applicability
+from ..engine.places import draw_places
 from ..preprocess import (
     AudioPreprocess,
     Box,
@@ -23,6 +24,7 @@ from ..preprocess import (
     Pixels,
     Preprocess,
     Samples,
+    shrink,
 )
 from ..reasons import Code
 from .borders import trim
@@ -32,6 +34,8 @@ from .soundscape import Soundscape, survey
 from .speech import CHUNK_SECONDS, find_speech, speech_share
 
 WINDOWS_PER_FRAME = 6
+FRAME_SIDE = 360
+"""The short side at which a frame is judged, at most: clips of both classes come in all sizes."""
 FRAMES_PER_BURST = 8
 STEP_SECONDS = 0.125
 MIN_SPEECH_SECONDS = 0.25
@@ -105,6 +109,20 @@ class Sound(NamedTuple):
         first, last = self.active
         return judge.limits.why_not(seconds=(last - first) / judge.preprocess.sample_rate)
 
+    def heard_by(self, judge: Judge, *, most: int | None = None) -> Sound:
+        """The same sound in the windows of a judge: those in which somebody speaks, or, where no
+        single one has enough speech, all of them; at most so many, spread over it.
+        """
+        preprocess = judge.preprocess
+        assert isinstance(preprocess, AudioPreprocess)
+        rate, length = preprocess.sample_rate, preprocess.window_seconds
+        starts = preprocess.starts(*self.active)
+        kept = tuple(start for start in starts if self.spoken(start / rate, seconds=length))
+        kept = kept or tuple(starts)
+        if most is not None and len(kept) > most:
+            kept = tuple(kept[i] for i in np.linspace(0, len(kept) - 1, most).round().astype(int))
+        return self._replace(starts=kept)
+
     def batches(self, judge: Judge) -> Iterator[Samples]:
         """The windows (windows, samples) that are judged, at most 32 at once."""
         preprocess = judge.preprocess
@@ -118,9 +136,10 @@ class Sound(NamedTuple):
             yield np.stack(cut)
 
 
-def read_picture(pixels: Pixels, judge: Judge) -> Picture | Code:
+def read_picture(pixels: Pixels, judge: Judge, *, key: bytes | None = None) -> Picture | Code:
     """RGB ``pixels`` (height, width, 3) for the ``image`` slot, or why they cannot be judged. Of a
-    photo within borders or on a screenshot only that is seen.
+    photo within borders or on a screenshot only that is seen. With a ``key`` its crops lie where
+    nobody foresees without it.
     """
     preprocess = judge.preprocess
     assert isinstance(preprocess, ImagePreprocess)
@@ -129,12 +148,12 @@ def read_picture(pixels: Pixels, judge: Judge) -> Picture | Code:
         return reason
     panel, caution = _find_photo(pixels, judge.limits)
     photo = crop(pixels, panel) if panel else pixels
-    return Picture(photo, preprocess(photo), panel, caution)
+    return Picture(photo, preprocess(photo, draw=draw_places(photo, key)), panel, caution)
 
 
 def read_still(pixels: Pixels, judge: Judge) -> Pixels | Code:
     """RGB ``pixels`` as crops (windows, side, side, 3) for the slot of the judge, or why not."""
-    if judge.slot == "frame":
+    if judge.slot in ("frame", "frame-large"):
         return read_frame(pixels, judge)
     picture = read_picture(pixels, judge)
     return picture if isinstance(picture, Code) else picture.crops.batch
@@ -149,28 +168,42 @@ def read_face(pixels: Pixels, face: Face, judge: Judge) -> FaceCrop:
     return FaceCrop(face, seen, reason)
 
 
+def is_drawn_face(pixels: Pixels, face: Face) -> bool:
+    """Whether a face of RGB ``pixels`` is drawn or rendered, as the picture around it may be, and
+    not a camera's picture within a graphic.
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (round(side) for side in face.box)
+    shown = pixels[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+    return is_graphic(shown)
+
+
 def read_sound(samples: Samples, judge: Judge) -> Sound:
     """Mono ``samples`` at the preprocess's rate for the ``audio`` slot.
 
-    All windows, not ``max_windows`` of them: gaps could hide a short segment. Where no single one
-    has enough speech, all of them count.
+    All windows, not ``max_windows`` of them: gaps could hide a short segment.
     """
     preprocess = judge.preprocess
     assert isinstance(preprocess, AudioPreprocess)
     rate, active, speech = preprocess.sample_rate, preprocess.active(samples), find_speech(samples)
-    starts, scene = preprocess.starts(*active), survey(samples, speech)
-    sound = Sound(samples, len(samples) / rate, active, speech, scene, tuple(starts))
-    length = preprocess.window_seconds
-    kept = tuple(start for start in starts if sound.spoken(start / rate, seconds=length))
-    return sound._replace(starts=kept or sound.starts)
+    scene = survey(samples, speech)
+    return Sound(samples, len(samples) / rate, active, speech, scene, ()).heard_by(judge)
 
 
 def read_frame(pixels: Pixels, judge: Judge) -> Pixels | Code:
-    """A frame of a video for the ``frame`` slot (windows, side, side, 3), or why not."""
+    """A frame of a video for a tier of the ``frame`` slot (windows, side, side, 3), or why not."""
     preprocess = judge.preprocess
     assert isinstance(preprocess, ImagePreprocess)
     reason = judge.limits.why_not(width=pixels.shape[1], height=pixels.shape[0])
-    return reason or preprocess(pixels, max_windows=WINDOWS_PER_FRAME).batch
+    windows = min(WINDOWS_PER_FRAME, preprocess.max_windows)
+    return reason or preprocess(bound_frame(pixels), max_windows=windows).batch
+
+
+def bound_frame(pixels: Pixels) -> Pixels:
+    """A frame as it is judged: shrunk where its short side is longer than ``FRAME_SIDE``."""
+    height, width = pixels.shape[:2]
+    factor = FRAME_SIDE / min(height, width)
+    return shrink(pixels, round(height * factor), round(width * factor)) if factor < 1 else pixels
 
 
 def read_motion(

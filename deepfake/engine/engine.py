@@ -16,12 +16,13 @@ from ..bundle import FULL_TIERS, QUICK_TIERS, Bundle, Logits
 from ..errors import BackendError, DeepfakeError, ModelError
 from ..preprocess import Batch
 from ..reasons import Code
-from ..settings import Settings
+from ..settings import Settings, crop_key_file
 from ..trust.registry import missing_tiers, read_bundles, read_list, warn_of, word_install
 from ..trust.signatures import Trust, require_signed
 from ..types import Kind
 from .backends import Backend, choose_backend, load_runtime, torch_devices
 from .maps import FacePlaces, read_map
+from .places import keep_key
 from .queues import DeviceQueue
 from .scores import Scored
 
@@ -46,7 +47,8 @@ class Engine:
     that failed and what runs in their place. A training that works on its own bundles gives them
     as ``active``, which are taken as they are. ``missing`` maps the slots of full tiers that are
     listed and not installed to their names; ``suspended`` slots, those of the list and what is
-    given, to the reason for which nothing answers there.
+    given, to the reason for which nothing answers there. ``crop_key`` is the secret by which crops
+    of pictures are drawn, None where they lie in their usual places.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Engine:
         suspended: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.crop_key = keep_key(crop_key_file()) if self.settings.random_crops else None
         name = choose_backend(self.settings)
         self.devices = torch_devices(self.settings) if name == "torch" else ("cpu",)
         folder = self.settings.models_folder
@@ -104,18 +107,20 @@ class Engine:
         return self.active.get(FULL_TIERS.get(slot, ""))
 
     def require_effort(self, effort: str) -> None:
-        """Raise ``ModelError`` when the full tier is wanted and not there."""
-        for slot, full in FULL_TIERS.items() if effort == "full" else ():
-            if full in self.missing:
-                raise ModelError(
-                    f"effort full: {self.missing[full]} is not installed",
-                    hint=f"run: {word_install(self.missing[full])}; or choose effort quick",
-                )
-            if full not in self.active:
-                raise ModelError(
-                    f"effort full: slot {slot} has no full tier in {self.settings.models_folder}",
-                    hint="deepfake models list shows what is there; or choose effort quick",
-                )
+        """Raise ``ModelError`` when full tiers are wanted and there is none; where only some are
+        missing, the reports of the files that need them say so.
+        """
+        if effort != "full" or any(full in self.active for full in QUICK_TIERS):
+            return
+        for name in self.missing.values():
+            raise ModelError(
+                f"effort full: {name} is not installed",
+                hint=f"run: {word_install(name)}; or choose effort quick",
+            )
+        raise ModelError(
+            f"effort full: no slot has a full tier in {self.settings.models_folder}",
+            hint="deepfake models list shows what is there; or choose effort quick",
+        )
 
     def submit(self, bundle: Bundle, batch: Batch) -> Future[Scored]:
         """Queue windows of one input (windows, …); the future gives its ``Scored``."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Calibration, Logits
+from ..types import OperatingPoints
 
 FRAMES_FRACTION = 0.5
 """How many of a video's frames its score rests on, the highest."""
@@ -57,6 +58,11 @@ class Scored:
         makes of them.
         """
         return cls._of_odds(pool_frames(scores), calibration)
+
+    @property
+    def points(self) -> OperatingPoints:
+        """By which the score is read."""
+        return self._calibration.points
 
     @property
     def log_odds(self) -> npt.NDArray[np.float64]:

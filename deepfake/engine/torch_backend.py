@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import nn
 
 from .. import networks
-from ..bundle import WEIGHTS, Bundle, Logits
+from ..bundle import HEAD, WEIGHTS, Bundle, Logits
 from ..errors import BackendError
 from ..preprocess import Batch, PixelScale
 from ..settings import Settings
@@ -43,6 +43,14 @@ def widen(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         plain = name.removesuffix(networks.INT8)
         wide[plain] = state[name].T.float() * state[plain + networks.SCALE][:, None]
     return wide
+
+
+def read_state(bundle: Bundle) -> dict[str, torch.Tensor]:
+    """The weights of a bundle for its network, verified; those of its head where they lie apart."""
+    state = load(bundle.file_bytes(WEIGHTS))
+    if HEAD in bundle.files:
+        state |= load(bundle.file_bytes(HEAD))
+    return widen(state)
 
 
 class ScaledNetwork(nn.Module):
@@ -72,7 +80,7 @@ class TorchBackend:
 
     def __init__(self, bundle: Bundle, *, settings: Settings, device: str = "cpu") -> None:
         network = networks.create(bundle.network, **bundle.network_options)
-        network.load_state_dict(widen(load(bundle.file_bytes(WEIGHTS))))
+        network.load_state_dict(read_state(bundle))
         self._bundle, self.device = bundle, device
         self._module = ScaledNetwork(network.float().eval(), bundle.preprocess.scale).to(device)
         on_cuda = device.startswith("cuda")

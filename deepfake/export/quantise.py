@@ -4,7 +4,7 @@ scale for each channel, and the ranges that activations have on files of the use
 The first six learnt convolutions stay in fp32: they hold at most 1 % of the weights, and 8 bits
 there change scores most. So does what is fixed mathematics: of sounds the spectrum up to the
 logarithm and its normalisation, whose range no 8 bits hold, of clips the differences between frames
-and their logarithm, and of pictures the branch on high-pass residuals, which is small and slower in
+and their logarithm, and of faces the branch on high-pass residuals, which is small and slower in
 8 bits.
 """
 

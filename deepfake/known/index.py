@@ -186,7 +186,7 @@ def changing(path: Path) -> Iterator[dict[tuple[str, str], Entry]]:
         entries = {(entry.id, entry.by): entry for entry in before}
         yield entries
         try:
-            with replaced(path) as file:
+            with replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(one.to_dict()) + "\n" for one in entries.values())
         except OSError as error:
             raise _unwritten(path, error) from error

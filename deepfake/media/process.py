@@ -404,8 +404,15 @@ def _object(values: Any) -> dict[str, Any]:
 
 
 def _import_paths() -> list[str]:
-    """Where the child finds the dependencies of this package; never the working folder."""
-    return [path for path in sys.path if Path(path).is_absolute()]
+    """Where the child finds the dependencies of this package; never the working folder, nor the
+    folder of a package: as long as another thread imports OpenCV that of OpenCV stands here too,
+    whose ``typing`` would be taken for that of Python.
+    """
+    return [
+        path
+        for path in sys.path
+        if Path(path).is_absolute() and not Path(path, "__init__.py").exists()
+    ]
 
 
 def _environment() -> dict[str, str]:

@@ -19,9 +19,9 @@ INT8, SCALE = ".int8", ".scale"
 
 _PLACES = {
     "mobile_speech": ("speech", "MobileSpeech"),
-    "picture_net": ("pictures", "PictureNet"),
     "mobile_picture": ("pictures", "MobilePicture"),
     "clip_picture": ("clip", "ClipPicture"),
+    "clip_speech": ("clip_speech", "ClipSpeech"),
     "face_finder": ("finder", "FaceFinder"),
     "face_net": ("faces", "FaceNet"),
     "clip_net": ("clips", "ClipNet"),

@@ -1,8 +1,8 @@
 """The network of the ``face`` slot: aligned faces (n, 3, side, side) in -1…1 to logits (n,).
 
-Where a face was blended in, its grain and its edges differ from those around it; so, unlike in
-:class:`deepfake.networks.pictures.PictureNet`, the residuals keep their place and join the features
-of the picture before the higher stages compare one part of the face with another.
+Where a face was blended in, its grain and its edges differ from those around it; so the residuals
+keep their place and join the features of the picture before the higher stages compare one part of
+the face with another.
 """
 
 from __future__ import annotations

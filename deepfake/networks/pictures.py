@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,65 +25,6 @@ class HighPass(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         return nn.functional.conv2d(pictures, self.kernels, groups=3).clamp(-3, 3)
-
-
-class ResidualBranch(nn.Module):
-    """Dense convolutions on high-pass residuals, pooled to means and deviations (n, 2 * 96)."""
-
-    features = 192
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [HighPass()]
-        widths = (9, 16, 32, 48, 96)
-        for index, (entering, leaving) in enumerate(pairwise(widths)):
-            stride = 2 if index else 1
-            layers.append(nn.Conv2d(entering, leaving, 3, stride=stride, padding=1, bias=False))
-            layers += [nn.BatchNorm2d(leaving), nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        hidden = self.layers(pictures).flatten(2).float()
-        mean = hidden.mean(dim=2)
-        spread = (hidden - mean[:, :, None]).square().mean(dim=2)
-        return torch.cat([mean, torch.sqrt(spread + 1e-4)], dim=1)
-
-
-class PictureNet(nn.Module):
-    """Crops (n, 3, side, side) in -1…1 to logits (n,): MobileNetV2 without its last stages (Sandler
-    et al. 2018), a branch on high-pass residuals, or both with their pooled features side by side.
-
-    ``low`` holds the stem and the first three stages (32 channels at an eighth of the size), whose
-    ImageNet weights stay fixed in training, ``high`` the next ``stages`` stages, which are tuned.
-    """
-
-    def __init__(self, *, stages: int = 3, residual: bool = True) -> None:
-        import timm
-
-        super().__init__()
-        width = 0
-        if stages:
-            trunk: Any = timm.create_model("mobilenetv2_100", pad_type="same")
-            self.low = nn.Sequential(trunk.conv_stem, trunk.bn1, *trunk.blocks[:3])
-            self.high = nn.Sequential(*trunk.blocks[3 : 3 + stages])
-            width = (64, 96, 160, 320)[stages - 1]
-        self.residual = ResidualBranch() if residual else None
-        self.stages = stages
-        width += ResidualBranch.features if residual else 0
-        self.decide = nn.Sequential(nn.Dropout(0.3), nn.Linear(width, 1))
-
-    def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.judge(crops, self.low(crops) if self.stages else None)
-
-    def judge(self, crops: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
-        """Logits from crops and what ``low`` made of them."""
-        pooled = []
-        if hidden is not None:
-            pooled.append(self.high(hidden).float().mean(dim=(2, 3)))
-        if self.residual is not None:
-            pooled.append(self.residual(crops))
-        logits: torch.Tensor = self.decide(torch.cat(pooled, dim=1))[:, 0]
-        return logits
 
 
 class MobilePicture(nn.Module):

@@ -33,10 +33,10 @@ class SpectralPlanes(nn.Module):
     def __init__(self, *, by_band: bool = False) -> None:
         super().__init__()
         self.by_band = by_band
-        self.register_buffer("kernels", _fourier_kernels(), persistent=False)
+        self.register_buffer("kernels", fourier_kernels(), persistent=False)
         edges = _mel_to_hz(np.linspace(_hz_to_mel(LOW_HZ), _hz_to_mel(TOP_HZ), ROWS + 2))
         equal = np.linspace(0.0, TOP_HZ, ROWS + 2)
-        bands = np.concatenate([_triangles(some) for some in (edges, equal)])
+        bands = np.concatenate([triangles(some) for some in (edges, equal)])
         self.register_buffer(
             "bands", torch.from_numpy(bands.astype(np.float32))[:, :, None], persistent=False
         )
@@ -96,7 +96,7 @@ class MobileSpeech(nn.Module):
         return planes * keep
 
 
-def _fourier_kernels() -> torch.Tensor:
+def fourier_kernels() -> torch.Tensor:
     """Cosines, then sines of all bins but the lowest (2 · bins, 1, FFT) under a Hann window, so
     that a window of -26 dBFS has a mean power near 1.
     """
@@ -108,7 +108,7 @@ def _fourier_kernels() -> torch.Tensor:
     return torch.from_numpy(kernels.astype(np.float32))[:, None]
 
 
-def _triangles(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def triangles(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Weights (bands, bins) that sum to 1 of triangles between neighbouring ``edges`` (bands + 2,)
     in Hz, none of them narrower than a bin.
     """

@@ -49,6 +49,8 @@ class Journal:
     def __init__(self, path: Path, *, versions: dict[str, str], setup: WorkerSetup) -> None:
         self.path, self.versions = path, versions
         self.options = {**asdict(setup.options), "precision": setup.settings.precision}
+        if setup.settings.random_crops:
+            self.options["random_crops"] = True
         self._file_seconds = setup.file_seconds
         self._outcomes: dict[int, tuple[int, str]] = {}
         self._known: defaultdict[int, bytes] = defaultdict(bytes)

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import log
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 
 from deepfake.errors import ServiceError
 from deepfake.types import Report
@@ -18,7 +19,7 @@ from deepfake.types import Report
 from ..store.database import Database
 from ..store.tables import DriftStream, Tenant, now_ms, word_time
 from .drift import LIMIT, Change, Stream
-from .signals import read_signals
+from .signals import Signals, read_file_signals, read_signals
 
 LOG = logging.getLogger("deepfake_service")
 SAVE_EVERY = 50
@@ -62,12 +63,14 @@ class Alarm:
 
 
 class Standing(NamedTuple):
-    """How a stream stands. ``evidence`` is 1 at the limit of an alarm and 0 without any, on a
-    logarithmic scale; ``past`` are its earlier values, the oldest first.
+    """How a stream stands. ``place`` is the process that watches it, empty where there is one
+    alone; ``evidence`` is 1 at the limit of an alarm and 0 without any, on a logarithmic scale;
+    ``past`` are its earlier values, the oldest first.
     """
 
     tenant: str
     kind: str
+    place: str
     files: int
     learnt: float
     evidence: float
@@ -86,6 +89,7 @@ class _Kept:
     alarms: list[dict[str, Any]] = field(default_factory=list)
     alarmed: int = 0
     unsaved: int = 0
+    saved: bool = False
     sizes: deque[tuple[int | None, int | None, int]] = field(
         default_factory=lambda: deque(maxlen=RECENT_FILES)
     )
@@ -99,22 +103,26 @@ class Monitor:
     """Watches the reports of every tenant, by kind of media; safe to share between threads.
 
     A stream begins anew, with a reference that is learnt from its next files, when other bundles
-    judge. ``alarmed`` is called with every alarm, in the thread of the report that gave it. What
-    the database does not take is offered again with the next files.
+    judge. Processes that share a database watch what each examines, under the name of their
+    ``place``. ``alarmed`` is called with every alarm, in the thread of the report that gave it.
+    What the database does not take is offered again with the next files.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, place: str = "") -> None:
+        self._database, self._place = database, place
         self._lock = threading.Lock()
         self._kept: dict[tuple[int, str], _Kept] = {}
         self.alarmed: Callable[[Alarm], None] = lambda alarm: None
 
-    def note(self, tenant: int, report: Report) -> None:
-        """Take a report in."""
+    def note(self, tenant: int, report: Report, path: Path | None = None) -> None:
+        """Take a report in, and what its file at ``path`` tells besides."""
+        signals = read_signals(report)
+        if path is not None:
+            signals |= read_file_signals(path, format=report.media.format)
         with self._lock:
             try:
                 kept = self._find(tenant, report)
-                alarm = _add(kept, report)
+                alarm = _add(kept, report, signals)
                 if kept.unsaved >= SAVE_EVERY or alarm is not None:
                     self._save(tenant, kept)
             except ServiceError as error:
@@ -127,8 +135,11 @@ class Monitor:
             self.alarmed(alarm)
 
     def streams(self) -> list[Standing]:
-        """How every stream stands, by tenant and kind. Raises ``ServiceError``."""
+        """How every stream stands, by tenant, kind and place; those of other processes as they
+        saved them last. Raises ``ServiceError``.
+        """
         with self._lock:
+            found = []
             with self._database.reading() as session:
                 rows = session.execute(
                     select(DriftStream, Tenant.name).join(
@@ -136,13 +147,17 @@ class Monitor:
                     )
                 )
                 for row, name in rows:
-                    if (row.tenant, row.kind) not in self._kept:
+                    if row.place != self._place:
+                        found.append(_stand(_read(row, name), row.place))
+                    elif (row.tenant, row.kind) not in self._kept:
                         self._kept[row.tenant, row.kind] = _read(row, name)
-            return sorted(map(_stand, self._kept.values()))
+            own = (_stand(kept, self._place) for kept in self._kept.values())
+            return sorted([*found, *own])
 
     def forget(self, tenant: str, kind: str) -> None:
         """Learn the reference of a stream anew, from the next files, as after a change that is
-        there to stay. Of one that is unknown nothing is done.
+        there to stay; other processes do so once they would save theirs. Of one that is unknown
+        nothing is done.
         """
         with self._lock, self._database.writing() as session:
             number = session.scalar(select(Tenant.number).where(Tenant.name == tenant))
@@ -154,7 +169,7 @@ class Monitor:
         """Save everything, if the database answers."""
         with self._lock:
             try:
-                for (tenant, _), kept in self._kept.items():
+                for (tenant, _), kept in [*self._kept.items()]:
                     self._save(tenant, kept)
             except ServiceError as error:
                 LOG.warning("monitor: %s", error)
@@ -165,11 +180,10 @@ class Monitor:
         if kept is None:
             with self._database.reading() as session:
                 name = session.get_one(Tenant, tenant).name
-                ours = DriftStream.tenant == tenant, DriftStream.kind == kind
-                row = session.scalar(select(DriftStream).where(*ours))
+                row = session.scalar(select(DriftStream).where(*self._ours(tenant, kind)))
             kept = _Kept(name, kind, versions) if row is None else _read(row, name)
         if kept.versions != versions:
-            kept = _Kept(kept.tenant, kind, versions, alarms=kept.alarms)
+            kept = _Kept(kept.tenant, kind, versions, alarms=kept.alarms, saved=kept.saved)
         self._kept[tenant, kind] = kept
         return kept
 
@@ -186,17 +200,29 @@ class Monitor:
         with self._database.writing() as session:
             if session.get_one(Tenant, tenant).name != kept.tenant:
                 return  # it was erased
-            ours = DriftStream.tenant == tenant, DriftStream.kind == kept.kind
+            ours = self._ours(tenant, kept.kind)
             row = session.scalar(select(DriftStream).where(*ours).with_for_update())
+            if row is None and kept.saved:  # another process wants it to be learnt anew
+                self._kept.pop((tenant, kept.kind), None)
+                return
             if row is None:
-                row = DriftStream(created=now_ms(), tenant=tenant, kind=kept.kind)
+                row = DriftStream(
+                    created=now_ms(), tenant=tenant, kind=kept.kind, place=self._place
+                )
                 session.add(row)
             row.document = document
+        kept.saved = True
+
+    def _ours(self, tenant: int, kind: str) -> tuple[ColumnElement[bool], ...]:
+        return (
+            DriftStream.tenant == tenant,
+            DriftStream.kind == kind,
+            DriftStream.place == self._place,
+        )
 
 
-def _add(kept: _Kept, report: Report) -> Alarm | None:
-    signals = read_signals(report) | {"repeats": _tell_repeat(kept, report)}
-    kept.stream.add(signals)
+def _add(kept: _Kept, report: Report, signals: Signals) -> Alarm | None:
+    kept.stream.add(signals | {"repeats": _tell_repeat(kept, report)})
     kept.unsaved += 1
     if kept.stream.files % PAST_EVERY == 0 and kept.stream.learnt == 1:
         kept.past = [*kept.past, round(kept.evidence, 4)][-MOST_PAST:]
@@ -239,13 +265,15 @@ def _read(row: DriftStream, tenant: str) -> _Kept:
         document["past"],
         document["alarms"],
         document["alarmed"],
+        saved=True,
     )
 
 
-def _stand(kept: _Kept) -> Standing:
+def _stand(kept: _Kept, place: str) -> Standing:
     return Standing(
         kept.tenant,
         kept.kind,
+        place,
         kept.stream.files,
         kept.stream.learnt,
         kept.evidence,

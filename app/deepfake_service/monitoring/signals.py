@@ -5,11 +5,18 @@ Nothing here tells one file from another: no hash, no name, no picture, no featu
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
+
+from deepfake.traces.metadata_blocks import jpeg_segments
 from deepfake.types import Evidence, MediaInfo, Report, Weight
 
 Signals = dict[str, float | str]
 """A number is measured, a text is one of some categories."""
-AUDIO_DETAILS = ("snr_db", "music_share")
+AUDIO_DETAILS = ("snr_db", "music_share", "level_db")
+LUMINANCE_SUM = 3688
+"""Of the luminance table of ITU T.81, K.1, which quality 50 stands for."""
+_TABLES = 0xDB
 
 
 def read_signals(report: Report) -> Signals:
@@ -18,6 +25,36 @@ def read_signals(report: Report) -> Signals:
     for evidence in report.evidence:
         found |= _read_evidence(evidence)
     return found
+
+
+def read_file_signals(path: Path, *, format: str) -> Signals:
+    """The signals that only the file itself tells; none where it cannot be read any more."""
+    if format != "jpeg":
+        return {}
+    try:
+        with path.open("rb") as file:
+            for marker, content in jpeg_segments(file):
+                if marker == _TABLES and (quality := _read_quality(content)) is not None:
+                    return {"JPEG quality": quality}
+    except (OSError, struct.error):
+        pass
+    return {}
+
+
+def _read_quality(tables: bytes) -> float | None:
+    """The quality, 1…100 as libjpeg counts it, whose luminance table (number 0) has this sum; None
+    where no table of a segment is that one (ITU T.81, B.2.4.1).
+    """
+    while len(tables) >= 65:
+        wide, number = divmod(tables[0], 16)
+        size = 64 * (1 + (wide > 0))
+        values, tables = tables[1 : 1 + size], tables[1 + size :]
+        if len(values) == size and number == 0:
+            steps = struct.unpack(f">64{'H' if wide else 'B'}", values)
+            scale = 100 * sum(steps) / LUMINANCE_SUM
+            quality = (200 - scale) / 2 if scale <= 100 else 5000 / scale
+            return float(min(100, max(1, round(quality))))
+    return None
 
 
 def _read_media(media: MediaInfo) -> Signals:

@@ -53,28 +53,35 @@ class Deliverer:
     def _work(self) -> None:
         while not self._stop.is_set():
             try:
-                if not self._deliver():
-                    self._stop.wait(POLL_SECONDS)
+                self._deliver()
             except ServiceError:
                 self._stop.wait(AGAIN_SECONDS)  # the database is away
             except Exception as fault:  # noqa: BLE001 (a bug must not end the thread)
                 internal_error("webhook", fault)
                 self._stop.wait(AGAIN_SECONDS)
 
-    def _deliver(self) -> bool:
-        """Try one delivery; whether there was any."""
-        with self._lock:
-            busy = frozenset(self._busy)
-            sending = self._webhooks.take(busy=busy, lease_seconds=LEASE_SECONDS)
-            if sending is None:
-                return False
-            self._busy.add(sending.webhook.number)
+    def _deliver(self) -> None:
+        """Try one delivery, as soon as there is any."""
+        sending = self._take()
+        if sending is None:
+            return
         try:
             status, error = self._send(sending)
             self._settle(sending, status, error)
         finally:
             self._busy.discard(sending.webhook.number)
-        return True
+
+    def _take(self) -> Sending | None:
+        """The next delivery; None at the end. One thread at a time looks for it."""
+        with self._lock:
+            while not self._stop.is_set():
+                busy = frozenset(self._busy)
+                sending = self._webhooks.take(busy=busy, lease_seconds=LEASE_SECONDS)
+                if sending is not None:
+                    self._busy.add(sending.webhook.number)
+                    return sending
+                self._stop.wait(POLL_SECONDS)
+        return None
 
     def _settle(self, sending: Sending, status: int | None, error: str | None) -> None:
         """Note the outcome; while the database is away it is offered again, until the lease ends

@@ -95,7 +95,7 @@ async def rule(request: Request) -> Response:
             status=422,
         )
     await run_in_threadpool(
-        lambda: service.reports.rule(guest.identity, report, ruling=Ruling(ruling), note=note)
+        lambda: service.rule(guest.identity, report, ruling=Ruling(ruling), note=note)
     )
     return RedirectResponse(f"/cases/reports/{report}?ruled=yes", 303)
 
@@ -213,7 +213,7 @@ async def export_pdf(request: Request) -> Response:
 
 def _find(request: Request, guest: Guest, id: str) -> tuple[StoredReport, list[Ruled]]:
     service, tenant = service_of(request), guest.identity.tenant
-    row = service.reports.find(tenant, _read_id(_REPORT, id))
+    row = service.read_report(guest.identity, _read_id(_REPORT, id))
     return row, service.cases.rulings(tenant, [row.id]).get(row.id, [])
 
 

@@ -20,12 +20,18 @@ from sqlalchemy.orm.attributes import set_committed_value
 from deepfake.errors import ServiceError
 
 from ..store.database import Database
-from ..store.tables import Repeat, StoredReport, TenantKey, now_ms
+from ..store.tables import Case, Delivery, Job, Repeat, StoredReport, TenantKey, now_ms
 from .master import Wrapper
 from .sealing import KEY_BYTES, Unopened, seal, unseal
 
-SEALED: dict[type[Any], str] = {StoredReport: "document", Repeat: "body"}
-_RING, _MARK = "keyring", "sealed:1:"
+SEALED: dict[type[Any], str] = {
+    StoredReport: "document",
+    Repeat: "body",
+    Job: "name",
+    Case: "name",
+    Delivery: "body",
+}
+_RING, _USED, _MARK = "keyring", "keys in use", "sealed:1:"
 
 
 class Keyring:
@@ -78,17 +84,24 @@ def _context(tenant: int) -> bytes:
 
 def _place(row: Any) -> bytes:
     """Where a value belongs: its table, tenant and row."""
-    name = row.id if isinstance(row, StoredReport) else f"{row.sender} {row.name}"
+    match row:
+        case Repeat():
+            name = f"{row.sender} {row.name}"
+        case Case():
+            name = row.report
+        case _:
+            name = row.id
     return f"{row.__tablename__} {row.tenant} {name}".encode()
 
 
 def _seal_row(mapper: Any, connection: Connection, row: Any) -> None:
-    ring, column = _ring_of(row), SEALED[type(row)]
+    session, column = object_session(row), SEALED[type(row)]
     value = getattr(row, column)
-    if ring is None or value is None:
+    if session is None or _RING not in session.info or value is None:
         return
     text = json.dumps(value, ensure_ascii=False).encode()
-    sealed = seal(text, key=ring.make(connection, row.tenant), context=_place(row))
+    key = _key_of(session, connection, row.tenant, make=True)
+    sealed = seal(text, key=key, context=_place(row))
     row.__dict__["_text"] = value
     setattr(row, column, _MARK + base64.b64encode(sealed).decode())
 
@@ -104,17 +117,20 @@ def _open_row(row: Any, *context: Any) -> None:
     session = object_session(row)
     if not isinstance(value, str) or not value.startswith(_MARK) or session is None:
         return
-    ring = _ring_of(row)
-    if ring is None:
+    if _RING not in session.info:
         raise ServiceError("sealed data: there is no key here", status=500)
-    key = ring.find(session.connection(), row.tenant)
+    key = _key_of(session, session.connection(), row.tenant)
     sealed = base64.b64decode(value.removeprefix(_MARK))
     set_committed_value(row, column, json.loads(unseal(sealed, key=key, context=_place(row))))
 
 
-def _ring_of(row: Any) -> Keyring | None:
-    session: Session | None = object_session(row)
-    return None if session is None else session.info.get(_RING)
+def _key_of(session: Session, connection: Connection, tenant: int, *, make: bool = False) -> bytes:
+    """The key of a tenant, which a session, that is one transaction, asks for once."""
+    used: dict[int, bytes] = session.info.setdefault(_USED, {})
+    if tenant not in used:
+        ring: Keyring = session.info[_RING]
+        used[tenant] = (ring.make if make else ring.find)(connection, tenant)
+    return used[tenant]
 
 
 for table in SEALED:

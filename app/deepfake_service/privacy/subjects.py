@@ -24,6 +24,7 @@ from ..store.tables import (
     ENDED,
     AlarmRow,
     Case,
+    Delivery,
     DriftStream,
     Feedback,
     Job,
@@ -37,6 +38,7 @@ from ..store.tables import (
     TenantKey,
     Thumbnail,
     Usage,
+    Webhook,
     now_ms,
     word_time,
 )
@@ -203,6 +205,9 @@ def _delete(session: Session, subject: Subject) -> tuple[Erased, list[str], list
     places = [*session.scalars(kept)]
     # Answers that are kept for an Idempotency-Key hold reports too.
     session.execute(delete(Repeat).where(Repeat.tenant.in_(tenants)))
+    # Messages of webhooks hold names of files; those that are still to be sent are sent.
+    sent = Delivery.tenant.in_(tenants), Delivery.ended.is_not(None)
+    session.execute(delete(Delivery).where(*sent))
     jobs = delete(Job).where(_jobs_of(session, subject)).returning(Job.media)
     uploads = [*session.scalars(jobs)]
     count = _count(session, delete(StoredReport).where(*mine))
@@ -218,7 +223,8 @@ def _empty_tenant(session: Session, subject: Subject) -> None:
     owner = _tenant_of(session, subject)
     lineages = select(Key.lineage).where(Key.tenant == owner)
     session.execute(delete(Usage).where(Usage.lineage.in_(lineages)))
-    session.execute(delete(DriftStream).where(DriftStream.tenant == owner))
+    for table in (DriftStream, Delivery, Webhook):
+        session.execute(delete(table).where(table.tenant == owner))
     bare = {"label": "", "hash": "", "revoked": func.coalesce(Key.revoked, now_ms())}
     session.execute(update(Key).where(Key.tenant == owner).values(bare))
     session.execute(

@@ -112,7 +112,7 @@ class Budgets:
             identity.allowance.files_a_day,
             identity.allowance.seconds_a_day,
         )
-        if most_files is None and most_seconds is None:
+        if not identity.allowance.budgeted:
             return
         with self._database.writing() as session:
             usage = _today(session, identity.lineage)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
+from sqlalchemy.orm import Session
 
 from deepfake.types import Kind, Verdict
 
@@ -16,6 +19,7 @@ from .tables import Case, Feedback, Job, Key, Ruling, User
 
 UNRULED = "none"
 MOST_WORDS = 8
+AT_ONCE = 500
 _HEXADECIMAL = re.compile("[0-9a-f]{6,64}")
 
 
@@ -35,6 +39,16 @@ class Filter:
     until: int | None = None
     name: str = ""
     words: str = ""
+
+    @property
+    def sought(self) -> list[str]:
+        """The words that count."""
+        return self.words.split()[:MOST_WORDS]
+
+    @property
+    def named(self) -> bool:
+        """Whether names have to be looked at."""
+        return bool(self.name or self.sought)
 
 
 class Ruled(NamedTuple):
@@ -64,7 +78,9 @@ class Cases:
         """At most so many cases of a tenant, the newest first: those next below the number
         ``before``, or next above ``after``.
         """
-        query = select(Case).where(*_conditions(tenant, wanted)).limit(most)
+        query = _select(tenant, wanted)
+        if not wanted.named:
+            query = query.limit(most)
         if after is not None:
             query = query.where(Case.number > after).order_by(Case.number)
         else:
@@ -72,7 +88,7 @@ class Cases:
         if before is not None:
             query = query.where(Case.number < before)
         with self._database.reading() as session:
-            found = list(session.scalars(query))
+            found = [*islice(_find(session, query, wanted), most)]
         return found[::-1] if after is not None else found
 
     def walk(
@@ -81,7 +97,7 @@ class Cases:
         """The newest cases with the last ruling on each, read in pages of 500."""
         before = None
         while most > 0:
-            rows = self.page(tenant, wanted, before=before, most=min(500, most))
+            rows = self.page(tenant, wanted, before=before, most=min(AT_ONCE, most))
             if not rows:
                 return
             ruled = self.rulings(tenant, [row.report for row in rows])
@@ -133,6 +149,10 @@ class Cases:
 
     def count(self, tenant: int, wanted: Filter) -> dict[tuple[Verdict, str], int]:
         """How many cases there are of each verdict and last ruling (``none`` without one)."""
+        if wanted.named:
+            with self._database.reading() as session:
+                cases = _find(session, _select(tenant, wanted), wanted)
+                return Counter((Verdict(it.verdict), it.ruling or UNRULED) for it in cases)
         ruling = func.coalesce(Case.ruling, UNRULED)
         query = (
             select(Case.verdict, ruling, func.count())
@@ -141,6 +161,22 @@ class Cases:
         )
         with self._database.reading() as session:
             return {(Verdict(row[0]), row[1]): row[2] for row in session.execute(query)}
+
+
+def _select(tenant: int, wanted: Filter) -> Select[*tuple[Any, ...]]:
+    """The cases that fit all but names, each with whether it holds each word elsewhere."""
+    words = (_holds(word).label(f"word_{place}") for place, word in enumerate(wanted.sought))
+    return select(Case, *words).where(*_conditions(tenant, wanted))
+
+
+def _find(session: Session, query: Select[*tuple[Any, ...]], wanted: Filter) -> Iterator[Case]:
+    """Those of a query whose names fit, too: they are sealed, so each is opened and looked at."""
+    for case, *held in session.execute(query.execution_options(yield_per=AT_ONCE)):
+        name = case.name.casefold()
+        if wanted.name.casefold() in name and all(
+            here or word.casefold() in name for word, here in zip(wanted.sought, held, strict=True)
+        ):
+            yield case
 
 
 def _conditions(tenant: int, wanted: Filter) -> list[ColumnElement[bool]]:
@@ -157,18 +193,15 @@ def _conditions(tenant: int, wanted: Filter) -> list[ColumnElement[bool]]:
         conditions.append(Case.created >= wanted.since)
     if wanted.until is not None:
         conditions.append(Case.created < wanted.until)
-    if wanted.name:
-        conditions.append(Case.words.contains(wanted.name.casefold(), autoescape=True))
-    for word in wanted.words.split()[:MOST_WORDS]:
-        conditions.append(_holds(word))
     return conditions
 
 
 def _holds(word: str) -> ColumnElement[bool]:
+    """Whether a word is in a note on a case, or is its hash or id."""
     noted = select(Feedback.number).where(
         and_(Feedback.report == Case.report, Feedback.note.icontains(word, autoescape=True))
     )
-    ways = [Case.words.contains(word.casefold(), autoescape=True), noted.exists()]
+    ways: list[ColumnElement[bool]] = [noted.exists()]
     if _HEXADECIMAL.fullmatch(word.lower()):
         ways.append(Case.sha256.startswith(word.lower()))
     if word.startswith("rep_"):

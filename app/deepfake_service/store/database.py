@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select, text
+from sqlalchemy import URL, Connection, Select, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.orm import Session
 
@@ -71,6 +71,24 @@ class Database:
             session.begin(),
         ):
             yield session
+
+    @contextlib.contextmanager
+    def taking(
+        self, first: Callable[[int], Select[int]]
+    ) -> Iterator[tuple[Session, int, int] | None]:
+        """A transaction as that of :meth:`writing`, the number of the row that ``first`` selects at
+        a moment (ms) and that nobody else is taking, and that moment; None where there is no row,
+        which is found out without keeping anybody from writing.
+        """
+        with self.reading() as session:
+            waiting = session.scalar(first(moment(session))) is not None
+        if not waiting:
+            yield None
+            return
+        with self.writing() as session:
+            now = moment(session)
+            number = session.scalar(first(now).with_for_update(skip_locked=True))
+            yield None if number is None else (session, number, now)
 
     def migrate(self) -> None:
         """Bring the tables to their present form; those of a newer release are left alone."""

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -35,12 +36,16 @@ TRY_SECONDS = 0.3
 LONGEST_BACK_OFF_SECONDS = 3600.0
 
 
-class Wanted(NamedTuple):
-    """A file to examine: what it is called, how large it is, and where it lies."""
+@dataclass(frozen=True)
+class Wanted:
+    """A file to examine: what it is called, how large it is, where it lies, and the ``id`` of the
+    job that it becomes.
+    """
 
     name: str
     bytes: int
     media: str
+    id: str = field(default_factory=lambda: new_id("job"))
 
 
 class Place(NamedTuple):
@@ -84,7 +89,6 @@ class Jobs:
         Where a connection breaks and nobody knows what became of the transaction, the same jobs are
         added again, unless they are there.
         """
-        ids = [new_id("job") for _ in files]
         for left in reversed(range(TRIES if self._database.shared else 1)):
             try:
                 with self._database.writing() as session:
@@ -92,7 +96,7 @@ class Jobs:
                     jobs = [
                         Job(
                             created=now,
-                            id=id,
+                            id=file.id,
                             tenant=identity.tenant,
                             key=identity.key,
                             batch=batch,
@@ -105,12 +109,12 @@ class Jobs:
                             attempt=0,
                             due=now,
                         )
-                        for id, file in zip(ids, files, strict=True)
+                        for file in files
                     ]
                     session.add_all(jobs)
                 break
             except IntegrityError:
-                jobs = [self.find(identity.tenant, id) for id in ids]
+                jobs = [self.find(identity.tenant, file.id) for file in files]
                 break
             except ServiceError:
                 if not left:
@@ -146,18 +150,15 @@ class Jobs:
 
     def take(self) -> Job | None:
         """The job whose turn it is, as a new attempt that the caller must end; None for none."""
-        with self._database.writing() as session:
-            now = moment(session)
-            first = (
-                select(Job.number)
-                .where(Job.state == State.QUEUED, Job.due <= now)
-                .order_by(Job.priority.desc(), Job.due, Job.number)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            number = session.scalar(first)
-            if number is None:
+
+        def first(now: int) -> Select[int]:
+            query = select(Job.number).where(Job.state == State.QUEUED, Job.due <= now)
+            return query.order_by(Job.priority.desc(), Job.due, Job.number).limit(1)
+
+        with self._database.taking(first) as taken:
+            if taken is None:
                 return None
+            session, number, now = taken
             job = session.get_one(Job, number)
             job.state, job.started, job.attempt = State.RUNNING, now, job.attempt + 1
             job.due, job.progress, job.step = now + self._lease_ms, None, None
@@ -241,7 +242,8 @@ class Jobs:
     def give_back(self, job: Job) -> None:
         """Put a job in line again whose worker was told to stop, as if it had not been begun."""
         with self._database.writing() as session:
-            _change(session, job, state=State.QUEUED, attempt=job.attempt - 1)
+            due = moment(session)  # and not only when its lease would have ended
+            _change(session, job, state=State.QUEUED, attempt=job.attempt - 1, due=due)
 
     def recover(self, *, silent: bool = False) -> None:
         """Put everything in line again that is still marked as running, though nobody runs it: all

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from limits import parse
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -73,6 +73,11 @@ class Allowance:
     rate: str | None = None
     files_a_day: int | None = None
     seconds_a_day: float | None = None
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether files are counted."""
+        return self.files_a_day is not None or self.seconds_a_day is not None
 
     def __post_init__(self) -> None:
         if self.rate is not None:
@@ -280,11 +285,12 @@ class Keys:
         )
 
     def _identify_local(self) -> Identity | None:
+        made = or_(exists(select(Key.number)), exists(select(User.number)))
+        local = select(Tenant.number).where(Tenant.name == LOCAL_TENANT).scalar_subquery()
         with self.database.reading() as session:
-            for made in (Key.number, User.number):
-                if session.scalar(select(made).limit(1)) is not None:
-                    return None
-            tenant = session.scalar(select(Tenant.number).where(Tenant.name == LOCAL_TENANT))
+            known, tenant = session.execute(select(made, local)).one()
+        if known:
+            return None
         if tenant is None:
             with self.database.writing() as session:
                 tenant = find_tenant(session, LOCAL_TENANT).number

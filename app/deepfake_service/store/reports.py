@@ -126,7 +126,6 @@ def add_report(
             report=row.id,
             tenant=tenant,
             name=report.path[:200],
-            words=report.path[:200].casefold(),
             kind=report.media.kind,
             verdict=report.verdict,
             probability=report.probability,

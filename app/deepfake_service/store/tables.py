@@ -129,7 +129,7 @@ class Job(Table):
     tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
     key: Mapped[int | None] = mapped_column(ForeignKey("keys.number"))
     batch: Mapped[str | None] = mapped_column(String(40))
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(Text)
     bytes: Mapped[int] = mapped_column(BigInteger)
     media: Mapped[str] = mapped_column(String(80))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -174,17 +174,14 @@ class Feedback(Table):
 
 
 class Case(Table):
-    """What a list shows of a report, beside its large document, and the last ruling on it.
-    ``words`` is what a search by name looks at.
-    """
+    """What a list shows of a report, beside its large document, and the last ruling on it."""
 
     __tablename__ = "cases"
     __table_args__ = (Index("cases_of_tenant", "tenant", "number"),)
 
     report: Mapped[str] = mapped_column(ForeignKey("reports.id"), unique=True)
     tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
-    name: Mapped[str] = mapped_column(String(200))
-    words: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(String(16))
     verdict: Mapped[str] = mapped_column(String(16))
     probability: Mapped[float | None] = mapped_column(Float)
@@ -313,6 +310,7 @@ class Delivery(Table):
     )
 
     id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[int | None] = mapped_column(ForeignKey("tenants.number"))
     webhook: Mapped[int] = mapped_column(ForeignKey("webhooks.number"))
     event: Mapped[str] = mapped_column(String(40))
     body: Mapped[str] = mapped_column(Text)
@@ -376,14 +374,15 @@ class KeptMedia(Table):
 
 class DriftStream(Table):
     """What is watched of the files of one ``kind`` that a tenant sends: shares and limits, no files
-    (see :mod:`deepfake_service.monitoring`).
+    (see :mod:`deepfake_service.monitoring`). ``place`` tells the processes that share a database.
     """
 
     __tablename__ = "drift_streams"
-    __table_args__ = (UniqueConstraint("tenant", "kind", name="drift_streams_by_kind"),)
+    __table_args__ = (UniqueConstraint("tenant", "kind", "place", name="drift_streams_by_kind"),)
 
     tenant: Mapped[int] = mapped_column(ForeignKey("tenants.number"))
     kind: Mapped[str] = mapped_column(String(16))
+    place: Mapped[str] = mapped_column(String(40), default="", server_default="")
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from deepfake.errors import ServiceError
@@ -148,19 +148,16 @@ class Webhooks:
 
         Those for the webhooks with numbers in ``busy`` wait, so that a slow one holds up no other.
         """
-        with self._database.writing() as session:
-            now = moment(session)
-            first = (
-                select(Delivery.number)
-                .where(Delivery.state == DeliveryState.QUEUED, Delivery.due <= now)
-                .where(Delivery.webhook.not_in(busy))
-                .order_by(Delivery.due, Delivery.number)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            number = session.scalar(first)
-            if number is None:
+
+        def first(now: int) -> Select[int]:
+            waiting = Delivery.state == DeliveryState.QUEUED, Delivery.due <= now
+            query = select(Delivery.number).where(*waiting, Delivery.webhook.not_in(busy))
+            return query.order_by(Delivery.due, Delivery.number).limit(1)
+
+        with self._database.taking(first) as taken:
+            if taken is None:
                 return None
+            session, number, now = taken
             row = session.get_one(Delivery, number)
             row.attempt += 1
             row.due = now + round(lease_seconds * 1000)
@@ -237,6 +234,7 @@ def announce(session: Session, event: Event, *, tenant: int, data: dict[str, Any
         Delivery(
             created=now,
             id=new_id("msg"),
+            tenant=tenant,
             webhook=number,
             event=event,
             body=body,

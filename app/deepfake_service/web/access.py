@@ -23,8 +23,10 @@ _BEARER = HTTPBearer(
 )
 
 
-def service_of(request: Request) -> Service:
-    """The service that the application of a request was made for."""
+async def service_of(request: Request) -> Service:
+    """The service that the application of a request was made for. Like the other dependencies it
+    is no plain function, because the framework would call that in a thread.
+    """
     service: Service = request.app.state.service
     return service
 
@@ -32,7 +34,7 @@ def service_of(request: Request) -> Service:
 ServiceHere = Annotated[Service, Depends(service_of)]
 
 
-def refuse_unknown(request: Request) -> None:
+async def refuse_unknown(request: Request) -> None:
     """The dependency of every endpoint that refuses a query that its description does not name,
     so that a slip of the pen is no option that is silently left out.
     """
@@ -74,19 +76,9 @@ class Allowed:
                 hint="send one as Authorization: Bearer KEY",
                 status=401,
             )
-        state = request.scope["state"]
-        state["shown"] = identity.shown
-        allowed, rate = await run_in_threadpool(service.rates.hit, identity)
-        if rate is not None:
-            state["rate_headers"] = rate.headers
-            if not allowed:
-                raise ServiceError(
-                    f"key: may send {rate.most} requests in {rate.window_seconds} s",
-                    code=Code.RATE_LIMITED,
-                    hint=f"wait {max(1, math.ceil(rate.reset_seconds))} s",
-                    status=429,
-                    retry_seconds=rate.reset_seconds,
-                )
+        request.scope["state"]["shown"] = identity.shown
+        if identity.allowance.rate is not None:
+            await self._count(request, service, identity)
         if self._scope is not None and self._scope not in identity.scopes:
             raise ServiceError(
                 f"key: lacks the scope {self._scope}",
@@ -95,6 +87,22 @@ class Allowed:
                 status=403,
             )
         return identity
+
+    @staticmethod
+    async def _count(request: Request, service: Service, identity: Identity) -> None:
+        """Count a request of a key with a rate; raises ``ServiceError`` when it is one too many."""
+        allowed, rate = await run_in_threadpool(service.rates.hit, identity)
+        if rate is None:
+            return
+        request.scope["state"]["rate_headers"] = rate.headers
+        if not allowed:
+            raise ServiceError(
+                f"key: may send {rate.most} requests in {rate.window_seconds} s",
+                code=Code.RATE_LIMITED,
+                hint=f"wait {max(1, math.ceil(rate.reset_seconds))} s",
+                status=429,
+                retry_seconds=rate.reset_seconds,
+            )
 
 
 AnyKey = Annotated[Identity, Depends(Allowed())]

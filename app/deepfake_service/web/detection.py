@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deepfake.errors import ModelError, ServiceError
+from deepfake.errors import DeepfakeError, ModelError, ServiceError
 from deepfake.reasons import Code
 
 from ..service import Service
@@ -108,16 +108,22 @@ async def detect(
         async def examine() -> Response:
             if file.bytes > service.settings.sync_bytes or "respond-async" in (prefer or ""):
                 return _accept(await received.add_jobs(asked), service)
-            await run_in_threadpool(lambda: service.budgets.take(identity, files=1))
-            report = await service.examiner.report(
-                file.path,
-                asked.chosen(),
-                name=file.name,
-                tenant=identity.tenant,
-                gone=gone,
-            )
+            if identity.allowance.budgeted:
+                await run_in_threadpool(lambda: service.budgets.take(identity, files=1))
+            try:
+                report = await service.examiner.report(
+                    file.path,
+                    asked.chosen(),
+                    name=file.name,
+                    tenant=identity.tenant,
+                    gone=gone,
+                )
+            except DeepfakeError as error:
+                await run_in_threadpool(service.audit.note_examination, identity, error)
+                raise
 
             def keep() -> StoredReport:
+                service.audit.note_examination(identity, report)
                 row = service.reports.add(identity, report)
                 service.watch.note(report, tenant=identity.tenant, key=identity.key)
                 service.aftermath.note(identity.tenant, row.id, report, file.path)

@@ -46,6 +46,7 @@ class StreamAnswer(BaseModel):
 
     tenant: str = Field(examples=["shop"])
     kind: Kind
+    place: str = Field(description="the process that watches it; empty where there is one alone")
     files: int = Field(ge=0, examples=[5230])
     learnt: float = Field(ge=0, le=1, description="how much of the reference there is")
     evidence: float = Field(ge=0, description="for a change; 1 is the limit of an alarm")
@@ -116,6 +117,7 @@ def _word(streams: list[Standing], field: list[Held]) -> MonitorAnswer:
             StreamAnswer(
                 tenant=it.tenant,
                 kind=Kind(it.kind),
+                place=it.place,
                 files=it.files,
                 learnt=it.learnt,
                 evidence=it.evidence,

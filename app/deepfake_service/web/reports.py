@@ -55,7 +55,7 @@ async def read_report(
     ] = "json",
 ) -> Response:
     """One report, as much of it as the key may see."""
-    row = await run_in_threadpool(lambda: service.reports.find(identity.tenant, report))
+    row = await run_in_threadpool(lambda: service.read_report(identity, report))
     if format == "json":
         revised = await run_in_threadpool(service.reports.revision_of, row.id)
         return answer(word_report(row, identity, revised=revised))
@@ -73,12 +73,10 @@ async def rule(
 
     async def keep() -> Response:
         row = await run_in_threadpool(
-            lambda: service.reports.rule(
+            lambda: service.rule(
                 identity, feedback.report, ruling=feedback.ruling, note=feedback.note
             )
         )
-        about = await run_in_threadpool(service.reports.find, identity.tenant, feedback.report)
-        service.metrics.note_ruling(about.verdict, feedback.ruling)
         return answer(word_feedback(row), 201)
 
     parts = ("feedback", feedback.model_dump())
