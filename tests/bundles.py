@@ -115,15 +115,22 @@ def add_full_tier(
     slope: float = 1.0,
     share: float | None = None,
     min_side_pixels: int = 16,
+    slot: str = "image",
 ) -> Bundle:
     """``image-1-large`` beside ``image-1``, which gets ``settled`` limits: one crop of 48 pixels
     from the middle, whose brightness counts twice as much. With ``share`` the logit of the quick
-    tier counts so much beside its own, which counts by ``slope``.
+    tier counts so much beside its own, which counts by ``slope``. The same for ``face`` or
+    ``frame`` as the ``slot``; both tiers of ``frame`` are then calibrated for clips.
     """
+    preprocess: Preprocess = ImagePreprocess(side_pixels=48, max_windows=1)
+    if slot == "face":
+        preprocess = FacePreprocess(side_pixels=32)
     quick = replace(
-        Bundle.read(models / "image-1"),
+        Bundle.read(models / f"{slot}-1"),
         settled=settled and Settled(low=settled[0], high=settled[1]),
     )
+    if slot == "frame":
+        quick = replace(quick, frames_calibration=quick.calibration)
     quick.write(quick.folder)
     sign(quick.folder)
     calibration = Calibration(
@@ -134,12 +141,14 @@ def add_full_tier(
         quick=None if share is None else QuickShare(slope=share, sha256=quick.logit_sha256),
     )
     full = make_bundle(
-        models / "image-1-large",
-        preprocess=ImagePreprocess(side_pixels=48, max_windows=1),
+        models / f"{slot}-1-large",
+        preprocess=preprocess,
         gain=8.0,
-        calibration=calibration,
+        calibration=calibration if slot != "frame" else replace(calibration, quick=None),
     )
     full = replace(full, limits=Applicability(min_side_pixels=min_side_pixels))
+    if slot == "frame":
+        full = replace(full, frames_calibration=calibration)
     full.write(full.folder)
     sign(full.folder)
     return Bundle.read(full.folder)
@@ -154,9 +163,18 @@ def paint_face(pixels: Pixels, *, row: int = 1, column: int = 1) -> Pixels:
     return pixels
 
 
-def make_rough_models(folder: Path, *, span_windows: int = 0, length_penalty: float = 0.0) -> Path:
+def make_rough_models(
+    folder: Path,
+    *,
+    span_windows: int = 0,
+    length_penalty: float = 0.0,
+    settled: tuple[float, float] | None = None,
+    share: float | None = None,
+) -> Path:
     """A models folder with an ``audio-1`` whose logit is about -4 for dull sounds and 4 for rough
-    ones (see :func:`roughen`), in windows of 2 s that begin every second.
+    ones (see :func:`roughen`), in windows of 2 s that begin every second. With ``share`` there is
+    an ``audio-1-large`` too, which judges at most four windows of 1.5 s as the quick tier does,
+    whose logit counts so much beside its own; it is asked between the ``settled`` limits.
     """
     preprocess = AudioPreprocess(window_seconds=2.0, hop_seconds=1.0)
     calibration = Calibration(
@@ -167,16 +185,31 @@ def make_rough_models(folder: Path, *, span_windows: int = 0, length_penalty: fl
         span_windows=span_windows,
         length_penalty=length_penalty,
     )
-    power = 10 ** (preprocess.level_dbfs / 10)
-    make_bundle(
-        folder / "audio-1",
+    quick = _make_rough(folder / "audio-1", preprocess, calibration)
+    if share is not None:
+        limits = settled and Settled(low=settled[0], high=settled[1])
+        replace(quick, settled=limits).write(quick.folder)
+        sign(quick.folder)
+        counted = QuickShare(slope=share, sha256=quick.logit_sha256)
+        _make_rough(
+            folder / "audio-1-large",
+            replace(preprocess, window_seconds=1.5, hop_seconds=1.5, max_windows=4),
+            replace(calibration, quick=counted),
+        )
+        registry.activate(folder, "audio-1")
+        registry.activate(folder, "audio-1-large")
+    return folder
+
+
+def _make_rough(folder: Path, preprocess: AudioPreprocess, calibration: Calibration) -> Bundle:
+    return make_bundle(
+        folder,
         preprocess=preprocess,
-        gain=ROUGH_GAIN / power,
+        gain=ROUGH_GAIN / 10 ** (preprocess.level_dbfs / 10),
         offset=ROUGH_OFFSET,
         calibration=calibration,
         graph=_rough_graph,
     )
-    return folder
 
 
 def roughen(samples: Samples) -> Samples:

@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 
 from deepfake.settings import Settings
+from deepfake.trust.registry import shipped_bundles
 from tests.bundles import keys_of_tests, make_models
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ def denormal_numbers() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def list_of_shipped_bundles() -> Iterator[None]:
+    """It is read once a process; what a test put in its place is not for the next one."""
+    yield
+    shipped_bundles.cache_clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

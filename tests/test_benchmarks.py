@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +24,7 @@ from benchmarks import (
     cuda,
     drift,
     hostile,
+    manipulation,
     peers,
     pipeline,
     scaling,
@@ -188,7 +194,7 @@ def test_audio(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
     batches = ["--bundles", "face-finder", "--backends", "onnxruntime", "--batches", "1", "3"]
-    scans = ["--files", "5", "--megapixels", "0.02"]
+    scans = ["--files", "5", "--megapixels", "0.02", "--workers", "1"]
     assert sweeps.main(["--repeats", "1", *batches, *scans]) == 0
     sizes, workers = tables(capsys.readouterr().out)
     assert sizes[0] == ["bundle", "backend", "1", "3", "best", "gain"]
@@ -221,18 +227,53 @@ def test_signatures(capsys: pytest.CaptureFixture[str]) -> None:
 def test_service(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sqlalchemy")
     monkeypatch.setattr(service, "CLIENTS", (1, 3))
+    monkeypatch.setattr(service, "time_entries", partial(service.time_entries, count=20))
     sizes = ["--files", "3", "--memory-requests", "10", "--video-seconds", "5"]
     assert service.main(["--repeats", "1", *sizes]) == 0
-    pictures, memory, beside = tables(capsys.readouterr().out)
+    entries, pictures, memory, beside = tables(capsys.readouterr().out)
+    p50, p99 = map(float, entries[1])
+    assert 0 < p50 <= p99
     assert [row[0] for row in pictures[1:]] == ["1", "3"]
     for row in pictures[1:]:
-        rate, p50, p99, bare, ratio = map(float, row[1:])
-        assert min(rate, p50, bare) > 0
+        rate, p50, p99, refusals, errors, bare, ratio, processor, more = map(float, row[1:])
+        assert min(rate, p50, bare, processor, more) > 0
         assert p99 >= p50
+        assert refusals == errors == 0
         assert ratio == pytest.approx(bare / rate, rel=0.1)
-    assert [row[0] for row in memory[1:]] == ["0", "2", "4", "6", "8", "10"]
+    assert [row[0] for row in memory[1:]] == [*map(str, range(11))]
     assert all(float(row[1]) > 50 for row in memory[1:])
     assert "done" in beside[-1][0]
+
+
+def test_an_answer_that_comes_before_the_body_was_sent_is_read_and_heeded() -> None:
+    body = bytes(4 * 2**20)  # more than any socket takes unread
+    refusal = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 4\r\n"
+    answers = iter([refusal + b"Connection: close\r\n\r\nbusy", b""])
+    heads = []
+
+    def serve(listener: socket.socket) -> None:
+        for answer in answers:
+            connection, _ = listener.accept()
+            heads.append(connection.recv(100))
+            connection.sendall(answer)
+            connection.shutdown(socket.SHUT_WR)
+            time.sleep(0.3)  # so that the answer is there before the rest of the body is refused
+            connection.close()
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as file:
+            while file.readline() != b"\r\n":
+                pass
+            assert file.read(len(body)) == body
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        with closing(service.Asking(listener.getsockname()[1])) as asking:
+            assert asking.send("POST", "/v1/detect", body, expected=200) == b"{}"
+            thread.join(30)
+    assert (asking.refusals, asking.errors) == (1, 1)
+    assert all(head.startswith(b"POST /v1/detect") for head in heads)
 
 
 def test_import_times_are_summed_by_package() -> None:
@@ -319,7 +360,7 @@ def test_drift_is_noticed_in_streams_of_pictures(
     place = ["--models", str(known_models), "--limit", "2", "--save", str(tmp_path / "pools.json")]
     quick = [
         "--runs",
-        "3",
+        "2",
         "--days",
         "1",
         "--a-day",
@@ -334,7 +375,31 @@ def test_drift_is_noticed_in_streams_of_pictures(
     assert "10 pictures of 5 sources" in first
     rows = {line.split("  ")[0]: line for line in first.splitlines()}
     resizer = next(line for name, line in rows.items() if name.startswith("a broken resizer"))
-    assert "3 of 3" in resizer
-    assert "3 stationary streams of 1 days with 200 files a day" in first
+    assert "2 of 2" in resizer
+    assert "2 stationary streams of 1 days with 200 files a day" in first
     drift.main(["--pools", str(tmp_path / "pools.json"), *quick])
     assert capsys.readouterr().out == first
+
+
+def test_traces_of_attacks_are_counted(
+    known_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for label, level in (("genuine", 20), ("synthetic", 200)):
+        for number in range(2):
+            folder = tmp_path / label / f"source-{number}"
+            folder.mkdir(parents=True)
+            pixels = (level + rng.normal(0, 12, (200, 200, 3))).round().clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "0.png")
+    line = [str(tmp_path), "--models", str(known_models), "--queries", "2", "--attacked", "1"]
+    line += ["--attacks", "square,messenger", "--output", str(tmp_path / "made")]
+    manipulation.main(line)
+    alarms, costs, attacks = tables("\n\n" + capsys.readouterr().out)
+    assert {tuple(row[1:5]) for row in alarms[1:]} <= {("1", "0", "1", "0"), ("2", "0", "2", "0")}
+    assert sum(int(row[1]) for row in alarms[1:]) == 4
+    assert float(costs[1][2]) > 1
+    assert [row[:4] for row in attacks[1:]] == [
+        ["square", "1", "0", "0"],
+        ["messenger", "1", "0", "0"],
+    ]
+    assert len(list((tmp_path / "made").rglob("*.png"))) == 2

@@ -43,7 +43,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", RUN)
 def test_blocks_print_what_is_shown(name: str, samples: Path, tmp_path: Path) -> None:
     for entry in ("samples", "examples"):
@@ -139,7 +138,6 @@ def test_reference_tables_have_a_row_for_everything() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(
     tmp_path: Path,
 ) -> None:

@@ -61,10 +61,18 @@ def test_one_score_is_read_at_its_own_points(score: float, verdict: Verdict, cod
 
 
 def test_proof_decides_against_a_detector() -> None:
-    proof = told("watermark", Weight.PROOF, score=0.999)
+    proof = told("provenance", Weight.PROOF, score=0.999)
     decision = decide([scored("image", 0.05), proof], kind=Kind.IMAGE, policy=POLICY)
     assert decision.verdict is Verdict.SYNTHETIC
-    assert decision.reasons[0].code == "watermark_conclusive"
+    assert decision.reasons[0].code == "provenance_conclusive"
+
+
+@pytest.mark.parametrize("score", [0.05, 0.4, 0.7])
+def test_a_watermark_that_anybody_can_plant_decides_nothing_alone(score: float) -> None:
+    evidence = [scored("image", score), told("watermark", Weight.CLAIM)]
+    decision = decide(evidence, kind=Kind.IMAGE, policy=POLICY)
+    assert (decision.verdict, decision.probability) == (Verdict.SUSPICIOUS, score)
+    assert "watermark_claim" in [reason.code for reason in decision.reasons]
 
 
 @pytest.mark.parametrize(

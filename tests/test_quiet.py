@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ OWN_TEMPORARY = re.compile(r"deepfake-|[a-z0-9_]{8}$")
 ``tempfile`` tries whether it can be written.
 """
 DEVICES = ("/dev", "/proc")
+ONCE = "gradio/hash_seed.txt"
+"""What gradio writes into its own folder on its very first start: a random number."""
 KEPT = {"serve": ".local/share/deepfake/service"}
 """Where in the home of the user a command keeps something, as it says."""
 
@@ -146,10 +149,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory, known_models: Path) -> Pa
 
 
 @pytest.fixture(scope="module")
-def commands(
+def running(
     tmp_path_factory: pytest.TempPathFactory, known_models: Path, media: Path, exported: Path
-) -> dict[str, Observed]:
-    """Every command, run to its end under observation."""
+) -> Iterator[dict[str, Observed]]:
+    """Every command under observation, when it has done its work."""
     root = tmp_path_factory.mktemp("observed")
     models: list[str | Path] = ["--models", known_models, "--threads", "1"]
     deepfake = [sys.executable, "-m", "deepfake"]
@@ -181,15 +184,29 @@ def commands(
         examine_on(served, image_bytes(scene()))
         ask(served, image_bytes(scene()))
         await_lines(running["scan"].work / "r.jsonl", len(files))
-        time.sleep(IDLE_SECONDS)
-        for name, observed in running.items():
-            observed.process.send_signal(signal.SIGINT if name == "scan" else signal.SIGTERM)
-        for observed in running.values():
-            status = observed.wait(20)
-            assert status == 0, observed.text() + failures(observed.work)
+        yield running
     finally:
         for observed in running.values():
             observed.process.kill()
+
+
+@pytest.fixture(scope="module")
+def idle_until(running: dict[str, Observed]) -> float:
+    """When every command has been idle for long enough. Tests that ask for this moment pass the
+    time until then.
+    """
+    return time.monotonic() + IDLE_SECONDS
+
+
+@pytest.fixture(scope="module")
+def commands(running: dict[str, Observed], idle_until: float) -> dict[str, Observed]:
+    """Every command, run to its end."""
+    time.sleep(max(0.0, idle_until - time.monotonic()))
+    for name, observed in running.items():
+        observed.process.send_signal(signal.SIGINT if name == "scan" else signal.SIGTERM)
+    for observed in running.values():
+        status = observed.wait(20)
+        assert status == 0, observed.text() + failures(observed.work)
     return running
 
 
@@ -231,19 +248,13 @@ def _is_own(path: Path, observed: Observed) -> bool:
     if path.is_relative_to(observed.temporary):
         names = path.relative_to(observed.temporary).parts
         return not names or OWN_TEMPORARY.match(names[0]) is not None
-    return path.is_relative_to(observed.work) or str(path).startswith(DEVICES)
+    text = str(path)
+    return path.is_relative_to(observed.work) or text.startswith(DEVICES) or text.endswith(ONCE)
 
 
-@pytest.mark.parametrize("name", ["detect", "scan", "serve", "export", "edge"])
-def test_nothing_is_asked_and_nothing_is_written_elsewhere(
-    commands: dict[str, Observed], name: str
-) -> None:
-    assert commands[name].asked == []
-    assert strangers(commands[name], kept=KEPT.get(name, "")) == []
-
-
+@pytest.mark.usefixtures("idle_until")
 def test_a_loud_process_is_caught(tmp_path: Path) -> None:
-    """With its child, whatever its working folder; otherwise the tests above would be worth
+    """With its child, whatever its working folder; otherwise the tests below would be worth
     nothing.
     """
     observed = observe([sys.executable, "-c", LOUD], tmp_path)
@@ -267,6 +278,7 @@ def test_a_system_where_nothing_can_be_observed_says_so(
     assert {Path(path).name for path in strangers(observed)} == {".identifier", ".session"}
 
 
+@pytest.mark.usefixtures("idle_until")
 @pytest.mark.parametrize("package", ["deepfake", "deepfake_app", "deepfake_training", "benchmarks"])
 def test_the_switches_are_set_before_a_runtime_is_imported(package: str) -> None:
     code = f"""
@@ -281,3 +293,11 @@ print(json.dumps(dict(os.environ)))
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout).items() >= SWITCHES.items()
+
+
+@pytest.mark.parametrize("name", ["detect", "scan", "serve", "export", "edge"])
+def test_nothing_is_asked_and_nothing_is_written_elsewhere(
+    commands: dict[str, Observed], name: str
+) -> None:
+    assert commands[name].asked == []
+    assert strangers(commands[name], kept=KEPT.get(name, "")) == []

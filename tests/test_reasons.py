@@ -104,8 +104,8 @@ def fused_codes() -> set[str]:
     declared = {"declares": Declares.GENERATED, "status": Status.OK, "claim": "Said."}
     for source, weight in (
         ("metadata", Weight.HINT),
-        *product(("metadata", "provenance"), (Weight.CLAIM,)),
-        *product(("provenance", "watermark"), (Weight.PROOF,)),
+        *product(("metadata", "provenance", "watermark"), (Weight.CLAIM,)),
+        ("provenance", Weight.PROOF),
     ):
         evidence.append(Evidence(source=source, weight=weight, **declared))
     for reason in (Code.KNOWN_SYNTHETIC, Code.KNOWN_GENUINE, Code.KNOWN_DISPUTED):
@@ -167,7 +167,11 @@ def test_every_row_is_given_by_something_unless_it_is_former() -> None:
 
 
 def test_the_former_codes_of_stored_reports_stay() -> None:
-    assert {code for code in Code if code.former} == {"metadata_conclusive", "metadata_suspicious"}
+    assert {code for code in Code if code.former} == {
+        "metadata_conclusive",
+        "metadata_suspicious",
+        "watermark_conclusive",
+    }
 
 
 def test_a_code_is_its_text_in_json_and_after_pickling() -> None:

@@ -40,7 +40,7 @@ def look(path: Path, anchors: str | None = None) -> dict[str, Evidence]:
     [
         ("camera.jpg", {}),
         ("camera.png", {}),
-        ("sdxl.png", {"watermark": "proof"}),
+        ("sdxl.png", {"watermark": "claim"}),
         ("parameters.png", {"metadata": "claim"}),
         ("signed.jpg", {"provenance": "claim"}),
         ("tampered.jpg", {}),

@@ -137,7 +137,7 @@ def test_heat_maps_of_older_reports_span_the_picture() -> None:
 @pytest.mark.parametrize(
     ("source", "conclusive", "details", "weight"),
     [
-        ("watermark", True, {}, Weight.PROOF),
+        ("watermark", True, {}, Weight.CLAIM),
         ("provenance", True, {"state": "trusted"}, Weight.PROOF),
         ("provenance", True, {"state": "valid"}, Weight.CLAIM),
         ("metadata", True, {"strength": "proof", "declares": "generated"}, Weight.CLAIM),

@@ -183,7 +183,7 @@ def test_without_a_full_tier_effort_full_ends_before_the_first_file(
     picture, output = tmp_path / "a.png", tmp_path / "results.jsonl"
     picture.write_bytes(image_bytes(scene(120, 90)))
     place = ["--effort", "full", "--models", str(models)]
-    words = "image-1-large is not installed" if listed else "slot image has no full tier"
+    words = "image-1-large is not installed" if listed else "no slot has a full tier"
     for command in (["detect", str(picture)], ["scan", str(picture), "--output", str(output)]):
         assert main([*command, *place]) == 2
         captured = capsys.readouterr()

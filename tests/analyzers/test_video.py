@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +16,31 @@ from tests.bundles import make_models, paint_face
 from tests.media_files import Pixels, speech, video_bytes
 
 RATE = 8
+CELLS = (1, 2, 4, 8)
 
 
-def room(brightness: int, *, faces: tuple[tuple[int, int], ...] = ((1, 1),)) -> Pixels:
-    """A textured frame of one brightness with faces at (row, column)."""
-    rng = np.random.default_rng(1)
-    texture = rng.integers(-18, 19, (24, 44, 1)).repeat(4, axis=0).repeat(4, axis=1)
-    pixels = np.clip(brightness + texture, 0, 255).repeat(3, axis=2).astype(np.uint8)
+def room(
+    brightness: int, *, faces: tuple[tuple[int, int], ...] = ((1, 1),), cells: Sequence[int] = CELLS
+) -> Pixels:
+    """A frame of one brightness with the texture of a camera and faces at (row, column)."""
+    pixels = _texture(brightness, 96, 176, cells=cells)
     for row, column in faces:
         paint_face(pixels, row=row, column=column)
     return pixels
 
 
+def _texture(brightness: int, height: int, width: int, *, cells: Sequence[int] = CELLS) -> Pixels:
+    """Noise in cells of several sizes, so that coding leaves some of it."""
+    rng, total = np.random.default_rng(1), np.full((height, width), float(brightness))
+    for cell in cells:
+        noise = rng.uniform(-20, 20, (height // cell, width // cell)) / np.sqrt(len(cells))
+        total += noise.repeat(cell, axis=0).repeat(cell, axis=1)
+    return total[..., None].repeat(3, axis=2).round().clip(0, 255).astype(np.uint8)
+
+
 def lit(brightness: int) -> Pixels:
     """A large dark room in which only the face is lit."""
-    pixels = np.concatenate([room(30, faces=())] * 2).repeat(2, axis=1)
+    pixels = _texture(30, 192, 352)
     pixels[:96, :112] = room(brightness)[:, :112]
     return pixels
 
@@ -150,7 +160,7 @@ def talk(seconds: float, *, faces: tuple[tuple[int, int], ...] = ((1, 1),)) -> b
     frames = []
     for index in range(round(25 * seconds)):
         loud = float(np.abs(sound[640 * index : 640 * index + 640]).mean())
-        pixels = room(150, faces=faces)
+        pixels = room(150, faces=faces, cells=(4,))
         depth = round(min(1.0, 4 * loud) * 10)
         pixels[64 : 64 + depth, 42:55] = 10
         frames.append(pixels)
@@ -170,3 +180,46 @@ def test_without_face_or_sound_lips_are_not_compared(known_detector: Detector) -
     assert (faceless.status, faceless.reason) == (Status.SKIPPED, "no_face")
     silent = evidence_of(known_detector, clip((2, room(150))))["lip-sync"]
     assert (silent.status, silent.reason) == (Status.SKIPPED, "no_sound")
+
+
+def drawn(brightness: int = 230, *, face: bool = False) -> Pixels:
+    """A flat drawing, or one with a face."""
+    pixels = np.full((96, 176, 3), brightness, np.uint8)
+    pixels[20:40, 120:160] = (40, 90, 160)
+    pixels[60:90, 100:110] = (200, 60, 20)
+    return paint_face(pixels) if face else pixels
+
+
+def test_a_clip_of_graphics_accuses_nobody(known_detector: Detector) -> None:
+    report = known_detector.detect(clip((3, drawn(face=True))), DetectOptions())
+    found = {item.source: item for item in report.evidence}
+    assert (found["video"].status, found["video"].reason) == (Status.SKIPPED, "graphic_not_photo")
+    assert found["video"].claim.startswith("3 of 3 frames look like graphics or a recorded screen")
+    assert found["video"].details == {"graphics": 3}
+    assert (found["face"].status, found["face"].reason) == (Status.SKIPPED, "graphic_not_photo")
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.probability is None
+    assert report.reasons[0].code == "graphic_not_photo"
+
+
+def test_a_title_card_does_not_count(known_detector: Detector) -> None:
+    plain = evidence_of(known_detector, clip((5, room(60, faces=()))))["video"]
+    titled = clip((1, drawn()), (5, room(60, faces=())), (1, drawn()))
+    found = evidence_of(known_detector, titled)["video"]
+    assert found.details["graphics"] == 2
+    assert found.score == pytest.approx(plain.score, abs=0.02)
+    (frames,) = [line for line in found.timelines if line.name == "frames"]
+    assert min(frames.seconds) >= 1
+    assert max(frames.seconds) < 6
+
+
+def test_a_person_on_a_recorded_screen_is_judged(known_detector: Detector) -> None:
+    screen = np.full((192, 352, 3), 235, np.uint8)
+    for line in range(110, 190, 8):
+        screen[line, 20:330] = (30, 30, 60)
+    screen[:96, :128] = room(230)[:, :128]
+    found = evidence_of(known_detector, clip((3, screen)))
+    assert found["video"].reason == "graphic_not_photo"
+    assert found["face"].status is Status.OK
+    assert found["face"].score is not None
+    assert found["face"].score > 0.8

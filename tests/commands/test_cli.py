@@ -220,6 +220,6 @@ def test_doctor_says_what_runs_where(
     monkeypatch.setattr(doctor, "read_bundles", lambda folder: few)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "bundles: 7 active, 7 of them shipped\n" in text
+    assert f"bundles: {len(every)} active, {len(every)} of them shipped\n" in text
     for words in ("image-3", "audio-3", "openvino", "onnxruntime", "match within", "auto chooses"):
         assert words in text

@@ -74,9 +74,12 @@ def test_every_backend_gives_the_golden_scores(folder: Path, name: str) -> None:
 def test_shipped_bundles_were_found() -> None:
     assert {folder.name for folder in SHIPPED} == {
         "audio-3",
+        "audio-3-large",
         "face-1",
+        "face-1-large",
         "face-finder-1",
-        "frame-1",
+        "frame-2",
+        "frame-2-large",
         "image-3",
         "image-3-large",
         "video-1",

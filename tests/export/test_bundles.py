@@ -227,7 +227,7 @@ def test_an_operator_set_that_cannot_be_had_is_named(known: Engine, opset: int) 
 
 
 def write_pictures(folder: Path, *, waves: bool, count: int, seed: int) -> None:
-    """Scenes, or smooth waves, which frame-1 takes for much less synthetic."""
+    """Scenes, or smooth waves, which image-3 takes for much less synthetic."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(seed, seed + count):
         pixels = scene(128, 128, seed=index)
@@ -250,14 +250,14 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_int8_is_smaller_and_says_what_it_costs(
     labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["models", "export", "frame-1", "--format", "onnx-int8", "--threads", "1"]
+    arguments = ["models", "export", "image-3", "--format", "onnx-int8", "--threads", "1"]
     arguments += ["--calibrate", str(labelled / "calibration"), "--output", str(tmp_path)]
     assert main([*arguments, "--check", str(labelled / "check")]) == 0
     text = capsys.readouterr().out
     assert "40 labelled files: AUC 1.0000 as shipped, 1.0000 as exported" in text
     (path,) = tmp_path.iterdir()
-    assert path.name == "frame-1-int8.onnx"
-    whole = onnx.load(Path(__file__).parents[2] / "models/frame-1/model.onnx")
+    assert path.name == "image-3-int8.onnx"
+    whole = onnx.load(Path(__file__).parents[2] / "models/image-3/model.onnx")
     assert path.stat().st_size < 0.45 * widen_weights(whole).ByteSize()
 
 
@@ -285,7 +285,7 @@ def test_int8_that_tells_no_more_apart_is_refused(known: Engine, tmp_path: Path)
 def test_what_is_sensitive_stays_in_fp32(shipped: Engine) -> None:
     for slot, kinds, most in (
         ("audio", {"Conv", "Log", "Split"}, 0.85),
-        ("frame", {"Conv", "Clip", "Sqrt"}, 0.85),
+        ("face", {"Conv", "Clip"}, 0.85),
         ("image", {"Conv"}, 0.95),
     ):
         bundle = shipped.bundle(slot)

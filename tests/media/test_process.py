@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -280,6 +281,18 @@ def test_a_child_that_died_before_it_was_asked_is_replaced(
     child.process.wait()
     assert open_one(PNG) == make.scene()[0, 0, 2]
     assert not starts
+
+
+def test_a_child_is_started_while_another_thread_imports_opencv(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For a while the folder of OpenCV, where a ``typing`` is, stands before those of Python."""
+    folder = str(Path(cv2.__file__).parent)
+    assert Path(folder, "typing").exists()
+    monkeypatch.setattr(sys, "path", [sys.path[0], folder, *sys.path[1:]])
+    decode.POOL.close()
+    assert open_one(PNG) == make.scene()[0, 0, 2]
+    assert not caplog.text
 
 
 def open_one(content: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from deepfake.errors import ModelError
 from deepfake.networks import create
 from deepfake.networks.speech import MobileSpeech, SpectralPlanes
+from tests.shallow import shallow
 
 RATE = 16000
 by_band = pytest.mark.parametrize("by_band", [False, True])
@@ -97,7 +99,8 @@ def test_other_backends_agree(tmp_path: Path, by_band: bool) -> None:
     import onnxruntime
     from deepfake_training.export import export_onnx
 
-    network, batch = settle(by_band=by_band), voices(3, seconds=1.2)
+    with contextlib.nullcontext() if by_band else shallow():  # the planes differ, not the trunk
+        network, batch = settle(by_band=by_band), voices(3, seconds=1.2)
     path = tmp_path / "model.onnx"
     export_onnx(network, batch.numpy(), path)
     operators = {node.op_type for node in onnx.load(path).graph.node}

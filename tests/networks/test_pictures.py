@@ -38,16 +38,3 @@ def test_a_fresh_mobile_picture_is_undecided_and_reads_crops_of_any_size() -> No
         assert logits.shape == (2,)
         assert logits.abs().max() < 1
         assert torch.equal(logits[0], logits[1]), "its head starts at zero"
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize(("stages", "residual"), [(0, True), (1, False), (1, True)])
-def test_a_picture_net_has_the_branches_that_are_asked_for(stages: int, residual: bool) -> None:
-    torch.manual_seed(0)
-    network = create("picture_net", stages=stages, residual=residual).eval()
-    batch = to_batch(scene(64, 64, seed=1, noise=3.0), scene(64, 64, seed=2))
-    both = network(batch)
-    assert both.shape == (2,)
-    assert both[0] != both[1]
-    width = network.decide[-1].in_features
-    assert width == 64 * bool(stages) + 192 * residual

@@ -60,9 +60,9 @@ files = st.lists(scored() | idle(), max_size=6, unique_by=lambda item: item.sour
 
 def proof(score: float) -> Evidence:
     return Evidence(
-        source="watermark",
+        source="provenance",
         status=Status.OK,
-        claim="a watermark says so",
+        claim="a signer on the trust list says so",
         score=score,
         weight=Weight.PROOF,
         declares=Declares.GENERATED,
@@ -160,7 +160,7 @@ def test_proof_decides_whatever_else_is_there(
 ) -> None:
     decision = decide([*evidence, proof(score)], kind=kind, policy=POLICY, prior=prior)
     assert (decision.verdict, decision.probability) == (Verdict.SYNTHETIC, score)
-    assert decision.reasons[0].code.startswith("watermark")
+    assert decision.reasons[0].code == "provenance_conclusive"
 
 
 @given(scored(), priors, priors)

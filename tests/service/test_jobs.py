@@ -287,6 +287,18 @@ def test_only_the_present_attempt_may_end_a_job(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_job_that_is_given_back_is_as_if_it_had_not_been_begun(tmp_path: Path) -> None:
+    jobs, database, identity = make_jobs(tmp_path)
+    jobs.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    first = jobs.take()
+    assert first is not None
+    jobs.give_back(first)
+    again = jobs.take()
+    assert again is not None
+    assert (again.id, again.attempt) == (first.id, 1)
+    database.close()
+
+
 def test_a_job_that_takes_its_process_along_each_time_is_dead(tmp_path: Path) -> None:
     jobs, database, identity = make_jobs(tmp_path)
     jobs.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)

@@ -20,6 +20,7 @@ from deepfake_service.live import LiveDetector
 
 from deepfake.commands.cli import main
 from deepfake.detector import Detector
+from deepfake.engine.engine import Engine
 from deepfake.reasons import Code
 from deepfake.settings import Settings
 from deepfake.trust.registry import read_bundles
@@ -166,6 +167,53 @@ def test_a_slot_that_fails_its_self_test_is_not_ready(
         assert report["reasons"][0]["code"] == "model_suspended"
         activate(models, "image-2")
         until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_a_slot_that_gives_its_golden_scores_again_answers_again(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong, real = {"image"}, Engine.logits
+    monkeypatch.setattr(  # as a runtime that goes wrong for a while
+        Engine,
+        "logits",
+        lambda engine, bundle, batch: real(engine, bundle, batch) + (bundle.slot in wrong),
+    )
+    with live(models, poll_seconds=0.05, retest_seconds=0.05) as (detector, alarms):
+        until(lambda: "image" in detector.engine.suspended)
+        assert detector.detect(PICTURE).reasons[0].code == Code.MODEL_SUSPENDED
+        assert any("image" in warning for warning in detector.engine.warnings)
+        time.sleep(0.5)  # tested again, and it fails
+        assert "image" in detector.failing
+        wrong.clear()
+        until(lambda: not detector.failing)
+        detector.check()
+        report = detector.detect(PICTURE)
+        assert report.bundles["image"] == read_bundles(models)["image"].sha256
+        assert Code.MODEL_SUSPENDED not in [reason.code for reason in report.reasons]
+        assert not [warning for warning in report.warnings if "Suspended" in warning]
+    assert [alarm.name for alarm in alarms] == [Code.GOLDEN_FAILED]
+
+
+def test_a_slot_that_was_revoked_meanwhile_stays_away(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong, real = {"image"}, Engine.logits
+    monkeypatch.setattr(
+        Engine,
+        "logits",
+        lambda engine, bundle, batch: real(engine, bundle, batch) + (bundle.slot in wrong),
+    )
+    for name in ("image-2", "image-3"):
+        shutil.rmtree(models / name)
+    (models / "history.jsonl").unlink()
+    with live(models) as (detector, _):
+        until(lambda: "image" in detector.failing)
+        assert main(["models", "quarantine", "image-1", "--why", "x", "--models", str(models)]) == 0
+        wrong.clear()
+        detector.look()
+        detector.self_test()
+        assert detector.failing == {}
+        assert "image" not in detector.detect(PICTURE).bundles
 
 
 def test_golden_media_that_are_judged_the_other_way_round_are_told_once(

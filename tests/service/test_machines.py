@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,11 +32,19 @@ from sqlalchemy import create_engine, func, select
 
 pytest.importorskip("psycopg")
 
+from deepfake_service.monitoring import monitor as monitor_module
+from deepfake_service.privacy.kept import Retention
+
 from deepfake.client import Client as HttpClient
 from deepfake.commands.cli import main
 from deepfake.detector import Detector
 from deepfake.errors import DeepfakeError, ServiceError, SettingsError
 from deepfake.reasons import Code
+from deepfake.settings import Settings
+from deepfake.trust.audit import AuditLog, search_entries
+from deepfake.trust.keys import read_private_pair
+from deepfake.trust.registry import activate
+from tests.bundles import copy_bundle, keys_of_tests
 from tests.faulty import Endless
 from tests.media_files import image_bytes, scene
 from tests.reports import make_report
@@ -44,7 +53,7 @@ from tests.service.receiver import receiving
 from tests.service.serving import PICTURE, serviced
 
 STUCK = image_bytes(scene(13, 40))
-COUNT = int(os.environ.get("DEEPFAKE_JOBS", "40"))
+COUNT = int(os.environ.get("DEEPFAKE_JOBS", "20"))
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +103,7 @@ def test_no_two_workers_take_the_same_job(jobs: tuple[Jobs, Identity, Database])
     line, identity, database = jobs
     wanted = [Wanted(f"{number}.png", 1, f"{number}/upload") for number in range(60)]
     made = line.add(identity, wanted, {}, priority=5)
-    line.add(identity, wanted[:1], {}, priority=9)
+    line.add(identity, [Wanted("first.png", 1, "first/upload")], {}, priority=9)
     assert (first := line.take()) is not None
     assert first.priority == 9
     taken = []
@@ -196,6 +205,69 @@ def test_a_worker_elsewhere_examines_what_the_server_takes(
             assert bad["error"]["code"] == Code.UNSUPPORTED
         receiver.wait(1)
     assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
+
+
+def test_a_worker_elsewhere_does_what_follows_a_report(
+    known_models: Path,
+    url: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(monitor_module, "SAVE_EVERY", 1)
+    models = Path(shutil.copytree(known_models, tmp_path / "models"))
+    copy_bundle(models / "image-1", "image-2")
+    activate(models, "image-1")
+    shared = {"database_url": url, "media_url": str(tmp_path / "media")}
+    kept = tmp_path / "kept"
+    here = tmp_path / "here"
+    log = tmp_path / "audit.jsonl"
+    with (
+        Detector(Settings(models_folder=models, threads=1)) as detector,
+        serviced(detector, here, workers=0, kept_media=kept, thumbnails=True, **shared) as client,
+        AuditLog(log, read_private_pair(keys_of_tests()), who="worker") as audit,
+    ):
+        client.get("/v1/jobs")  # which makes the tenant
+        (tenant,) = (it.tenant for it in client.service.kept.classes())
+        client.service.kept.retain(tenant, Retention.parse("days=1"))
+        settings = ServiceSettings(
+            folder=tmp_path / "there",
+            kept_media=kept,
+            thumbnails=True,
+            audit=audit,
+            audit_requests=True,
+            **shared,
+        )
+        with Detector(Settings(models_folder=models, threads=1)) as other, working(other, settings):
+            job = client.wait(client.send("/v1/jobs?name=a.png").json()["id"])
+            activate(models, "image-2")
+            until = time.monotonic() + 60
+            newer = job
+            while newer["report"] is None or "image-2" not in str(
+                client.get(f"/v1/reports/{newer['report']}").json()["report"]["versions"]
+            ):
+                assert time.monotonic() < until
+                newer = client.wait(client.send("/v1/jobs?name=b.png").json()["id"])
+        owner = client.service.identify(None)
+        assert owner is not None
+        parts = client.service.kept.open(owner.tenant, job["report"])
+        assert parts is not None
+        assert b"".join(parts) == PICTURE
+        assert client.service.thumbnails.find(owner.tenant, job["report"]) is not None
+        (stream,) = client.service.monitor.streams()
+        assert stream.place
+        assert stream.place[:8] in client.get("/monitor").text
+        assert 'deepfake_drift_reference_ratio{kind="image"' in client.get("/metrics").text
+        lines = [line for line in search_entries(log) if line["what"] == "job"]
+        assert lines[0]["about"] == job["id"]
+        assert client.ask("DELETE", f"/monitor/{tenant}/image").status_code == 204
+        assert client.service.monitor.streams() == []
+        assert "are not kept here" not in caplog.text
+        away = ServiceSettings(folder=tmp_path / "away", **shared)
+        with Detector(Settings(models_folder=models, threads=1)) as other, working(other, away):
+            last = client.wait(client.send("/v1/jobs").json()["id"])["report"]
+        assert client.service.kept.open(owner.tenant, last) is None
+        assert "are not kept here" in caplog.text
 
 
 def test_a_job_is_cancelled_on_another_machine(
@@ -312,12 +384,13 @@ def test_a_wrong_database_is_one_clear_error(
 
 
 class Process:
-    """A server or a worker (see ``machine.py``)."""
+    """A server or a worker (see ``machine.py``), to be started."""
+
+    process: subprocess.Popen[str] | None = None
 
     def __init__(self, task: str, *words: object) -> None:
         self._command = [sys.executable, "-m", "tests.service.machine", task, *map(str, words)]
         self.address = ""
-        self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
@@ -326,6 +399,7 @@ class Process:
 
     def wait(self) -> None:
         """Return when it is at work."""
+        assert self.process is not None
         assert self.process.stdout is not None
         said = self.process.stdout.readline()
         assert said, "it did not start"
@@ -333,8 +407,9 @@ class Process:
             self.address = found[0]
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=60)
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate(timeout=60)
 
 
 def send(process: Process, made: dict[str, str]) -> None:
@@ -366,6 +441,7 @@ def wait_for_the_last(database: Database) -> set[str]:
 def kill_at_work(process: Process, database: Database) -> None:
     """Kill the only worker while a job is in its hands."""
     until = time.monotonic() + 200
+    assert process.process is not None
     while True:
         assert time.monotonic() < until
         with database.reading() as session:
@@ -395,8 +471,9 @@ def test_nothing_is_lost_or_reported_twice_whatever_is_killed(
     database = Database(url)
     try:
         for process in (service, workers[0]):
+            process.start()
+        for process in (service, workers[0]):
             process.wait()
-        workers[1].end()  # so that the other is the only one
         sender = threading.Thread(target=send, args=(service, made), daemon=True)
         sender.start()
         kill_at_work(workers[0], database)

@@ -177,7 +177,6 @@ class Process:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_nothing_is_lost_or_reported_twice_when_the_server_is_killed(
     known_models: Path, tmp_path: Path
 ) -> None:

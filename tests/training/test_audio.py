@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,27 @@ from deepfake_training.audio.judging import VIEWS, Judged
 from deepfake_training.audio.material import corpus_of, heard_corpora, read_recordings, system_of
 from deepfake_training.audio.recordings import MOST_SECONDS, build_recordings
 from deepfake_training.audio.shortcuts import measure_shortcuts
+from deepfake_training.audio.tier import SpeechTierRecipe, count_quick, settle
 from deepfake_training.audio.tuned import Batches
 from deepfake_training.export import Trained
+from deepfake_training.export_large import linear_weights, write_full_bundle
 from deepfake_training.imagenet import FILE
 from deepfake_training.known import Known
 from deepfake_training.manifests import Item
 from deepfake_training.perturb import limit_band
-from deepfake_training.records import unheard
-from safetensors.torch import save_file
+from deepfake_training.records import FileLogits, read_records, unheard, write_records
+from deepfake_training.runs import make_bundle
+from safetensors.torch import load_file, save_file
 from scipy.io import wavfile
 
-from deepfake.preprocess import AudioPreprocess
+from deepfake.bundle import HEAD, SIGNATURE, WEIGHTS, Applicability, Bundle
+from deepfake.networks.clip import ClipPicture
+from deepfake.preprocess import AudioPreprocess, ImagePreprocess
+from tests.bundles import make_bundle as known_bundle
 from tests.media_files import speech
 from tests.training.recipes import recipe
 
+pytestmark = pytest.mark.usefixtures("shallow_trunk")
 RATE = 16000
 PAGES = {
     "one/page": {"gt-ljspeech@one": 0, "vits@one": 1, "copy-hifigan@one": 1},
@@ -76,11 +85,11 @@ def settings(**changed: Any) -> audio.AudioRecipe:
         "workers": 1,
         "material": ["audio"],
         "by_band": False,
-        "preprocess": {"window_seconds": 1.0, "hop_seconds": 0.5},
+        "preprocess": {"window_seconds": 1.0, "hop_seconds": 1.0},
         "limits": {"min_seconds": 0.5},
         "tuned": [{"pieces": 8, "batch": 4, "seed": 3}, {"pieces": 8, "batch": 4, "seed": 5}],
         "final": {"pieces": 8, "batch": 4, "seed": 4},
-        "judging": {"genuine": 2, "synthetic": 1, "seed": 3},
+        "judging": {"genuine": 1, "synthetic": 1, "seed": 3},
     }
     return recipe(audio.AudioRecipe, values | changed)
 
@@ -127,7 +136,7 @@ def test_a_network_hears_no_corpus_that_is_mostly_in_the_half_left_out(material:
     home = next(file.fold for file in files if file.group == "ljspeech")
     assert heard_corpora(files, without=home) == set()
     assert heard_corpora(files, without=1 - home) == {"ljspeech"}
-    seen = audio._known(files, without=home)
+    seen = audio.known_files(files, without=home)
     for file, allowed in zip(files, seen, strict=True):
         corpus = "" if file.label else corpus_of(file.source)
         assert allowed == (file.fold != home and corpus != "ljspeech")
@@ -201,7 +210,7 @@ def test_every_recording_is_judged_in_every_view_by_the_network_that_left_it_out
     assert genuine == {"ljspeech", "phones@three", "radio@four", "phone@four"}
     assert len(keys) == len(set(keys))
     assert {view for _, view in keys} == set(VIEWS)
-    assert sum(view == "clean" for _, view in keys) == 6 * 2 + 5 * 1
+    assert sum(view == "clean" for _, view in keys) == 6 + 5
     files = read_recordings([material / "audio"], folds=2)
     home = next(file.fold for file in files if file.group == "ljspeech")
     for record in trained.records:
@@ -224,12 +233,19 @@ def test_a_second_run_reads_everything_back(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("done again")
 
-    for place in ("judging.read_samples", "recordings.read_samples", "minutes.chain"):
+    for place in (
+        "judging.read_samples",
+        "recordings.read_samples",
+        "minutes.chain",
+        "shortcuts.describe",
+    ):
         monkeypatch.setattr(f"deepfake_training.audio.{place}", fail)
     monkeypatch.setattr("deepfake_training.tuning.fit_steps", fail)
     again = audio.train(settings(), data=material, weights=material / "weights", output=output)
     assert again.records == trained.records
     assert again.recordings == trained.recordings
+    taken = {"wall_seconds": again.facts["wall_seconds"]}
+    assert again.facts == trained.facts | taken
     for one, two in zip(again.network.parameters(), trained.network.parameters(), strict=True):
         torch.testing.assert_close(one, two)
 
@@ -308,8 +324,160 @@ def test_a_shortcut_is_found_where_there_is_one_and_is_gone_once_equalised(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deepfake_training.audio.shortcuts.PIECES", 120)
         told = measure_shortcuts(
-            files, recordings, preprocess=AudioPreprocess(window_seconds=1.0), seed=1
+            files,
+            recordings,
+            preprocess=AudioPreprocess(window_seconds=1.0),
+            path=tmp_path / "told.jsonl",
+            seed=1,
         )
     assert told["level"]["as they are"] == told["bandwidth"]["as they are"] == 1.0
     assert told["level"]["equalised"] < 0.7
     assert told["bandwidth"]["equalised"] < 0.95
+
+
+@pytest.fixture(scope="module")
+def first_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quick tier of sounds and a full one of pictures with a single block."""
+    folder = tmp_path_factory.mktemp("models")
+    preprocess = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
+    quick = known_bundle(folder / "audio-7", preprocess=preprocess)
+    large = ClipPicture(first=1, last=1).eval()
+    write_full_bundle(
+        Trained(
+            network=large,
+            network_name="clip_picture",
+            network_options={"first": 1, "last": 1},
+            preprocess=ImagePreprocess(side_pixels=224, max_windows=1),
+            records=[],
+            limits=Applicability(),
+            facts={},
+        ),
+        name="image-7-large",
+        calibration=quick.calibration,
+        metrics={},
+        quantised=linear_weights(large),
+        folder=folder / "image-7-large",
+    )
+    return folder
+
+
+@pytest.fixture
+def models(first_models: Path, tmp_path: Path) -> Path:
+    """A copy of these, which a test may change."""
+    return Path(shutil.copytree(first_models, tmp_path / "models"))
+
+
+@pytest.mark.slow
+def test_the_full_tier_hears_with_the_trunk_of_pictures_and_counts_the_quick_one_in(
+    material: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = recipe(
+        SpeechTierRecipe,
+        {
+            "name": "audio-7-large",
+            "slot": "audio-large",
+            "threads": 1,
+            "workers": 2,
+            "folds": 2,
+            "seed": 1,
+            "material": ["audio"],
+            "image": "image-7-large",
+            "quick": "audio-7",
+            "pieces": 56,
+            "penalty": 0.01,
+            "views": ["clean", "mulaw_8k"],
+            "preprocess": {"window_seconds": 1.0, "hop_seconds": 1.0},
+            "limits": {"min_seconds": 0.5},
+            "judging": {"genuine": 2, "synthetic": 1, "seed": 3},
+        },
+    )
+    runs = tmp_path / "runs"
+    (runs / "audio-7").mkdir(parents=True)
+    files = read_recordings([material / "audio"], folds=2)
+    told = [
+        FileLogits(
+            path=file.item.facts["path"],
+            label=file.label,
+            source=file.source,
+            group=file.group,
+            fold=file.fold,
+            view=view,
+            logits=(3.0 * file.label - 1.5 + number % 2,),
+        )
+        for number, file in enumerate(files)
+        for view in ("clean", "mulaw_8k")
+    ]
+    write_records(runs / "audio-7" / "out_of_fold.jsonl", told)
+    bundle = make_bundle(made, data=material, weights=tmp_path, models=models, runs=runs)
+    assert "| clean |" in capsys.readouterr().out
+    bundle.verify()
+    assert bundle.slot == "audio-large"
+    stored = (bundle.folder / WEIGHTS).read_bytes()
+    assert stored == (models / "image-7-large" / WEIGHTS).read_bytes()
+    apart = {"mean", "deviation", "decide.weight", "decide.bias"}
+    assert set(load_file(bundle.folder / HEAD)) == apart
+    records = read_records(runs / made.name / "out_of_fold.jsonl")
+    assert {record.view for record in records} == {"clean", "mulaw_8k"}
+    assert len({record.path for record in records}) == 6 * 2 + 5 * 1
+    counted = bundle.calibration.quick
+    assert counted is not None
+    assert counted.slope > 0
+    quick = Bundle.read(models / "audio-7")
+    assert counted.sha256 == quick.logit_sha256
+    facts = json.loads((bundle.folder / "bundle.json").read_text())["provenance"]
+    assert set(facts["AUC by view"]["clean"]) == {"alone", "quick", "both"}
+    assert not (quick.folder / SIGNATURE).exists(), "which was of what it did not say yet"
+    assert quick.settled is not None, "the quick tier knows from now on where it asks the full one"
+
+
+def some_records(
+    rng: np.random.Generator, *, count: int, sources: int, apart: float, spread: float
+) -> list[FileLogits]:
+    """Every second of them synthetic; the middles of both classes lie so far apart."""
+    return [
+        FileLogits(
+            path=str(number),
+            label=number % 2,
+            source=f"{number % sources}",
+            group=f"{number % sources}",
+            fold=0,
+            view="clean",
+            logits=(apart * (number % 2 - 0.5) + rng.normal(0, spread),),
+            heard=number % 16 == 0,
+        )
+        for number in range(count)
+    ]
+
+
+def test_the_quick_tier_counts_where_its_run_judged_the_same(models: Path, tmp_path: Path) -> None:
+    quick = Bundle.read(models / "audio-7")
+    rng = np.random.default_rng(1)
+
+    def records(spread: float) -> list[FileLogits]:
+        return some_records(rng, count=200, sources=4, apart=2.0, spread=spread)
+
+    own = records(1.0)
+    assert count_quick(own, quick, run=tmp_path / "none") == (own, [], 0.0)
+    beside = records(0.7)
+    write_records(tmp_path / "out_of_fold.jsonl", beside[:-1])
+    joined, same, share = count_quick(own, quick, run=tmp_path)
+    assert [(one.path, one.view) for one in same] == [(one.path, one.view) for one in joined]
+    assert share > 1, "the surer of the two counts for more"
+    assert [one.path for one in joined] == [one.path for one in own[:-1]]
+    for one, first, second in zip(joined, own[:-1], beside[:-1], strict=True):
+        assert one.logits[0] == pytest.approx(first.logits[0] + share * second.logits[0], abs=1e-3)
+
+
+def test_a_quick_tier_that_is_as_good_settles_what_it_is_sure_of(models: Path) -> None:
+    quick, rng = Bundle.read(models / "audio-7"), np.random.default_rng(2)
+    points = quick.calibration.points
+
+    def records(spread: float) -> list[FileLogits]:
+        return some_records(rng, count=400, sources=8, apart=8.0, spread=spread)
+
+    good = settle(quick, records(1.0), records(1.0)).settled
+    assert good is not None
+    assert 0 < good.low < points.authentic
+    assert good.holds([0.0])
+    assert not good.holds([0.5])
+    assert Bundle.read(quick.folder).settled == good

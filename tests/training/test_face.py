@@ -19,9 +19,9 @@ from deepfake_training.face import fakes as face_fakes
 from deepfake_training.face import masks as face_masks
 from deepfake_training.face import recipe as face
 from deepfake_training.face import views as face_views
+from deepfake_training.face.couples import Bank, build_bank
 from deepfake_training.face.fakes import Forger, Region
 from deepfake_training.image.autoencoder import Autoencoder
-from deepfake_training.image.bank import Bank, build_bank
 from deepfake_training.imagenet import FILE
 from deepfake_training.manifests import Item
 from PIL import Image
@@ -33,6 +33,7 @@ from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess, Pixels
 from tests.training.recipes import recipe
 
+pytestmark = pytest.mark.usefixtures("shallow_trunk")
 LANDMARKS = ((70.0, 80.0), (110.0, 80.0), (90.0, 102.0), (74.0, 126.0), (106.0, 126.0))
 FACE = Face((50.0, 40.0, 130.0, 160.0), LANDMARKS, 0.9)
 SOURCES = {"press": 0, "camera": 0, "editor": 1, "talker": 1, "film": 0, "urban": 0}
@@ -198,7 +199,6 @@ def test_region_keeps_the_face_and_the_border_of_its_picture() -> None:
 
 def test_fold_never_sees_its_faces_nor_a_method_that_it_leaves_out(tmp_path: Path) -> None:
     bank = build_bank(drawer(couples=60, left_out={"poisson_swap": 1}), folder=tmp_path)
-    assert bank.masks is not None
     assert bank.masks.shape == (60, face_bank.MASK_CELLS, face_bank.MASK_CELLS)
     seen = {
         fold: {bank.names[index] for index in bank.sources[bank.without(fold)].ravel()}
@@ -249,7 +249,7 @@ def test_network_points_where_it_was_taught_and_exports_only_its_logit() -> None
     numbers = np.zeros((1, 2), np.int64)
     masks = np.zeros((1, 10, 10), np.uint8)
     empty = np.zeros((1, 2, 64, 64, 3), np.uint8)
-    bank = Bank(empty, numbers, numbers, np.ones(1, bool), ("a",), masks)
+    bank = Bank(empty, numbers, numbers, ("a",), masks)
     with torch.inference_mode():
         hidden, targets = network.low(crops), torch.tensor([0.0, 1.0])
         losses = []

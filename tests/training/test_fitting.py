@@ -12,7 +12,6 @@ import torch
 from deepfake_training.files import (
     read_lines,
     read_times,
-    replaced,
     timed,
     write_arrays,
     write_lines,
@@ -29,6 +28,8 @@ from deepfake_training.fitting import (
     save_checkpoint,
 )
 from torch import nn
+
+from deepfake.files import replaced
 
 
 def filled(value: float) -> nn.Linear:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deepfake_training.audit.shortcuts import find_leaks
 from deepfake_training.own.features import Known
 from deepfake_training.own.folds import make_folds
-from deepfake_training.own.head import Lessons, balance, fit_head
-from deepfake_training.own.leaks import find_leaks
+from deepfake_training.own.head import Lessons, balance, fit_head, read_samples
 from deepfake_training.own.material import find_sources
 from deepfake_training.own.network import Linear, OpenNetwork
 
@@ -119,7 +119,7 @@ def test_classes_sources_and_files_count_alike() -> None:
     ("name", "options", "shape"),
     [
         ("mobile_picture", {}, (2, 3, 64, 64)),
-        ("picture_net", {"stages": 0}, (2, 3, 32, 32)),
+        ("face_net", {"stages": 2}, (2, 3, 64, 64)),
         ("mobile_speech", {}, (2, 8000)),
         ("clip_net", {"residual": False, "width": 4}, (1, 4, 3, 64, 64)),
     ],
@@ -172,6 +172,23 @@ def test_a_head_finds_the_feature_that_tells_and_starts_from_the_shipped_one() -
     rows[:, -1] = knows(features)
     started = fit_head(lessons, files, chosen, shipped=knows)
     assert started.weights[2] > fresh.weights[2]
+
+
+def test_what_is_not_trusted_counts_nothing_in_either_kind_of_fit() -> None:
+    files = [known(label, f"{label}{s}", n) for label in (0, 1) for s in "ab" for n in range(8)]
+    labels = np.array([one.label for one in files])
+    rows = np.random.default_rng(0).normal(0, 1, (len(files), 4)).astype(np.float32)
+    rows[:, 2] += 3 * labels
+    doubted = np.array([one.source == "1b" for one in files])
+    rows[doubted, 2] *= -1
+    lessons = Lessons(rows, np.arange(len(files)), np.where(doubted, 0.0, 1.0))
+    everything = np.ones(len(files), np.bool_)
+    weights = read_samples(lessons, files, everything).weights
+    assert np.array_equal(weights == 0, doubted)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    head = fit_head(lessons, files, everything, shipped=None)
+    alone = fit_head(replace(lessons, trust=None), files, ~doubted, shipped=None)
+    assert head.weights == pytest.approx(alone.weights, rel=0.01, abs=1e-3)
 
 
 def test_what_else_tells_the_classes_apart_is_told() -> None:

@@ -15,7 +15,7 @@ from deepfake.detector import Detector
 from deepfake.errors import MediaError
 from deepfake.media.opening import open_media
 from deepfake.preprocess import Batch
-from tests.analyzers.test_video import clip, room
+from tests.analyzers.test_video import clip, drawn, room
 from tests.media_files import image_bytes, scene, speech, wav_bytes
 
 CONTENTS = {
@@ -66,6 +66,16 @@ def test_a_file_of_another_kind_is_refused(recorder: Recorder) -> None:
     other = CONTENTS["audio" if slot == "image" else "image"]
     with open_media(other) as media, pytest.raises(MediaError, match="which this slot does not"):
         list(read_views(media, list_views(slot, seed=1), recorder))
+
+
+@pytest.mark.parametrize("recorder", ["video"], indirect=True)
+def test_a_clip_of_graphics_is_not_learnt_from(recorder: Recorder) -> None:
+    with (
+        open_media(clip((2.0, drawn()))) as media,
+        pytest.raises(MediaError, match="looks like a graphic") as caught,
+    ):
+        list(read_views(media, list_views("video", seed=1), recorder))
+    assert caught.value.code == "graphic_not_photo"
 
 
 def test_what_is_not_judged_says_why(known_detector: Detector) -> None:

@@ -24,7 +24,7 @@ from deepfake.errors import SettingsError
 from deepfake.media.opening import open_media
 from deepfake.trust.registry import read_bundles
 from deepfake.types import Evidence
-from tests.analyzers.test_video import clip, room
+from tests.analyzers.test_video import clip, drawn, room
 from tests.bundles import add_full_tier
 from tests.content.test_drawings import photo
 from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
@@ -83,6 +83,13 @@ def test_of_clips_what_the_detector_says_of_frames_and_motion(
     motion, still = shown.details["motion_score"], shown.details["frames_score"]
     odds = np.log([motion / (1 - motion), still / (1 - still)])
     assert both == pytest.approx(odds.sum(), abs=1e-4)
+
+
+def test_clips_of_graphics_are_not_calibrated_on(known_detector: Detector, tmp_path: Path) -> None:
+    path, engine = tmp_path / "clip.mp4", known_detector.engine
+    path.write_bytes(clip((2.0, drawn()), (1.0, room(150))))
+    for slot in ("frame", "video"):
+        assert dict(read_views(engine, engine.bundle(slot), path)) == {}
 
 
 Files = Callable[..., Path]

@@ -35,6 +35,7 @@ from deepfake.trust import registry
 from deepfake.types import OperatingPoints
 from tests.training.recipes import recipe
 
+pytestmark = pytest.mark.usefixtures("shallow_trunk")
 SOURCES = {"phone": 0, "camera": 0, "scanner": 0, "first": 1, "second": 1, "third": 1}
 
 SETTINGS = {
@@ -47,8 +48,8 @@ SETTINGS = {
     "trunk": "clip.onnx",
     "preprocess": {"side_pixels": 96, "max_windows": 4},
     "limits": {"min_side_pixels": 96},
-    "tuned": {"crops": 96, "batch": 16, "seed": 1},
-    "judging": {"genuine": 2, "synthetic": 2, "most": 3},
+    "tuned": {"crops": 48, "batch": 8, "seed": 1},
+    "judging": {"genuine": 1, "synthetic": 1, "most": 3},
     "head": {"crops": 48, "penalty": 0.001, "seed": 1, "first": 1, "last": 1},
 }
 
@@ -217,11 +218,11 @@ def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Pa
             trunk, pictures, cutouts, folder=folder, crops=crops, threads=1, seed=1
         ).values
 
-    whole = measure(tmp_path / "whole", 32)
-    measure(tmp_path / "parts", 16)
-    assert np.array_equal(measure(tmp_path / "parts", 32), whole)
-    tokens = read_tokens(pictures, folder=tmp_path / "whole", crops=32, seed=1)
-    assert sorted(tokens.files[:24]) == list(range(24)), "every file once before any twice"
+    whole = measure(tmp_path / "whole", 24)
+    measure(tmp_path / "parts", 8)
+    assert np.array_equal(measure(tmp_path / "parts", 24), whole)
+    tokens = read_tokens(pictures, folder=tmp_path / "whole", crops=24, seed=1)
+    assert sorted(tokens.files) == list(range(24)), "every file once before any twice"
     plan = plan_crops(pictures, crops=48, seed=1)
     assert all(sum(c for f, c in plan if f == file) == 1 for file in range(24))
 
@@ -317,7 +318,7 @@ def test_every_variant_is_judged_on_what_it_did_not_see(
     made = recipe(WideRecipe, SETTINGS)
 
     def compare() -> list[variety.Row]:
-        return variety.compare(made, data=data, weights=weights, runs=tmp_path, crops=64, fold=1)
+        return variety.compare(made, data=data, weights=weights, runs=tmp_path, crops=16, fold=1)
 
     rows = compare()
     names = [row.variant for row in rows]
@@ -327,7 +328,7 @@ def test_every_variant_is_judged_on_what_it_did_not_see(
     ]
     assert [row.genuine_sources for row in rows[:2]] == [2, 1]
     assert rows[0].systems == rows[1].systems
-    fixed = load_file(tmp_path / "image-7" / "variety-1-64" / "fixed-trunk.safetensors")
+    fixed = load_file(tmp_path / "image-7" / "variety-1-16" / "fixed-trunk.safetensors")
     first = load_file(weights / FILE)["blocks.3.0.conv_pw.weight"]
     assert torch.equal(fixed["trunk.blocks.3.0.conv_pw.weight"], first)
     assert "| fixed trunk | 2 |" in variety.table(rows)

@@ -82,7 +82,6 @@ def test_a_log_holds_who_asked_what_and_no_more(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_every_changed_byte_is_noticed(
     tmp_path: Path, pair: PrivatePair, trusted: dict[str, PublicPair]
 ) -> None:
@@ -250,6 +249,24 @@ def test_several_processes_write_one_chain_through_rotations(
         verify_log(path, trusted)
     parts[0].write_bytes(content[:-1])
     with pytest.raises(Tampered):
+        verify_log(path, trusted)
+
+
+def test_the_oldest_part_is_missed_right_after_a_rotation_too(
+    tmp_path: Path, trusted: dict[str, PublicPair]
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    for _ in range(3):
+        write_many(path, keys_of_tests(), "writer", 6_000)
+    first, second, *later = list_parts(path)
+    assert path in later, "there are several old parts"
+    path.unlink(missing_ok=True)
+    first.unlink()
+    with pytest.raises(Tampered, match="is missing"):
+        verify_log(path, trusted)
+    for part in (second, *later):
+        part.unlink(missing_ok=True)
+    with pytest.raises(SettingsError, match="not found"):
         verify_log(path, trusted)
 
 

@@ -93,7 +93,6 @@ def test_the_statement_names_every_file_and_where_it_comes_from(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_every_changed_byte_of_every_file_is_refused(bundle: Bundle, trust: Trust) -> None:
     """Each place by a varying difference, and of the envelope by its last bit too, where base64
     has bits that mean nothing.

@@ -43,7 +43,7 @@ def models(known_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("image-3", ("image", 3)),
         ("image-3-large", ("image-large", 3)),
         ("face-finder-12", ("face-finder", 12)),
-        ("audio-3-large", None),  # no analyzer asks one
+        ("video-3-large", None),  # no analyzer asks one
         ("image-large", None),
         ("image-large-3", None),
         ("image-3-large-large", None),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from deepfake_service.privacy.master import MasterKey, find_wrapper
 from deepfake_service.privacy.sealing import Unopened
+from deepfake_service.store.cases import Filter
 
 from deepfake.detector import Detector
 from deepfake.errors import SettingsError
@@ -66,6 +67,51 @@ def test_reports_and_kept_answers_are_sealed_in_the_database(
         answer = client.get(f"/v1/reports/{first.json()['id']}")
         assert answer.status_code == 500
         assert "master key" in answer.json()["remedy"]
+
+
+def test_names_of_files_are_sealed_and_found_all_the_same(
+    detector: Detector, tmp_path: Path
+) -> None:
+    name = "passport-of-Ada.png"
+    with serviced(detector, tmp_path, private_hosts=("127.0.0.1",), deliverers=1) as client:
+        told = {"url": "http://127.0.0.1:9/", "events": ["job.done"]}
+        assert client.post("/v1/webhooks", json=told).status_code == 201
+        job = client.send(f"/v1/jobs?name={name}").json()
+        assert client.wait(job["id"])["name"] == name
+        assert client.get("/v1/jobs").json()["jobs"][0]["name"] == name
+        client.send(f"/v1/detect?name={name}")
+        client.send("/v1/detect?name=other.png")
+        cases, tenant = client.service.cases, client.service.identify(None).tenant  # type: ignore[union-attr]
+        for wanted in (Filter(name="OF-ada"), Filter(words="passport png"), Filter(words="ada")):
+            found = cases.page(tenant, wanted, most=50)
+            assert [case.name for case in found] == [name, name]
+            assert sum(cases.count(tenant, wanted).values()) == 2
+        newest, oldest = cases.page(tenant, Filter(name="passport"), most=50)
+        assert cases.page(tenant, Filter(name="passport"), before=newest.number, most=50)[
+            0
+        ].number == (oldest.number)
+        assert cases.page(tenant, Filter(name="passport"), after=oldest.number, most=1)[
+            0
+        ].number == (newest.number)
+        assert cases.page(tenant, Filter(name="nobody"), most=50) == []
+        assert len(cases.page(tenant, Filter(), most=2)) == 2
+    for table, column in (("jobs", "name"), ("cases", "name"), ("deliveries", "body")):
+        values = [str(value) for (value,) in raw(tmp_path, f"SELECT {column} FROM {table}")]
+        assert values
+        assert all(value.startswith("sealed:1:") for value in values)
+    for path in tmp_path.glob("service.sqlite*"):
+        assert b"passport" not in path.read_bytes()
+
+
+def test_a_name_does_not_open_in_the_place_of_another(client: Client) -> None:
+    for name in ("first.png", "second.png"):
+        client.wait(client.send(f"/v1/jobs?name={name}").json()["id"])
+    with sqlite3.connect(client.service.settings.database) as connection:
+        connection.execute(
+            "UPDATE jobs SET name = (SELECT max(name) FROM jobs) WHERE name != "
+            "(SELECT max(name) FROM jobs)"
+        )
+    assert client.get("/v1/jobs").status_code == 500
 
 
 def test_a_report_does_not_open_in_the_place_of_another(client: Client, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from deepfake_service.privacy import kept as kept_module
 from deepfake_service.privacy.kept import Retention
 from deepfake_service.privacy.sealing import Unopened
-from deepfake_service.store.tables import KnownFile
+from deepfake_service.store.tables import Event, KnownFile
 
 from deepfake.commands.cli import main
 from deepfake.detector import Detector
@@ -174,8 +174,12 @@ def test_a_tenant_is_erased_with_its_key_and_lets_nobody_in_afterwards(
     client.send("/v1/detect")
     sealed = kept_files(client)[0].read_bytes()
     tenant = client.service.keys.identify(client.key).tenant  # type: ignore[union-attr]
+    client.service.webhooks.add(tenant, "http://127.0.0.1:9/", [Event.JOB_DONE])
+    client.wait(client.send("/v1/jobs").json()["id"])
+    assert count(client, "deliveries") == 1
     assert run(client, "erase", "--tenant", "shop", "--yes") == 0
-    for table in ("reports", "feedback", "jobs", "repeats", "kept_media", "tenant_keys", "known"):
+    gone = ("reports", "feedback", "jobs", "repeats", "kept_media", "tenant_keys", "known")
+    for table in (*gone, "deliveries", "webhooks"):
         assert count(client, table) == 0, table
     client.service.monitor.close()
     assert count(client, "drift_streams") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +12,7 @@ from deepfake_training.evaluation.fairness import compare_groups, warn_of_groups
 from deepfake_training.evaluation.material import read_material
 from deepfake_training.evaluation.result import EVALUATION_SCHEMA, read_result
 from deepfake_training.evaluation.run import Outcome
+from PIL import Image
 
 from deepfake.commands.cli import main
 from tests.training.evaluation.labelled import make_outcome, make_picture
@@ -70,6 +72,45 @@ def test_a_trait_with_one_value_and_files_without_a_verdict_are_no_groups() -> N
     assert {it.trait for it in compare_groups(one, draws=1, seed=1)} == {"device"}
     failed = [make_outcome("x", synthetic=False, score=0.1, verdict=None, traits={"sex": "f"})]
     assert compare_groups(failed, draws=1, seed=1) == []
+
+
+def test_folders_state_groups_too(tmp_path: Path) -> None:
+    for part in ("genuine/news/language=sw", "genuine/news/other=x", "synthetic/gan/camera=B/day"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "a.png").write_bytes(b"x")
+    (tmp_path / "genuine" / "news" / "language=c.png").write_bytes(b"x")
+    found = {sample.name: sample.traits for sample in read_material(tmp_path)}
+    assert found["genuine/news/language=sw/a.png"] == {"language": "sw"}
+    assert found["synthetic/gan/camera=B/day/a.png"] == {"camera": "B"}
+    assert [traits for traits in found.values() if not traits] == [{}, {}]
+
+
+def test_groups_can_be_measured(
+    tmp_path: Path, known_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        folder = tmp_path / "genuine" / "one"
+        folder.mkdir(parents=True, exist_ok=True)
+        png = make_picture(40 * number, seed=number)
+        (folder / f"{number}.png").write_bytes(png)
+        with Image.open(io.BytesIO(png)) as picture:
+            large = picture.convert("RGB").resize((1200, 900))
+            large.save(folder / f"{number}.jpg")
+    out = tmp_path / "out"
+    words = ["evaluate", str(tmp_path), "--output", str(out), "--models", str(known_models)]
+    assert main([*words, "--draws", "20"]) == 0
+    assert not read_result(out / "evaluation.json").groups
+    assert main([*words, "--draws", "20", "--measured-groups"]) == 0
+    assert "format" in capsys.readouterr().out
+    groups = {
+        (it.trait, it.value): it.genuine for it in read_result(out / "evaluation.json").groups
+    }
+    assert groups == {
+        ("format", "jpeg"): 4,
+        ("format", "png"): 4,
+        ("size", "under 0.3 MP"): 4,
+        ("size", "1 to 4 MP"): 4,
+    }
 
 
 def test_the_manifest_states_groups_and_the_command_shows_them(
