@@ -45,7 +45,7 @@ pictures: .venv-dev/installed
 	$(call make_environment,.venv,app)
 
 .venv-dev/installed: pyproject.toml constraints.txt
-	$(call make_environment,.venv-dev,postgres$(comma)traces$(comma)client$(comma)train$(comma)cluster$(comma)remote$(comma)parquet$(comma)docs$(comma)dev)
+	$(call make_environment,.venv-dev,postgres$(comma)traces$(comma)client$(comma)train$(comma)private$(comma)federated$(comma)cluster$(comma)remote$(comma)parquet$(comma)docs$(comma)dev)
 
 comma := ,
 define make_environment

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 from deepfake_service.monitoring.drift import LIMIT, Stream
-from deepfake_service.monitoring.signals import Signals, read_signals
+from deepfake_service.monitoring.signals import Signals, read_file_signals, read_signals
 from deepfake_training.evaluation.material import limit_each, read_material
 from PIL import Image, ImageFilter
 from rich.console import Console
@@ -94,7 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def examine(options: argparse.Namespace) -> Pools:
     """What the detector finds in the pictures, and in what becomes of them."""
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as other:
+        picture = Path(other) / "picture"
         if options.material is None:
             write_pictures(Path(made), each=options.limit)
         samples = limit_each(
@@ -109,7 +110,10 @@ def examine(options: argparse.Namespace) -> Pools:
                     report = detector.detect(content, DetectOptions(effort="quick"))
                 except DeepfakeError:
                     return  # no picture
-                pools[change].setdefault(source, []).append(read_signals(report))
+                picture.write_bytes(content)
+                signals = read_signals(report)
+                signals |= read_file_signals(picture, format=report.media.format)
+                pools[change].setdefault(source, []).append(signals)
 
             probed = False
             for sample in samples:

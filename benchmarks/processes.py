@@ -73,15 +73,16 @@ def count_bytes(process: int) -> int:
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def count_processor_seconds() -> float:
-    """Processor time of all threads of this process, its descendants, and those that have ended.
+def count_processor_seconds(process: int | None = None) -> float:
+    """Processor time of all threads of a process, by default this one, of its descendants, and of
+    those that have ended.
 
     In steps of a hundredth of a second on most systems (``utime`` … ``cstime`` of proc_pid_stat).
     """
     ticks = 0
-    for process in list_family(os.getpid()):
+    for member in list_family(os.getpid() if process is None else process):
         try:
-            text = Path(f"/proc/{process}/stat").read_text()
+            text = Path(f"/proc/{member}/stat").read_text()
         except OSError:
             continue
         ticks += sum(map(int, text.rpartition(")")[2].split()[11:15]))

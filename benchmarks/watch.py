@@ -8,8 +8,9 @@ gradient that is estimated from pairs of noise (NES; Ilyas and others, 2018), an
 (Andriushchenko and others, 2020). Told are the queries until the alarm, and how far the score had
 come by then. *Moderation*: posts of pictures, of which a part are reposts, popular ones more often:
 the same bytes, recompressed, or resized and recompressed; from one key for all and from many.
-Told are alarms among so many posts, for several settings of ``--watch-files``. DATA holds pictures
-in any folders below; without it, and for ``--quick``, soft patches of colour are drawn.
+Told are alarms among so many posts, for several settings of ``--watch-files``. Attacks are scored
+by the detector as it is; posts by a stand-in, since the watch looks at no score. DATA holds
+pictures in any folders below; without it, and for ``--quick``, soft patches of colour are drawn.
 """
 
 from __future__ import annotations

@@ -21,8 +21,11 @@ JUDGES = {
     "image": "pictures that are generated as a whole",
     "image-large": "the same, by the full tier",
     "audio": "speech that is synthetic or converted",
+    "audio-large": "the same, by the full tier",
     "face": "faces that are replaced or blended",
-    "video": "clips that are generated (motion and frames) or have a replaced face",
+    "face-large": "people in clips with a replaced, re-enacted or speaking face, by the full tier",
+    "frame": "clips that are generated, edited or re-enacted (single frames)",
+    "frame-large": "the same, by the full tier",
 }
 """What the detector of a slot is asked, in the order of the summary."""
 
@@ -69,33 +72,6 @@ FAMILIES: Columns = (
     ("eer", "EER"),
     ("tpr_at_1", "TPR at 1 % FPR"),
 )
-CLIP_VIEWS: Columns = (
-    ("view", "view"),
-    ("clips", "clips"),
-    ("mean_auc", "mean AUC over systems"),
-    ("auc", "pooled AUC"),
-    ("eer", "EER"),
-    ("tpr_at_1", "TPR at 1 % FPR"),
-    ("calibration_error", "calibration error"),
-)
-CLIP_SYSTEMS: Columns = (
-    ("source", "synthetic system (clean)"),
-    ("clips", "clips"),
-    ("frames", "AUC, frames"),
-    ("motion", "AUC, motion"),
-    ("video", "AUC, both"),
-    ("face", "AUC, face"),
-    ("fused", "AUC, fused"),
-    ("flagged_synthetic", "called synthetic"),
-    ("flagged", "suspicious or more"),
-)
-CLIP_GENUINE: Columns = (
-    ("source", "genuine source (clean)"),
-    ("clips", "clips"),
-    ("flagged_synthetic", "called synthetic"),
-    ("flagged", "suspicious or more"),
-    ("cleared", "no sign found"),
-)
 FACES: Columns = (
     ("view", "view"),
     ("pictures", "pictures"),
@@ -132,14 +108,14 @@ def summary(models: Path = MODELS) -> str:
     lines = []
     for slot, question in JUDGES.items():
         metrics = read_metrics(slot, models)
-        views = metrics.get("clip_views") or metrics["views"]
+        views = metrics["views"]
         clean, worst = views[0], min(float(row["mean_auc"]) for row in views)
-        genuine = in_first_view(metrics.get("clips") or metrics["sources"])
+        genuine = in_first_view(metrics["sources"])
         lines.append(
             {
                 "question": question,
                 "bundle": f"`{names[slot]}`",
-                "files": clean.get("files") or clean.get("clips"),
+                "files": clean["files"],
                 "auc": clean["mean_auc"],
                 "worst": worst,
                 "tpr": clean["tpr_at_1"],
@@ -153,7 +129,7 @@ def summary(models: Path = MODELS) -> str:
 
 def _share_accused(genuine: Sequence[Row]) -> str:
     """The share of all genuine files that are called synthetic, and that of the worst source."""
-    counts = [int(row.get("files") or row["clips"]) for row in genuine]
+    counts = [int(row["files"]) for row in genuine]
     shares = [float(row["flagged_synthetic"]) for row in genuine]
     accused = sum(count * share for count, share in zip(counts, shares, strict=True))
     return f"{100 * accused / sum(counts):.1f} % (worst source {100 * max(shares):.0f} %)"
@@ -164,15 +140,8 @@ def slot_tables(slot: str, models: Path = MODELS) -> str:
     metrics = read_metrics(slot, models)
     if slot == "face-finder":
         return table(metrics["views"], FACES)
-    if slot == "frame":
-        return table(metrics.get("int8", []), PRECISION)
-    if "clips" in metrics:
-        clips = [dict(row) | dict(row["auc"]) for row in metrics["clips"]]
-        views, clean = table(metrics["clip_views"], CLIP_VIEWS), in_first_view(clips)
-        parts = [views, _by_label(clean, CLIP_SYSTEMS, CLIP_GENUINE)]
-    else:
-        clean = in_first_view(metrics["sources"])
-        parts = [table(metrics["views"], VIEWS), _by_label(clean, SYSTEMS, GENUINE)]
+    clean = in_first_view(metrics["sources"])
+    parts = [table(metrics["views"], VIEWS), _by_label(clean, SYSTEMS, GENUINE)]
     if metrics.get("families"):
         parts.insert(1, table(metrics["families"], FAMILIES))
     if metrics.get("inserts"):

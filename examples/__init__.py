@@ -1,0 +1,1 @@
+"""Programs for a clone of the repository: `python -m examples.samples`."""
