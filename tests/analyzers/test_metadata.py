@@ -39,6 +39,10 @@ MIDJOURNEY = "a lake --ar 16:9 --v 6.1 Job ID: 0123abcd-0123-4567-89ab-012345678
 SUNO = "made with suno; created=2026-02-25T03:57:12Z; id=6ec687e6-b51d-4a4b-9472-27bd8be77ffa"
 CAMERA = {0x010F: "Canon", 0x0110: "Canon EOS R5"}
 EXPOSURE = {0x829A: 0.004, 0x829D: 2.8, 0x8827: 200, 0xA434: "RF35mm"}
+NO_TIME = 30.0
+"""Seconds of the processor in which hostile text is done with; what grows with its square takes
+minutes.
+"""
 
 
 def look(data: bytes, format: str) -> list[Evidence]:
@@ -461,14 +465,14 @@ def test_the_stream_mark_of_kling() -> None:
 
 def test_user_data_of_encoders_is_cleaned_and_bounded() -> None:
     hostile = "x264 - core 164\x1b[2J\u202e" + "crf=" * 40_000 + "x" * 100_000
-    started = time.monotonic()
+    started = time.process_time()
     (evidence,) = judge(
         {
             "tags": {"major_brand": "\x1b" * 9000, "comment": '"product":' * 30_000},
             "encoding": {"video_codec": "\u202e" * 99, "video_user_data": hostile},
         }
     )
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < NO_TIME
     text = json.dumps(dict(evidence.details), ensure_ascii=False)
     assert len(text) < 2000
     assert not {"\x1b", "\u202e"} & set(text)
@@ -502,10 +506,10 @@ def test_names_from_the_file_are_cleaned() -> None:
     ],
 )
 def test_hostile_parameters_take_no_time(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for key in ("parameters", "prompt", "Comment", "Dream", "AIGC", "Software"):
         look(files.png_text(**{key: text}), "png")
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < NO_TIME
 
 
 def test_tables() -> None:
