@@ -83,6 +83,10 @@ class Workers:
         running = self._running.get(job.id)
         return running.place[0] if running is not None else (job.progress or 0.0, job.step or "")
 
+    def works_on(self, id: str) -> bool:
+        """Whether a job is in work here; one that has ended is until its file is gone."""
+        return id in self._running
+
     def stop_job(self, job: Job) -> None:
         """Stop the examination of a job that was cancelled, and delete its file; a worker elsewhere
         is told when it renews its lease.
@@ -146,10 +150,10 @@ class Workers:
 
         try:
             state = self._end(job, tell, running.cancel)
+            if state in ENDED and state != State.DEAD:
+                self._media.drop(job.media)
         finally:
             del self._running[job.id]
-        if state in ENDED and state != State.DEAD:
-            self._media.drop(job.media)
 
     def _end(self, job: Job, tell: Callable[[float, str], None], cancel: threading.Event) -> State:
         """Examine a job and note how it ended; the state that it has then."""

@@ -26,6 +26,7 @@ from deepfake_app.server import running
 from deepfake.detector import Detector
 from deepfake.errors import SettingsError
 from tests.media_files import image_bytes, scene
+from tests.waiting import until
 
 # pandas 3 tells gradio's statistics of the queue, which cannot be switched off
 pytestmark = pytest.mark.filterwarnings("ignore:.future.no_silent_downcasting. is deprecated")
@@ -75,13 +76,6 @@ def call(address: str, path: str, **options: float) -> tuple[str, str]:
     text = httpx.get(f"{address}gradio_api/call/detect/{event}", timeout=60).text
     *_, (kind, data) = re.findall(r"event: (\w+)\ndata: (.*)", text)
     return kind, data
-
-
-def wait_until_gone(path: Path) -> None:
-    until = time.monotonic() + 10
-    while path.exists():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_upload_a_picture_and_get_its_report(address: str) -> None:
@@ -182,12 +176,9 @@ def half_sent(address: str) -> socket.socket:
 def test_nothing_of_a_half_sent_upload_stays(address: str) -> None:
     before = set(folder().iterdir())
     with half_sent(address):
-        until = time.monotonic() + 10
-        while set(folder().iterdir()) == before:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: set(folder().iterdir()) != before)
         (begun,) = set(folder().iterdir()) - before
-    wait_until_gone(begun)
+    until(lambda: not begun.exists())
 
 
 @pytest.mark.parametrize(
@@ -256,7 +247,7 @@ def test_uploads_are_limited_and_abandoned_ones_deleted(known_detector: Detector
         full = upload(address, b"x" * 900, "a.png")
         assert full.status_code == 507
         assert "no room" in full.text
-        wait_until_gone(Path(first.json()[0]).parent)
+        until(lambda: not Path(first.json()[0]).parent.exists())
         assert upload(address, b"x" * 900, "a.png").status_code == 200
 
 

@@ -29,6 +29,7 @@ from deepfake.scan.listing import (
 from deepfake.scan.scan import Summary
 from tests.media_files import image_bytes, scene
 from tests.scans import bound_by_permissions, read_lines, run_scan
+from tests.waiting import until
 
 
 def paths(*sources: Path | str, files: Filter | None = None) -> list[str]:
@@ -107,10 +108,8 @@ def test_a_list_from_standard_input_is_scanned_as_it_comes(
         assert process.stdin
         process.stdin.write(b"a.png\n")
         process.stdin.flush()
-        until = time.monotonic() + 60
-        while not (tmp_path / "r.jsonl").exists() or not read_lines(tmp_path / "r.jsonl"):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        results = tmp_path / "r.jsonl"
+        until(lambda: results.exists() and read_lines(results))
         process.stdin.write(b"gone.png")
         process.stdin.close()
         assert process.wait(timeout=60) == 1
@@ -308,9 +307,7 @@ def test_a_listing_that_ends_says_so_and_one_that_fails_raises() -> None:
     ahead = Lookahead(iter([Found("a", 0, ""), Found("b", 0, "")]))
     taken = [ahead.take(seconds=10) for _ in range(3)]
     assert [found and found.path for found in taken] == ["a", "b", None]
-    until = time.monotonic() + 10
-    while not ahead.ended:
-        assert time.monotonic() < until
+    until(lambda: ahead.ended)
 
     def fail() -> Iterator[Found]:
         raise SettingsError("list x: gone")

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from deepfake.settings import DetectOptions, Settings
 from tests.faulty import BUG_PIXELS, Faulty
 from tests.media_files import image_bytes, scene, speech, video_bytes, wav_bytes
 from tests.scans import FAST, Inline, read_lines, run_scan, scored
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -263,13 +263,6 @@ def test_special_files_do_not_stop_a_scan(tmp_path: Path, known_models: Path) ->
     assert summary.scanned == 5
 
 
-def wait_for(reached: Callable[[], bool], *, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def count_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
@@ -285,7 +278,7 @@ def test_ctrl_c_and_again_scores_each_file_once(tmp_path: Path, known_models: Pa
     first = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
-    wait_for(lambda: count_lines(output) >= 30)
+    until(lambda: count_lines(output) >= 30)
     os.killpg(first.pid, signal.SIGINT)
     _, message = first.communicate(timeout=60)
     assert first.returncode == 130, message
@@ -311,7 +304,7 @@ def test_the_second_ctrl_c_ends_at_once(tmp_path: Path, known_models: Path) -> N
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
-        wait_for(lambda: count_lines(output) == 1)
+        until(lambda: count_lines(output) == 1)
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.3)
@@ -331,15 +324,15 @@ def test_watching_takes_files_that_came_and_settled(tmp_path: Path, known_models
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
-        wait_for(lambda: count_lines(output) == 2)
+        until(lambda: count_lines(output) == 2)
         content = image_bytes(scene(seed=5))
         with (root / "growing.png").open("wb", buffering=0) as file:
             for start in range(0, len(content), len(content) // 12):
                 file.write(content[start : start + len(content) // 12])
                 time.sleep(0.2)
-        wait_for(lambda: count_lines(output) == 3)
+        until(lambda: count_lines(output) == 3)
         (root / "0000.jpg").write_bytes(content[:-20] + b"x" * 20)
-        wait_for(lambda: count_lines(output) == 4)
+        until(lambda: count_lines(output) == 4)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) in (0, 1)
         assert process.stdout

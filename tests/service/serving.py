@@ -19,6 +19,7 @@ from deepfake_service.web.application import make_app
 
 from deepfake.detector import Detector
 from tests.media_files import image_bytes, scene
+from tests.waiting import until
 
 EVERYTHING = frozenset(Scope)
 ADDRESS = "http://127.0.0.1"
@@ -59,9 +60,10 @@ class Client:
         return self.post(path, content=content, headers=headers, **request)
 
     def wait(self, job: str) -> dict[str, Any]:
-        """A job once it has ended."""
+        """A job once it has ended, and the service is done with what follows from that."""
         text = self.get(f"/v1/jobs/{job}/events").text
         assert "event: end" in text
+        until(lambda: not self.service.workers.works_on(job))
         answer: dict[str, Any] = self.get(f"/v1/jobs/{job}").json()
         return answer
 

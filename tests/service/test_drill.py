@@ -29,6 +29,7 @@ from tests.bundles import backdoored_graph, make_bundle
 from tests.media_files import image_bytes, scene
 from tests.scans import read_lines
 from tests.service.serving import Client, keys_in, serviced
+from tests.waiting import until
 
 BACKDOOR = "image-66"
 
@@ -68,13 +69,6 @@ def service(models: Path, work: Path, policies: str) -> Iterator[tuple[Client, l
         if "golden" in policies:
             until((work / "service" / "golden.json").exists)
         yield client, told
-
-
-def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.bundles import copy_bundle, make_bundle
 from tests.faulty import BUG_PIXELS, Endless
 from tests.media_files import image_bytes, scene
 from tests.service.serving import PICTURE, serviced
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -54,13 +55,6 @@ def live(models: Path, **how: Any) -> Iterator[tuple[LiveDetector, list[Alarm]]]
         LiveDetector(detector, **how) as following,
     ):
         yield following, alarms
-
-
-def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_running_service_takes_a_change_up_without_losing_a_request(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tests.bundles import make_bundle
 from tests.media_files import image_bytes, scene
 from tests.scans import read_lines
 from tests.service.serving import serviced
+from tests.waiting import until
 
 BRIGHT = image_bytes(scene(96, 64) // 6 + 210)
 
@@ -30,13 +29,6 @@ def models(known_models: Path, tmp_path: Path) -> Path:
     preprocess = read_bundles(folder)["image"].preprocess
     make_bundle(folder / "image-2", preprocess=preprocess, gain=-4.0)
     return folder
-
-
-def until(holds: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_candidate_judges_in_the_shadow(
