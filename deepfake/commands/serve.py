@@ -26,6 +26,19 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     serve = commands.add_parser(
         "serve", parents=parents, help="open the web page and the HTTP interface on this machine"
     )
+    _add_listening(serve)
+    service = serve.add_argument_group("HTTP interface", "needs the extra server")
+    _add_examining(service)
+    add_aftermath(service)
+    _add_telling(service)
+    _add_sign_in(service)
+    _add_reach(service)
+    add_audit_options(serve, what="alarms, changed models and what was done")
+    add_audit_requests(serve)
+    serve.set_defaults(run=run_serve)
+
+
+def _add_listening(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, default=7860, help="port, 0 for any free one (7860)")
     serve.add_argument(
@@ -53,7 +66,9 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default=600.0,
         help="longest examination of one file (%(default)g)",
     )
-    service = serve.add_argument_group("HTTP interface", "needs the extra server")
+
+
+def _add_examining(service: Any) -> None:
     add_data(service)
     service.add_argument(
         "--sync-megabytes",
@@ -88,7 +103,9 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="what an alarm does to the key for a day: tell others alone, slow it, coarsen what it "
         "sees, or suspend it (%(default)s)",
     )
-    add_aftermath(service)
+
+
+def _add_telling(service: Any) -> None:
     service.add_argument(
         "--log",
         choices=("text", "json"),
@@ -100,6 +117,9 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="tell names of files in the JSON log, in place of hashes of them",
     )
+
+
+def _add_sign_in(service: Any) -> None:
     service.add_argument(
         "--openid-issuer",
         metavar="URL",
@@ -115,6 +135,9 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         default="http://127.0.0.1:7860",
         help="where a browser finds this service, to return to (%(default)s)",
     )
+
+
+def _add_reach(service: Any) -> None:
     service.add_argument(
         "--limits",
         metavar="URL",
@@ -137,9 +160,6 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="a host that webhooks and URLs may lead to although it lies in a private network; may "
         "be repeated",
     )
-    add_audit_options(serve, what="alarms, changed models and what was done")
-    add_audit_requests(serve)
-    serve.set_defaults(run=run_serve)
 
 
 def add_aftermath(parser: Any) -> None:

@@ -69,7 +69,7 @@ def serving() -> Iterator[str]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            found = re.search(r"http://\S+", server.stdout.readline())
+            found = re.search(r"http://[\d.:]+/", server.stdout.readline())
             if found is None:
                 raise RuntimeError("the page did not start")
             yield found[0]
