@@ -11,17 +11,20 @@ import torch
 from safetensors.torch import save_file
 
 from deepfake import networks
-from deepfake.bundle import WEIGHTS, Bundle, Calibration
+from deepfake.bundle import WEIGHTS, Bundle, Calibration, QuickShare
 from deepfake.preprocess import AudioPreprocess, ImagePreprocess, Preprocess
 from tests.bundles import POINTS, make_models, sign
 
 SPEECH = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
+SPEECH_AT_LARGE = AudioPreprocess(window_seconds=0.75, hop_seconds=0.75, max_windows=3)
 PICTURES = ImagePreprocess(side_pixels=48, max_windows=4)
 
 
-def make_derivable(models: Path, name: str, **calibration: float | int) -> Bundle:
-    """``image-1`` or ``audio-1`` of the known models with a random network of torch in its place,
-    which the backend ``torch`` runs.
+def make_derivable(
+    models: Path, name: str, *, quick: QuickShare | None = None, **calibration: float | int
+) -> Bundle:
+    """A bundle of pictures or speech of the known models with a random network of torch in its
+    place, which the backend ``torch`` runs.
     """
     picture = name.startswith("image")
     network, options = ("face_net", {"stages": 2}) if picture else ("mobile_speech", {})
@@ -31,14 +34,16 @@ def make_derivable(models: Path, name: str, **calibration: float | int) -> Bundl
     save_file(made.state_dict(), folder / WEIGHTS)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     bundle = Bundle.read(folder)
-    preprocess: Preprocess = PICTURES if picture else SPEECH
+    preprocess: Preprocess = PICTURES
+    if not picture:
+        preprocess = SPEECH_AT_LARGE if name.endswith("-large") else SPEECH
     values: dict[str, float | int] = {"slope": 1.0, "intercept": 0.0, "spread": 0.1} | calibration
     bundle = replace(
         bundle,
         network=network,
         network_options=options,
         preprocess=preprocess,
-        calibration=Calibration(points=POINTS, **values),  # type: ignore[arg-type]
+        calibration=Calibration(points=POINTS, quick=quick, **values),  # type: ignore[arg-type]
         files={**bundle.files, WEIGHTS: {"sha256": digest, "precision": "fp32"}},
     )
     bundle.write(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,14 @@ from deepfake_training.attacks.gradients import (
     repeat_tile,
 )
 
-from deepfake.bundle import Calibration
+from deepfake.bundle import Bundle, Calibration, QuickShare
 from deepfake.detector import Detector
 from deepfake.errors import ModelError
 from deepfake.settings import DetectOptions, Settings
-from tests.bundles import POINTS, add_full_tier
+from tests.bundles import POINTS, add_full_tier, make_bundle
 from tests.media_files import scene, speech, wav_bytes
 
-from .networks import make_derivable, make_derivable_models
+from .networks import SPEECH_AT_LARGE, make_derivable, make_derivable_models
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def detector(models: Path) -> object:
 
 
 def score(odds: torch.Tensor) -> float:
-    return float(torch.sigmoid(odds))
+    return float(torch.sigmoid(odds.detach()))
 
 
 @pytest.mark.parametrize("size", [(130, 90), (200, 40), (30, 26)])
@@ -72,8 +73,6 @@ def test_sounds_score_as_in_the_detector(detector: Detector) -> None:
 
 
 def test_the_full_tier_counts_the_quick_one_in(models: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "models"
     shutil.copytree(models, folder)
     add_full_tier(folder, settled=None, share=0.5)
@@ -90,6 +89,29 @@ def test_the_full_tier_counts_the_quick_one_in(models: Path, tmp_path: Path) -> 
     only = Chain({"image": full.tiers[0].bundle}, "image").view(pixels.numpy())
     assert only is not None
     assert only.odds(pixels, stable=False)[0] == pytest.approx(float(quick), abs=1e-5)
+
+
+def test_both_tiers_of_sounds_score_as_in_the_detector(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    make_bundle(folder / "audio-1-large", preprocess=SPEECH_AT_LARGE)
+    counted = QuickShare(slope=0.7, sha256=Bundle.read(folder / "audio-1").logit_sha256)
+    make_derivable(folder, "audio-1-large", quick=counted, slope=-2.0, intercept=1.0)
+    samples = np.round(speech(3.3) * 32767).astype(np.float32) / 32768
+    settings = Settings(models_folder=folder, backend="torch", device="cpu", threads=1)
+    with Detector(settings) as detector:
+        report = detector.detect(wav_bytes(samples), DetectOptions(effort="full"))
+        (found,) = [one for one in report.evidence if one.source == "audio"]
+        view = Chain(detector.engine.active, "audio").view(samples)
+    assert found.bundle == "audio-1-large"
+    assert found.score is not None
+    assert view is not None
+    signal = torch.from_numpy(samples).requires_grad_(True)
+    quick, both = view.odds(signal)
+    assert score(quick) == pytest.approx(found.details["quick_score"], abs=2e-3)
+    assert score(both) == pytest.approx(found.score, abs=2e-3)
+    (gradient,) = torch.autograd.grad(both, signal)
+    assert float(gradient.abs().max()) > 0
 
 
 def test_pooling_is_that_of_the_calibration() -> None:

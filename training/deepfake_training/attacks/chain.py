@@ -9,7 +9,7 @@ Where a photo lies in a picture, and where somebody speaks, is read once from th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,11 +75,13 @@ class Chain:
         sound = read_sound(samples, quick)
         if sound.why_not(quick):
             return None
-        starts = sound.starts
-        if len(starts) > MOST_WINDOWS:
-            places = np.linspace(0, len(starts) - 1, MOST_WINDOWS).round().astype(int)
-            starts = tuple(starts[place] for place in places)
-        return SoundView(self.tiers[0], starts, sound.active[1])
+        starts = []
+        for tier in self.tiers:
+            preprocess = tier.bundle.preprocess
+            assert isinstance(preprocess, AudioPreprocess)
+            most = min(MOST_WINDOWS, preprocess.max_windows)
+            starts.append(sound.heard_by(tier.bundle, most=most).starts)
+        return SoundView(self.tiers, starts, sound.active[1])
 
 
 class PictureView:
@@ -101,46 +103,56 @@ class PictureView:
         return found
 
     def _ask(self, photo: torch.Tensor, *, quick_only: bool = False) -> list[torch.Tensor]:
-        quick, *full = self.tiers
-        pooled = pool_windows(quick.network(_crop(photo, quick.bundle)), quick.bundle.calibration)
-        calibration = quick.bundle.calibration
-        found = [calibration.slope * pooled + calibration.intercept]
-        for tier in full if not quick_only else ():
-            calibration = tier.bundle.calibration
-            odds = calibration.slope * pool_windows(
-                tier.network(_crop(photo, tier.bundle)), calibration
-            )
-            odds = odds + calibration.intercept
-            if calibration.quick is not None:
-                odds = odds + calibration.quick.slope * pooled
-            found.append(odds)
-        return found
+        asked = self.tiers[:1] if quick_only else self.tiers
+        return read_tiers([(tier, _crop(photo, tier.bundle)) for tier in asked])
 
 
 class SoundView:
-    """One sound as the network hears it: windows from ``starts``, none beyond ``last``."""
+    """One sound as the tiers hear it: of each the windows from its ``starts``, none beyond
+    ``last``.
+    """
 
-    def __init__(self, tier: Tier, starts: tuple[int, ...], last: int) -> None:
-        self.tier, self.starts, self.last = tier, starts, last
+    def __init__(self, tiers: list[Tier], starts: Sequence[Sequence[int]], last: int) -> None:
+        self.tiers, self.starts, self.last = tiers, starts, last
 
     def odds(self, samples: torch.Tensor, *, stable: bool = True) -> list[torch.Tensor]:
-        """Log-odds of mono samples (samples,), as the only item of a list."""
+        """Log-odds of mono samples (samples,) by each tier."""
         del stable  # a sound is not looked at again after a recompression
-        windows = torch.stack([*self._cut(samples)])
-        calibration = self.tier.bundle.calibration
-        pooled = pool_windows(self.tier.network(windows), calibration)
-        return [calibration.slope * pooled + calibration.intercept]
+        return read_tiers(
+            [
+                (tier, torch.stack([*self._cut(samples, tier.bundle, starts)]))
+                for tier, starts in zip(self.tiers, self.starts, strict=True)
+            ]
+        )
 
-    def _cut(self, samples: torch.Tensor) -> Iterator[torch.Tensor]:
-        preprocess = self.tier.bundle.preprocess
+    def _cut(
+        self, samples: torch.Tensor, bundle: Bundle, starts: Sequence[int]
+    ) -> Iterator[torch.Tensor]:
+        preprocess = bundle.preprocess
         assert isinstance(preprocess, AudioPreprocess)
         length, target = preprocess.window_samples, 10 ** (preprocess.level_dbfs / 20)
-        for start in self.starts:
+        for start in starts:
             window = samples[start : min(self.last, start + length)]
             if len(window) < length:
                 window = window.repeat(-(-length // len(window)))[:length]
             loudness = window.double().square().mean().sqrt().clamp(min=1e-6).float()
             yield window * (target / loudness)
+
+
+def read_tiers(seen: Sequence[tuple[Tier, torch.Tensor]]) -> list[torch.Tensor]:
+    """Log-odds of one input by each tier from its own windows (windows, …); the first, the quick
+    one, counts in the others as their calibrations say.
+    """
+    found: list[torch.Tensor] = []
+    pooled: list[torch.Tensor] = []
+    for tier, windows in seen:
+        calibration = tier.bundle.calibration
+        pooled.append(pool_windows(tier.network(windows), calibration))
+        odds = calibration.slope * pooled[-1] + calibration.intercept
+        if calibration.quick is not None:
+            odds = odds + calibration.quick.slope * pooled[0]
+        found.append(odds)
+    return found
 
 
 def pool_windows(logits: torch.Tensor, calibration: Calibration) -> torch.Tensor:
