@@ -8,7 +8,7 @@ import argparse
 import importlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +67,8 @@ parts     write the clips of a recipe of frames as a labelled folder for `deepfa
           that show several side by side cut into their parts
 folds     make bundles for every fold of the recipes of frames and of faces, unsigned, and evaluate
           the clips of each fold by bundles that saw nothing of them
-ablate    print what fewer clips, and each kind of evidence about clips alone and with others, are
-          worth on groups that were left out; goes on from what runs of both recipes left
+ablate    print what parts of the material are worth on groups that were left out, and of clips what
+          each kind of evidence is, alone and with others; goes on from what runs of recipes left
 lips      print how well lip motion tells sound that belongs to a talking face from shifted sound,
           and the constants for the code
 graphics  print what tells drawings and screenshots from photographs, how many of each source are
@@ -88,6 +88,7 @@ examples:
   deepfake recipe localise models/image-3 --data DATA
   deepfake recipe folds training/configs/frame-2.toml training/configs/face-1-large.toml \\
     --data DATA --output FOLDER --limit 2
+  deepfake recipe ablate training/configs/audio-3-large.toml --data DATA
   deepfake recipe ship image-3 --keys KEYS
 """
 
@@ -101,6 +102,35 @@ inside the region (pointing), share of pictures with a marked region; each besid
 before pasting (before), a spot in the middle of the picture (middle) and the whole picture marked
 (everything). Regions of other genuine photos are the control: there an AUC of 0.5 is right. In the
 sheet: composite, true region, heat map with the marked region outlined in green.
+"""
+
+
+ABLATE = """\
+The recipes of frames and of faces tell of clips, that of the full tier of speech of recordings.
+What runs of these recipes left in --runs is taken from there, and what is missing is made. Every
+number is about groups (repositories, corpora) that were left out of what was learnt.
+
+of clips: how many are taken for graphics, what fewer synthetic clips would do, and what frames,
+faces, motion and sound are worth alone and together.
+
+of speech: a row for what the last layer learns from; all rows judge the same recordings.
+  N genuine sources           the other class whole; a larger N holds the sources of a smaller one
+  N synthetic sources         a source is a system on a page
+  without pairs               of a page that has both classes only one is kept
+  without channels            pieces as they are only; beside it as many pieces of both kinds
+  without our own copies      no vocoder copies that were made for the material
+columns: recordings judged as they are; sources learnt from, by the mean over the folds; mean AUC
+over systems with at least three recordings, against the genuine ones of their folds; AUC, EER and
+TPR at 1 % FPR over all recordings; AUC over those of which a piece went through a random channel.
+What is drawn by chance is drawn three times, and the mean told. Where the run of the quick network
+lies beside, it is compared too.
+
+examples:
+  deepfake recipe ablate training/configs/frame-2.toml training/configs/face-1-large.toml \\
+    --data DATA
+  deepfake recipe ablate training/configs/audio-3-large.toml --data DATA
+  deepfake recipe ablate training/configs/audio-3-large.toml --data DATA --quick --limit 4 \\
+    --runs SMALL
 """
 
 
@@ -148,7 +178,9 @@ def add_recipe(commands: Any) -> None:
     evaluate = _add(actions, "evaluate", "print the accuracy of a run on left-out sources")
     parts = _add(actions, "parts", "write the clips of a recipe as a labelled folder")
     folds = _add(actions, "folds", "evaluate clips by bundles that saw nothing of them")
-    ablate = _add(actions, "ablate", "print what clips and kinds of evidence are worth")
+    ablate = _add(
+        actions, "ablate", "print what parts of the material and of the evidence are worth"
+    )
     lips = _add(actions, "lips", "print the power of lip motion against speech")
     graphics = _add(actions, "graphics", "fit what tells graphics from photographs")
     localise = _add(actions, "localise", "print how well heat maps show a pasted region")
@@ -157,9 +189,9 @@ def add_recipe(commands: Any) -> None:
     ship = _add(actions, "ship", "record a bundle as one that the release ships")
     for action in (make, evaluate, variety, parts):
         action.add_argument("recipe", type=Path, help="a file of training/configs")
-    for action in (folds, ablate):
-        action.add_argument("frames", type=Path, help="the recipe of a frame bundle")
-        action.add_argument("faces", type=Path, help="the recipe of a face-large bundle")
+    folds.add_argument("frames", type=Path, help="the recipe of a frame bundle")
+    folds.add_argument("faces", type=Path, help="the recipe of a face-large bundle")
+    _describe_ablation(ablate)
     for action in (make, variety):
         action.add_argument("--weights", type=Path, required=True, help="folder of initial weights")
     for action in (make, lips, graphics, localise, variety, poison, parts, folds, ablate):
@@ -181,12 +213,6 @@ def add_recipe(commands: Any) -> None:
     folds.add_argument("--limit", type=int, default=0, help="clips of each source in a fold (all)")
     folds.add_argument("--workers", type=int, default=2, help="clips examined at once (2)")
     folds.add_argument("--seed", type=int, default=1, help="which clips, and of intervals (1)")
-    ablate.add_argument(
-        "--quick", action="store_true", help="one frame of each clip, and faces, as they are"
-    )
-    ablate.add_argument(
-        "--limit", type=int, default=0, help="clips of each source; give --runs a folder (all)"
-    )
     graphics.add_argument("--most-files", type=int, default=30, help="of every source (30)")
     graphics.add_argument("--drawn", type=int, default=14, help="pictures of every kind (14)")
     localise.epilog = LOCALISE
@@ -231,6 +257,29 @@ def add_recipe(commands: Any) -> None:
             "--runs", type=Path, default=Path("runs"), help="checkpoints and logits (runs)"
         )
     recipe.set_defaults(run=run_recipe)
+
+
+def _describe_ablation(ablate: argparse.ArgumentParser) -> None:
+    ablate.epilog = ABLATE
+    ablate.add_argument(
+        "recipes",
+        type=Path,
+        nargs="+",
+        metavar="recipe",
+        help="those of a frame and of a face-large bundle, or that of an audio-large bundle alone",
+    )
+    ablate.add_argument(
+        "--quick",
+        action="store_true",
+        help="one frame of each clip, and faces, as they are; of speech what is drawn by chance "
+        "once, not three times",
+    )
+    ablate.add_argument(
+        "--limit",
+        type=int,
+        default=0,
+        help="clips or recordings of each source; give --runs a folder (all)",
+    )
 
 
 def run_calibrate(options: argparse.Namespace) -> int:
@@ -307,7 +356,7 @@ def _parts(options: argparse.Namespace) -> None:
 
 def _folds(options: argparse.Namespace) -> None:
     folds = _training("clips.folds")
-    frames, faces = _recipes_of_clips(options)
+    frames, faces = _read_recipes([options.frames, options.faces], _CLIPS)
     folds.evaluate_folds(
         frames,
         faces,
@@ -323,10 +372,14 @@ def _folds(options: argparse.Namespace) -> None:
 
 
 def _ablate(options: argparse.Namespace) -> None:
-    frames, faces = _recipes_of_clips(options)
-    _training("clips.ablation").print_ablation(
-        frames,
-        faces,
+    if options.limit < 0:
+        raise SettingsError(
+            f"option limit {options.limit}: too low", hint="give at least 0, for all"
+        )
+    recipes = _read_recipes(options.recipes, *_ABLATIONS)
+    module = _ABLATIONS[tuple(recipe.slot for recipe in recipes)]
+    _training(module).print_ablation(
+        *recipes,
         data=options.data,
         models=options.models,
         runs=options.runs,
@@ -335,18 +388,19 @@ def _ablate(options: argparse.Namespace) -> None:
     )
 
 
-def _recipes_of_clips(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Those of frames and of faces; raises ``SettingsError`` for others."""
-    found = []
-    for path, slot in ((options.frames, "frame"), (options.faces, "face-large")):
-        recipe = _training("recipes").read_recipe(path)
-        if recipe.slot != slot:
-            raise SettingsError(
-                f"recipe {recipe.name}: is one of slot {recipe.slot}, not {slot}",
-                hint="take training/configs/frame-2.toml and training/configs/face-1-large.toml",
-            )
-        found.append(recipe)
-    return found[0], found[1]
+def _read_recipes(paths: Sequence[Path], *slots: tuple[str, ...]) -> list[Any]:
+    """The recipes of files; raises ``SettingsError`` where theirs are not some of these ``slots``,
+    in this order.
+    """
+    recipes = [_training("recipes").read_recipe(path) for path in paths]
+    own = tuple(recipe.slot for recipe in recipes)
+    if own not in slots:
+        known = " or ".join(" and ".join(some) for some in slots)
+        raise SettingsError(
+            f"recipes {', '.join(recipe.name for recipe in recipes)}: are of {' and '.join(own)}",
+            hint=f"name those of {known}, in this order, of training/configs",
+        )
+    return recipes
 
 
 def _lips(options: argparse.Namespace) -> None:
@@ -420,6 +474,10 @@ def _ship(options: argparse.Namespace) -> None:
         f"{release.number} of releases.jsonl"
     )
 
+
+_CLIPS = ("frame", "face-large")
+_ABLATIONS = {_CLIPS: "clips.ablation", ("audio-large",): "audio.ablation"}
+"""The module that tells what the material of recipes of these slots is worth."""
 
 _ACTIONS = {
     "make": _make,

@@ -30,6 +30,10 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
         (["recipe"], ["training/configs/image-3.toml", "ship", "goes on where it was"]),
         (["recipe", "make"], ["--data", "--weights", "--runs"]),
         (["recipe", "localise"], ["pointing", "--composites"]),
+        (
+            ["recipe", "ablate"],
+            ["audio-3-large.toml", "without pairs", "--quick", "recordings judged"],
+        ),
     ],
 )
 def test_help_teaches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -21,7 +20,6 @@ from deepfake_training.audio.shortcuts import measure_shortcuts
 from deepfake_training.audio.tier import SpeechTierRecipe, count_quick, settle
 from deepfake_training.audio.tuned import Batches
 from deepfake_training.export import Trained
-from deepfake_training.export_large import linear_weights, write_full_bundle
 from deepfake_training.imagenet import FILE
 from deepfake_training.known import Known
 from deepfake_training.manifests import Item
@@ -31,47 +29,28 @@ from deepfake_training.runs import make_bundle
 from safetensors.torch import load_file, save_file
 from scipy.io import wavfile
 
-from deepfake.bundle import HEAD, SIGNATURE, WEIGHTS, Applicability, Bundle
-from deepfake.networks.clip import ClipPicture
-from deepfake.preprocess import AudioPreprocess, ImagePreprocess
-from tests.bundles import make_bundle as known_bundle
+from deepfake.bundle import HEAD, SIGNATURE, WEIGHTS, Bundle
+from deepfake.commands.cli import main
+from deepfake.preprocess import AudioPreprocess
 from tests.media_files import speech
+from tests.training.audio_material import (
+    PAGES,
+    RATE,
+    TIER,
+    known,
+    make_first_models,
+    write_recordings,
+)
+from tests.training.clip_material import write_recipe
 from tests.training.recipes import recipe
 
 pytestmark = pytest.mark.usefixtures("shallow_trunk")
-RATE = 16000
-PAGES = {
-    "one/page": {"gt-ljspeech@one": 0, "vits@one": 1, "copy-hifigan@one": 1},
-    "two/page": {"gt-ljspeech@two": 0, "glow-tts@two": 1},
-    "three/page": {"phones@three": 0, "vits@three": 1, "singing-svs@three": 1},
-    "four/page": {"radio@four": 0, "phone@four": 0, "gt-ljspeech@four": 0, "encodec@four": 1},
-}
-"""Sources by repository; the first two pages share a corpus."""
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
-    rows = ["path\tsha256\trepo\tlabel\tsource\tnote"]
-    number = 0
-    for page, sources in PAGES.items():
-        for source, label in sources.items():
-            kind = "fake" if label else "real"
-            folder = data / "audio" / kind / source.replace("@", "_")
-            folder.mkdir(parents=True)
-            for _ in range(5):
-                number += 1
-                path = folder / f"{number}.wav"
-                samples = speech(seed=number, seconds=1.1 + 0.1 * (number % 5))
-                wavfile.write(path, RATE, np.round(samples * 32767).astype(np.int16))
-                sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-                name = path.relative_to(data / "audio")
-                rows.append(f"{name}\t{sha256}\t{page}\t{kind}\t{source}\ten 2021")
-    (data / "audio" / "fake" / "broken").mkdir()
-    (data / "audio" / "fake" / "broken" / "text.wav").write_text("no sound")
-    rows.append("fake/broken/text.wav\t0\tfour/page\tfake\tbroken@four\ten codec")
-    rows.append(rows[1])
-    (data / "audio" / "manifest.tsv").write_text("\n".join(rows) + "\n")
+    write_recordings(data / "audio")
     (data / "weights").mkdir()
     torch.manual_seed(0)
     trunk = timm.create_model("mobilenetv2_100", pad_type="same")
@@ -104,13 +83,6 @@ def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
             settings(), data=material, weights=material / "weights", output=output
         )
     return trained, output
-
-
-def known(
-    label: int, source: str, *, group: str = "", fold: int = 0, note: str = "", path: str = "x"
-) -> Known:
-    facts = {"path": path, "sha256": f"{source}{path}", "note": note}
-    return Known(Item(Path(path), label, source, facts), group or source, fold)
 
 
 def test_pages_of_one_corpus_are_left_out_together_and_singing_is_no_speech(
@@ -337,27 +309,8 @@ def test_a_shortcut_is_found_where_there_is_one_and_is_gone_once_equalised(
 
 @pytest.fixture(scope="module")
 def first_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quick tier of sounds and a full one of pictures with a single block."""
     folder = tmp_path_factory.mktemp("models")
-    preprocess = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
-    quick = known_bundle(folder / "audio-7", preprocess=preprocess)
-    large = ClipPicture(first=1, last=1).eval()
-    write_full_bundle(
-        Trained(
-            network=large,
-            network_name="clip_picture",
-            network_options={"first": 1, "last": 1},
-            preprocess=ImagePreprocess(side_pixels=224, max_windows=1),
-            records=[],
-            limits=Applicability(),
-            facts={},
-        ),
-        name="image-7-large",
-        calibration=quick.calibration,
-        metrics={},
-        quantised=linear_weights(large),
-        folder=folder / "image-7-large",
-    )
+    make_first_models(folder)
     return folder
 
 
@@ -371,26 +324,7 @@ def models(first_models: Path, tmp_path: Path) -> Path:
 def test_the_full_tier_hears_with_the_trunk_of_pictures_and_counts_the_quick_one_in(
     material: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = recipe(
-        SpeechTierRecipe,
-        {
-            "name": "audio-7-large",
-            "slot": "audio-large",
-            "threads": 1,
-            "workers": 2,
-            "folds": 2,
-            "seed": 1,
-            "material": ["audio"],
-            "image": "image-7-large",
-            "quick": "audio-7",
-            "pieces": 56,
-            "penalty": 0.01,
-            "views": ["clean", "mulaw_8k"],
-            "preprocess": {"window_seconds": 1.0, "hop_seconds": 1.0},
-            "limits": {"min_seconds": 0.5},
-            "judging": {"genuine": 2, "synthetic": 1, "seed": 3},
-        },
-    )
+    made = recipe(SpeechTierRecipe, TIER)
     runs = tmp_path / "runs"
     (runs / "audio-7").mkdir(parents=True)
     files = read_recordings([material / "audio"], folds=2)
@@ -428,6 +362,18 @@ def test_the_full_tier_hears_with_the_trunk_of_pictures_and_counts_the_quick_one
     assert set(facts["AUC by view"]["clean"]) == {"alone", "quick", "both"}
     assert not (quick.folder / SIGNATURE).exists(), "which was of what it did not say yet"
     assert quick.settled is not None, "the quick tier knows from now on where it asks the full one"
+    tokens = runs / made.name / "tokens" / "tokens.bin"
+    written = tokens.stat().st_mtime_ns
+    config = write_recipe(tmp_path / "audio-7-large.toml", TIER)
+    command = ["recipe", "ablate", str(config), "--data", str(material), "--models", str(models)]
+    assert main([*command, "--runs", str(runs), "--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert "audio-7-large, a last layer without each of 2 folds, on 55 pieces of 56" in printed
+    assert "| all | " in printed
+    assert "| the quick network | " in printed
+    assert tokens.stat().st_mtime_ns == written, "what the run left is taken"
+    assert main([*command, "--runs", str(runs), "--limit", "4"]) == 2
+    assert "are of 56 files, not of 45" in capsys.readouterr().err
 
 
 def some_records(

@@ -193,7 +193,8 @@ def test_recipes_of_other_clips_are_refused(
     config = write_recipe(tmp_path / "frame-7.toml", SETTINGS)
     place = ["--data", str(tmp_path), "--runs", str(tmp_path)]
     assert main(["recipe", "ablate", str(config), str(config), *place]) == 2
-    assert "recipe frame-7: is one of slot frame, not face-large" in capsys.readouterr().err
+    assert "recipes frame-7, frame-7: are of frame and frame" in capsys.readouterr().err
     of_faces = str(write_recipe(tmp_path / "face-7-large.toml", {**FACES, "material": ["video"]}))
-    assert main(["recipe", "ablate", str(config), of_faces, *place, "--limit", "-1"]) == 2
-    assert "option limit -1: too low" in capsys.readouterr().err
+    output = ["--output", str(tmp_path)]
+    assert main(["recipe", "folds", of_faces, str(config), *place, *output]) == 2
+    assert "recipes face-7-large, frame-7: are of face-large and frame" in capsys.readouterr().err

@@ -66,6 +66,14 @@ def page_of(item: Item) -> str:
     return repository if "/" in repository else "/".join(item.facts["path"].split("/")[:2])
 
 
+def is_own_copy(item: Item) -> bool:
+    """Whether a recording is a genuine one that was analysed and synthesised anew for the material,
+    and so no system's of a page.
+    """
+    page = page_of(item)
+    return page in PLACES and page.endswith("-copy")
+
+
 def _named(item: Item) -> Item:
     """The ground truth of a page is told from that of others."""
     if item.label or "@" in item.source:
@@ -97,3 +105,11 @@ def heard_corpora(files: Sequence[Known], *, without: int) -> set[str]:
         if name:
             inside[name] += 1 if file.fold == without else -1
     return {name for name, balance in inside.items() if balance < 0}
+
+
+def heard_genuine(files: Sequence[Known], *, folds: int) -> list[bool]:
+    """Which files (files,) are genuine recordings of a corpus of :data:`CORPORA` whose speakers the
+    network that left their fold out may know.
+    """
+    inside = {fold: heard_corpora(files, without=fold) for fold in range(folds)}
+    return [not file.label and corpus_of(file.source) in inside[file.fold] for file in files]

@@ -28,7 +28,7 @@ from ..recipes import Recipe
 from ..records import FileLogits
 from .families import tabulate_families
 from .judging import Judged, Networks, judge_files
-from .material import corpus_of, heard_corpora, page_of, read_recordings
+from .material import corpus_of, heard_corpora, heard_genuine, page_of, read_recordings
 from .minutes import judge_minutes
 from .recordings import Recordings, build_recordings
 from .shortcuts import measure_shortcuts
@@ -81,8 +81,7 @@ def train(recipe: AudioRecipe, *, data: Path, weights: Path, output: Path) -> Tr
         half: _exported(networks[half], output / f"tuned-{half}.onnx", recipe.preprocess)
         for half in range(HALVES)
     }
-    inside = {half: heard_corpora(files, without=half) for half in range(HALVES)}
-    heard = [not file.label and corpus_of(file.source) in inside[file.fold] for file in files]
+    heard = heard_genuine(files, folds=HALVES)
     with timed("judging", output):
         judged = judge_files(
             files,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from deepfake.errors import SettingsError
 from deepfake.files import replaced
 from deepfake.preprocess import AudioPreprocess, Samples
 
@@ -47,6 +48,8 @@ class Recordings:
 def build_recordings(files: Sequence[Known], folder: Path, *, workers: int) -> Recordings:
     """The recordings of ``files`` in ``folder``, decoded where they are not there yet: at most 12
     seconds of each from where it first is loud, without trailing silence.
+
+    Raises ``SettingsError`` where another number of files was decoded into that folder.
     """
     facts, store = folder / "recordings.json", folder / "recordings.bin"
     if not facts.exists():
@@ -61,6 +64,11 @@ def build_recordings(files: Sequence[Known], folder: Path, *, workers: int) -> R
         with replaced(facts) as partial:
             partial.write_text(json.dumps(starts))
     content = np.array(json.loads(facts.read_text()), np.int64)
+    if len(content) != len(files) + 1:
+        raise SettingsError(
+            f"recordings {str(folder)!r}: are of {len(content) - 1} files, not of {len(files)}",
+            hint="give other material, or a part of it, a folder of its own",
+        )
     return Recordings(np.memmap(store, np.int16, "r", shape=(content[-1],)), content)
 
 

@@ -45,7 +45,7 @@ from ..wide.head import Head, apply_head, fit_head, put_head
 from ..wide.tokens import Tokens, plan_crops, write_rows
 from .families import tabulate_families
 from .judging import judge_files
-from .material import corpus_of, heard_corpora, read_recordings
+from .material import heard_genuine, read_recordings
 from .recipe import Judging, known_files, record_of
 from .recordings import Recordings, build_recordings
 from .tuned import Batches
@@ -76,35 +76,38 @@ class SpeechTierRecipe(Recipe):
     views: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """The ``tokens`` of pieces by a ``graph``, which is that of the ``network``, with the trunk of
+    the bundle ``source`` and no layer on it yet.
+    """
+
+    source: Bundle
+    network: ClipSpeech
+    graph: Path
+    tokens: Tokens
+
+
 def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Path) -> Bundle:
     """Run the recipe, or what an interrupted run left of it: the bundle in ``models``, from that of
     pictures there, its records in ``output``.
     """
     prepare_process(recipe.threads)
     files = read_recordings([data / name for name in recipe.material], folds=recipe.folds)
-    with timed("recordings", output):
-        recordings = build_recordings(files, output / "recordings", workers=recipe.workers)
-    source = Bundle.read(models / recipe.image)
-    network = _fresh_network(recipe, source)
-    graph = output / "trunk.onnx"
-    if not graph.exists():
-        window = np.zeros((2, recipe.preprocess.window_samples), np.float32)
-        export_onnx(_Features(network).eval(), window, graph)
-    with timed("features", output):
-        tokens = measure_pieces(recipe, files, recordings, graph=graph, folder=output / "tokens")
+    pieces = make_pieces(recipe, files, models=models, output=output)
+    tokens, network = pieces.tokens, pieces.network
     heads: dict[int, Head] = {}
     for fold in (*range(recipe.folds), -1):
         chosen = known_files(files, without=fold)[tokens.files]
         heads[fold] = fit_head(tokens, files, chosen=chosen, penalty=recipe.penalty)
     put_head(network, heads[-1])
-    inside = {fold: heard_corpora(files, without=fold) for fold in range(recipe.folds)}
-    heard = [not file.label and corpus_of(file.source) in inside[file.fold] for file in files]
+    heard = heard_genuine(files, folds=recipe.folds)
     most = (recipe.judging.genuine, recipe.judging.synthetic)
     with timed("judging", output):
         judged = judge_files(
             files,
             choose_files(files, most=most, seed=recipe.judging.seed),
-            networks=TierNetworks(recipe, graph, heads),
+            networks=TierNetworks(recipe, pieces.graph, heads),
             folder=output / "judged",
             workers=recipe.workers,
             views=recipe.views,
@@ -129,7 +132,10 @@ def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Pat
     trained = Trained(
         network=network,
         network_name="clip_speech",
-        network_options={"samples": recipe.preprocess.window_samples, **source.network_options},
+        network_options={
+            "samples": recipe.preprocess.window_samples,
+            **pieces.source.network_options,
+        },
         preprocess=recipe.preprocess,
         records=records,
         limits=recipe.limits,
@@ -139,9 +145,27 @@ def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Pat
         },
         families=families,
     )
-    return write_tier(
-        recipe, trained, quick=quick, share=share, models=models, shared=source.folder / WEIGHTS
-    )
+    shared = pieces.source.folder / WEIGHTS
+    return write_tier(recipe, trained, quick=quick, share=share, models=models, shared=shared)
+
+
+def make_pieces(
+    recipe: SpeechTierRecipe, files: Sequence[Known], *, models: Path, output: Path
+) -> Pieces:
+    """The features of the pieces of ``files`` by the trunk of the bundle of pictures in ``models``;
+    what an earlier run left in ``output`` is taken from there.
+    """
+    with timed("recordings", output):
+        recordings = build_recordings(files, output / "recordings", workers=recipe.workers)
+    source = Bundle.read(models / recipe.image)
+    network = _fresh_network(recipe, source)
+    graph = output / "trunk.onnx"
+    if not graph.exists():
+        window = np.zeros((2, recipe.preprocess.window_samples), np.float32)
+        export_onnx(_Features(network).eval(), window, graph)
+    with timed("features", output):
+        tokens = measure_pieces(recipe, files, recordings, graph=graph, folder=output / "tokens")
+    return Pieces(source, network, graph, tokens)
 
 
 def write_tier(

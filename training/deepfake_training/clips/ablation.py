@@ -67,11 +67,9 @@ def print_ablation(
     With ``limit`` only so many clips of each source are taken, for which ``runs`` must be a folder
     of its own.
 
-    Raises ``SettingsError`` for recipes of other clips and a limit below 0.
+    Raises ``SettingsError`` for recipes of other clips.
     """
     check_alike(frames, faces)
-    if limit < 0:
-        raise SettingsError(f"option limit {limit}: too low", hint="give at least 0, for all")
     prepare_process(frames.threads)
     output = runs / frames.name
     output.mkdir(parents=True, exist_ok=True)
