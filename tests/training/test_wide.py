@@ -42,7 +42,7 @@ SETTINGS = {
     "slot": "image",
     "name": "image-7",
     "threads": 1,
-    "workers": 2,
+    "workers": 1,
     "folds": 2,
     "material": ["image"],
     "trunk": "clip.onnx",

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
-from deepfake.networks.clip import ClipPicture, ClipTokens
+from deepfake.networks.clip import ClipPicture
 from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
@@ -32,11 +31,11 @@ from ..manifests import data_sha256
 from ..recipes import Recipe
 from ..records import FileLogits, round_logits
 from .clip import load_clip
-from .cutouts import Cutouts, build_cutouts, copied_elsewhere
+from .cutouts import build_cutouts, copied_elsewhere
 from .head import Head, apply_head, fit_head, put_head
 from .judging import Judged, Networks, judge_files
 from .material import read_known
-from .tokens import CLIP_PREPROCESS, Tokens, measure_tokens
+from .tokens import CLIP_PREPROCESS, measure_tokens
 from .tuned import TuneSettings, tune
 
 HALVES = 2
@@ -101,19 +100,40 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         cutouts = build_cutouts(
             pictures, output / "cutouts", seed=recipe.head.seed, workers=recipe.workers
         )
-    steps = [delayed(_see_crops)(recipe, pictures, cutouts, weights, output)]
-    steps += [
-        delayed(_tune_half)(recipe, pictures, cutouts, weights, output, half=half)
-        for half in range(HALVES)
-    ]
-    (trunk, tokens), *halves = Parallel(n_jobs=recipe.workers)(steps)
+    with timed("tokens", output):
+        trunk = load_clip(weights / recipe.trunk, first=recipe.head.first, last=recipe.head.last)
+        rounded = round_network(trunk, linear_weights(trunk))  # as the bundle will hold it
+        trunk.load_state_dict(rounded.state_dict())
+        tokens = measure_tokens(
+            trunk,
+            pictures,
+            cutouts,
+            folder=output / "tokens",
+            crops=recipe.head.crops,
+            threads=recipe.threads,
+            seed=recipe.head.seed,
+        )
     homes = folds[tokens.files]
     heads = {
         fold: fit_head(tokens, pictures, chosen=homes != fold, penalty=recipe.head.penalty)
         for fold in (*range(recipe.folds), -1)
     }
+    networks: dict[str, MobilePicture] = {}
     with timed("tuning", output):
-        final = _tune(recipe, pictures, cutouts, weights, output, name="all", start=halves)
+        for name, chosen in (
+            *((str(half), folds % HALVES != half) for half in range(HALVES)),
+            ("all", folds >= 0),
+        ):
+            networks[name] = tune(
+                pictures,
+                cutouts,
+                chosen=chosen,
+                preprocess=recipe.preprocess,
+                settings=recipe.tuned,
+                weights=weights,
+                path=output / f"tuned-{name}.safetensors",
+                start=list(networks.values()) if name == "all" else (),
+            )
     copied = copied_elsewhere(cutouts.hashes, folds)
 
     def choose(genuine: int, synthetic: int) -> list[int]:
@@ -129,8 +149,9 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
             nets=Networks(
                 judge=recipe,
                 quick={
-                    str(half): _exported(net, output / f"tuned-{half}.onnx", recipe.preprocess)
-                    for half, net in enumerate(halves)
+                    name: _exported(network, output / f"tuned-{name}.onnx", recipe.preprocess)
+                    for name, network in networks.items()
+                    if name != "all"
                 },
                 trunk=output / "tokens" / "clip.onnx",
                 full=CLIP_PREPROCESS,
@@ -156,7 +177,7 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
     }
     return BothTiers(
         quick=Trained(
-            network=final.to(memory_format=torch.contiguous_format),
+            network=networks["all"].to(memory_format=torch.contiguous_format),
             network_name="mobile_picture",
             network_options={},
             preprocess=recipe.preprocess,
@@ -173,66 +194,6 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
             limits=recipe.limits,
             facts=facts | {"crops": len(tokens.files)},
         ),
-    )
-
-
-def _see_crops(
-    recipe: WideRecipe, pictures: Sequence[Known], cutouts: Cutouts, weights: Path, output: Path
-) -> tuple[ClipTokens, Tokens]:
-    """CLIP as the bundle will hold it, and what it sees in the crops of all files."""
-    prepare_process(recipe.threads)
-    trunk = load_clip(weights / recipe.trunk, first=recipe.head.first, last=recipe.head.last)
-    rounded = round_network(trunk, linear_weights(trunk))
-    trunk.load_state_dict(rounded.state_dict())
-    with timed("tokens", output):
-        tokens = measure_tokens(
-            trunk,
-            pictures,
-            cutouts,
-            folder=output / "tokens",
-            crops=recipe.head.crops,
-            threads=recipe.threads,
-            seed=recipe.head.seed,
-        )
-    return trunk, tokens
-
-
-def _tune_half(
-    recipe: WideRecipe,
-    pictures: Sequence[Known],
-    cutouts: Cutouts,
-    weights: Path,
-    output: Path,
-    *,
-    half: int,
-) -> MobilePicture:
-    """The network that does not see one half of the groups."""
-    prepare_process(recipe.threads)
-    with timed(f"tuning without half {half}", output):
-        return _tune(recipe, pictures, cutouts, weights, output, name=str(half))
-
-
-def _tune(
-    recipe: WideRecipe,
-    pictures: Sequence[Known],
-    cutouts: Cutouts,
-    weights: Path,
-    output: Path,
-    *,
-    name: str,
-    start: Sequence[MobilePicture] = (),
-) -> MobilePicture:
-    """The network without the half ``name``, or with everything, as ``start`` began it."""
-    halves = np.array([picture.fold for picture in pictures]) % HALVES
-    return tune(
-        pictures,
-        cutouts,
-        chosen=halves >= 0 if start else halves != int(name),
-        preprocess=recipe.preprocess,
-        settings=recipe.tuned,
-        weights=weights,
-        path=output / f"tuned-{name}.safetensors",
-        start=start,
     )
 
 
