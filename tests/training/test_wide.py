@@ -324,8 +324,14 @@ def test_every_variant_is_judged_on_what_it_did_not_see(
     names = [row.variant for row in rows]
     assert names == [
         *("all", "1 genuine sources", "older material alone", "without pairs"),
-        *("fixed trunk", "shrunk"),
+        *("fixed trunk", "shrunk", "all and shrunk"),
     ]
+    folder = tmp_path / "image-7" / "variety-1-16"
+    alone, shrunk = (variety.read_said(folder / f"{name}.npz") for name in ("all", "shrunk"))
+    assert (alone.files == shrunk.files).all()
+    pictures = read_known([data / "image"], folds=2)
+    labels = np.array([float(pictures[file].label) for file in alone.files])
+    assert rows[-1].auc_plain == variety.auc(labels, alone.plain + shrunk.plain)
     assert [row.genuine_sources for row in rows[:2]] == [2, 1]
     assert rows[0].systems == rows[1].systems
     fixed = load_file(tmp_path / "image-7" / "variety-1-16" / "fixed-trunk.safetensors")

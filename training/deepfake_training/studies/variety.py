@@ -21,6 +21,7 @@ from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..card import markdown
+from ..files import write_arrays
 from ..fitting import prepare_process
 from ..known import Known, choose_files
 from ..metrics import auc, eer, separation, tpr_at_fpr
@@ -37,7 +38,9 @@ LEAST_FILES = 5
 """Files of a system from which it has an AUC of its own."""
 MOST_FILES = 12
 """Files of a source that are judged."""
+ALL, SHRUNK = "all", "shrunk"
 _MOST_CROPS = 3
+_KINDS = ("plain", "changed")
 Mask = npt.NDArray[np.bool_]
 
 
@@ -85,6 +88,17 @@ class Row:
     worst_auc_plain: float
 
 
+@dataclass(frozen=True)
+class Said:
+    """The logits (files,) of the ``files`` (files,) that a variant judged, ``plain`` and
+    ``changed``.
+    """
+
+    files: npt.NDArray[np.int64]
+    plain: npt.NDArray[np.float64]
+    changed: npt.NDArray[np.float64]
+
+
 def compare(
     recipe: WideRecipe, *, data: Path, weights: Path, runs: Path, crops: int, fold: int
 ) -> list[Row]:
@@ -124,18 +138,22 @@ def compare(
                 path=path,
             )
             cropper = make_cropper(cutouts, pictures, preprocess)
-            row = _judge(variant, network, cropper, pictures, out=folds == fold)
+            said = _judge(variant.name, network, cropper, pictures, out=folds == fold)
+            write_arrays(path.with_suffix(".npz"), **asdict(said))
+            row = _rate(variant.name, variant.chosen, said, pictures)
             with replaced(told) as partial:
                 partial.write_text(json.dumps(asdict(row)))
         rows.append(Row(**json.loads(told.read_text())))
-    return rows
+    both = _mean([read_said(folder / f"{name}.npz") for name in (ALL, SHRUNK)])
+    return [*rows, _rate(f"{ALL} and {SHRUNK}", folds != fold, both, pictures)]
 
 
 def list_variants(
     pictures: Sequence[Known], *, seen: Mask, old: Path, recipe: WideRecipe
 ) -> list[Variant]:
     """All of the material that is ``seen``; fewer genuine sources, the same ones and more each
-    time; only the folder ``old``; no aligned pairs; a fixed trunk; shrunk pictures.
+    time; only the folder ``old``; no aligned pairs; a fixed trunk; crops of about twice the side,
+    shrunk to the usual one.
     """
     labels = np.array([picture.label for picture in pictures])
     sources = np.array([picture.source for picture in pictures])
@@ -143,7 +161,7 @@ def list_variants(
     names = np.unique(sources[seen & (labels == 0)])
     order = np.random.default_rng(recipe.tuned.seed).permutation(names)
     return [
-        Variant("all", seen),
+        Variant(ALL, seen),
         *(
             Variant(f"{count} genuine sources", seen & ((labels == 1) | np.isin(sources, some)))
             for count in GENUINE
@@ -152,7 +170,7 @@ def list_variants(
         Variant("older material alone", seen & inside),
         Variant("without pairs", seen & (sources != TWINS)),
         Variant("fixed trunk", seen, make=FrozenPicture),
-        Variant("shrunk", seen, make=ShrunkPicture, side_pixels=SIDE),
+        Variant(SHRUNK, seen, make=ShrunkPicture, side_pixels=SIDE),
     ]
 
 
@@ -168,39 +186,55 @@ def _preprocess(recipe: WideRecipe, variant: Variant) -> ImagePreprocess:
 
 
 def _judge(
-    variant: Variant,
+    name: str,
     network: MobilePicture,
     cropper: Cropper,
     pictures: Sequence[Known],
     *,
     out: Mask,
-) -> Row:
+) -> Said:
     places = cropper.cutouts.places()
     drawn = choose_files(pictures, most=(MOST_FILES, MOST_FILES), seed=0)
     files = [file for file in drawn if out[file] and file in places]
-    labels = np.array([float(pictures[file].label) for file in files])
     plain, changed = np.zeros(len(files)), np.zeros(len(files))
-    for number, file in enumerate(tqdm(files, desc=f"judging {variant.name}", mininterval=5)):
+    for number, file in enumerate(tqdm(files, desc=f"judging {name}", mininterval=5)):
         rng = np.random.default_rng(file)
         own = places[file][:_MOST_CROPS]
         for scores, draw in ((plain, cropper.plain), (changed, cropper.augmented)):
             batch = cropper.preprocess.scale(np.stack([draw(int(place), rng) for place in own]))
             with torch.inference_mode():
                 scores[number] = float(network(torch.from_numpy(batch)).mean())
-    sources = np.array([pictures[file].source for file in files])
-    genuine = plain[labels == 0]
+    return Said(np.array(files), plain, changed)
+
+
+def read_said(path: Path) -> Said:
+    """What a variant said, as a run left it."""
+    with np.load(path) as stored:
+        return Said(**stored)
+
+
+def _mean(said: Sequence[Said]) -> Said:
+    """Of the same files the mean logit of several variants."""
+    plain, changed = (np.mean([getattr(one, kind) for one in said], axis=0) for kind in _KINDS)
+    return Said(said[0].files, plain, changed)
+
+
+def _rate(name: str, chosen: Mask, said: Said, pictures: Sequence[Known]) -> Row:
+    labels = np.array([float(pictures[file].label) for file in said.files])
+    sources = np.array([pictures[file].source for file in said.files])
+    plain, genuine = said.plain, said.plain[labels == 0]
     single = [
         separation(plain[sources == name].tolist(), genuine.tolist())
         for name in np.unique(sources[labels == 1])
         if (sources == name).sum() >= LEAST_FILES
     ]
-    learnt = [pictures[file] for file in np.flatnonzero(variant.chosen).tolist()]
+    learnt = [pictures[file] for file in np.flatnonzero(chosen).tolist()]
     return Row(
-        variant=variant.name,
+        variant=name,
         genuine_sources=len({picture.source for picture in learnt if not picture.label}),
         systems=len({picture.source for picture in learnt if picture.label}),
         auc_plain=auc(labels, plain),
-        auc_changed=auc(labels, changed),
+        auc_changed=auc(labels, said.changed),
         eer_plain=eer(labels, plain),
         tpr_at_1_plain=tpr_at_fpr(labels, plain, fpr=0.01),
         mean_auc_plain=float(np.mean(single)),
