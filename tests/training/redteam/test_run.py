@@ -107,7 +107,9 @@ def test_pictures_under_every_family(
     added = (output / "journal.jsonl").read_text().splitlines()[len(lines) :]
     assert len(added) == 3  # two files under one attack, and the time of the processor
     rerun = json.loads((output / "redteam.json").read_text())
-    assert [one["scores"] for one in rerun["trials"]] == [one["scores"] for one in values["trials"]]
+    for once, again in zip(values["trials"], rerun["trials"], strict=True):
+        # What was made anew was also judged anew, by sums in whatever order memory suggested.
+        assert again["scores"] == pytest.approx(once["scores"], abs=1e-4)
 
 
 def count_bytes(path: Path) -> float:
