@@ -71,23 +71,44 @@ class ClipTokens(nn.Module):
 class ClipPicture(nn.Module):
     """Crops (n, 3, 224, 224) to logits (n,): the features of :class:`ClipTokens`, standardised and
     cut off at six deviations, and one linear layer.
+
+    With two ``scales``, crops (n, 3, 448, 448): the features of their left upper quarter and those
+    of the whole at half its size, side by side.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
 
-    def __init__(self, *, first: int = 5, last: int = 8) -> None:
+    def __init__(self, *, first: int = 5, last: int = 8, scales: int = 1) -> None:
         super().__init__()
+        self.scales = scales
         self.trunk = ClipTokens(first=first, last=last)
-        self.register_buffer("mean", torch.zeros(self.trunk.features))
-        self.register_buffer("deviation", torch.ones(self.trunk.features))
-        self.decide = nn.Linear(self.trunk.features, 1)
+        features = scales * self.trunk.features
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        self.decide = nn.Linear(features, 1)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.judge(self.trunk(crops))
+        if self.scales == 1:
+            return self.judge(self.trunk(crops))
+        quarter = crops[..., : crops.shape[-2] // 2, : crops.shape[-1] // 2]
+        both = self.trunk(torch.cat([quarter, nn.functional.avg_pool2d(crops, 2)]))
+        return self.judge(torch.cat(both.tensor_split(2), dim=1))
 
     def judge(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits from features (n, features)."""
         standard = ((tokens - self.mean) / self.deviation).clamp(-6, 6)
         logits: torch.Tensor = self.decide(standard)[:, 0]
         return logits
+
+    def alone(self) -> ClipPicture:
+        """The network of one scale that sees crops as they are."""
+        network = ClipPicture(first=self.trunk.first, last=self.trunk.last).eval()
+        network.trunk.load_state_dict(self.trunk.state_dict())
+        features = self.trunk.features
+        with torch.no_grad():
+            network.mean.copy_(self.mean[:features])
+            network.deviation.copy_(self.deviation[:features])
+            network.decide.weight.copy_(self.scales * self.decide.weight[:, :features])
+            network.decide.bias.copy_(self.decide.bias)
+        return network

@@ -16,7 +16,7 @@ from deepfake_training.export_large import linear_weights, write_full_bundle
 
 from deepfake.bundle import Applicability, Calibration
 from deepfake.networks.clip import ClipPicture
-from deepfake.networks.pictures import MobilePicture
+from deepfake.networks.pictures import MobilePicture, TwoScalePicture
 from deepfake.preprocess import ImagePreprocess
 from tests.bundles import POINTS
 from tests.media_files import Pixels
@@ -81,6 +81,12 @@ def make_picture_models(folder: Path, known_models: Path) -> Path:
     of faces.
     """
     shutil.copytree(known_models / "face-finder-1", folder / "face-finder-1")
+    write_picture_models(folder, scales=1)
+    return folder
+
+
+def write_picture_models(folder: Path, *, scales: int) -> None:
+    """``image-7`` and ``image-7-large`` at one scale or at two."""
     torch.manual_seed(0)
     calibration = Calibration(slope=1.0, intercept=0.0, spread=0.2, points=POINTS)
 
@@ -96,19 +102,20 @@ def make_picture_models(folder: Path, known_models: Path) -> Path:
         )
 
     write_bundle(
-        trained(MobilePicture(), "mobile_picture", 96),
+        trained(MobilePicture(), "mobile_picture", 96)
+        if scales == 1
+        else trained(TwoScalePicture(), "two_scale_picture", 192),
         name="image-7",
         calibration=calibration,
         metrics={},
         folder=folder / "image-7",
     )
-    large = ClipPicture(first=1, last=1)
+    large = ClipPicture(first=1, last=1, scales=scales)
     write_full_bundle(
-        trained(large, "clip_picture", 224, first=1, last=1),
+        trained(large, "clip_picture", 224 * scales, first=1, last=1, scales=scales),
         name="image-7-large",
         calibration=calibration,
         metrics={},
         quantised=linear_weights(large),
         folder=folder / "image-7-large",
     )
-    return folder

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from deepfake_training.clips.faces import FaceTierRecipe
 from deepfake_training.clips.families import tabulate_families
-from deepfake_training.clips.features import Frame, change
+from deepfake_training.clips.features import Frame, change, load_one_scale
 from deepfake_training.clips.frames import Shots, crop_part, cut, keep_shots, load_shots
 from deepfake_training.clips.material import WHOLE, Clip, Part, read_clips
 from deepfake_training.clips.recipe import FrameRecipe
@@ -19,6 +21,7 @@ from deepfake_training.records import FileLogits, read_records
 from deepfake_training.runs import make_bundle
 from safetensors.numpy import load_file
 
+from deepfake import networks
 from deepfake.bundle import HEAD, WEIGHTS, Bundle
 from deepfake.commands.cli import main
 from tests.bundles import paint_face
@@ -28,6 +31,7 @@ from tests.training.clip_material import (
     SETTINGS,
     frames,
     write_material,
+    write_picture_models,
     write_recipe,
 )
 from tests.training.recipes import recipe
@@ -107,6 +111,18 @@ def test_changed_frames_differ_and_are_the_same_for_the_same_seed() -> None:
     sizes = {change(list(shots.bursts[0]), np.random.default_rng(s))[0].shape for s in range(8)}
     assert len(sizes) >= 3
     assert min(size[0] for size in sizes) >= 127
+
+
+def test_of_two_scales_a_frame_is_seen_at_one(tmp_path: Path) -> None:
+    write_picture_models(tmp_path, scales=2)
+    for name, side in (("image-7", 96), ("image-7-large", 224)):
+        bundle = Bundle.read(tmp_path / name)
+        one, network = load_one_scale(bundle)
+        assert one.preprocess == replace(bundle.preprocess, side_pixels=side)
+        alike = networks.create(one.network, **one.network_options)
+        assert alike.state_dict().keys() == network.state_dict().keys()
+        with torch.inference_mode():
+            assert network(torch.zeros(2, 3, side, side)).shape == (2,)
 
 
 def test_odd_parts_are_cut_to_even_sides() -> None:

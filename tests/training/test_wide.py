@@ -20,9 +20,18 @@ from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
 from deepfake_training.wide.clip import load_clip
 from deepfake_training.wide.crops import make_cropper
 from deepfake_training.wide.cutouts import SIDE, build_cutouts, copied_elsewhere, perceptual_hash
+from deepfake_training.wide.head import apply_head, join_heads, put_head
 from deepfake_training.wide.material import group_of, read_known
 from deepfake_training.wide.recipe import WideRecipe
-from deepfake_training.wide.tokens import measure_tokens, plan_crops, read_tokens
+from deepfake_training.wide.tokens import (
+    CLIP_PREPROCESS,
+    FAR,
+    NEAR,
+    halve,
+    measure_tokens,
+    plan_crops,
+    read_tokens,
+)
 from deepfake_training.wide.tuned import mean_state
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -46,7 +55,7 @@ SETTINGS = {
     "folds": 2,
     "material": ["image"],
     "trunk": "clip.onnx",
-    "preprocess": {"side_pixels": 96, "max_windows": 4},
+    "preprocess": {"side_pixels": 192, "max_windows": 4},
     "limits": {"min_side_pixels": 96},
     "tuned": {"crops": 48, "batch": 8, "seed": 1},
     "judging": {"genuine": 1, "synthetic": 1, "most": 3},
@@ -55,13 +64,13 @@ SETTINGS = {
 
 
 def picture(label: int, seed: int, *, height: int = 250, width: int = 260) -> np.ndarray:
-    """Grain over slopes; a synthetic one has a grid of four pixels instead of grain."""
+    """Grain over slopes; a synthetic one has a grid of sixteen pixels instead of grain."""
     rng = np.random.default_rng(seed)
     down, across = np.mgrid[0:height, 0:width]
     slopes = (
         90 + 60 * np.sin(down / rng.uniform(20, 60)) + 40 * np.cos(across / rng.uniform(20, 60))
     )
-    fine = 25 * ((down % 4 < 2) ^ (across % 4 < 2)) if label else rng.normal(0, 12, slopes.shape)
+    fine = 70 * ((down % 16 < 8) ^ (across % 16 < 8)) if label else rng.normal(0, 12, slopes.shape)
     return np.repeat((slopes + fine).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
@@ -157,6 +166,35 @@ def test_features_are_the_class_token_and_the_mean_of_the_patches_of_each_block(
     assert ClipPicture(first=1, last=1)(crops).shape == (2,)
 
 
+def test_two_heads_are_one_on_both_scales() -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    network = ClipPicture(first=1, last=1, scales=2).eval()
+    features = network.trunk.features
+    near, far = (
+        (
+            rng.normal(0, 1, features).astype(np.float32),
+            rng.uniform(0.5, 1, features).astype(np.float32),
+            rng.normal(0, 0.1, features).astype(np.float32),
+            float(rng.normal()),
+        )
+        for _ in range(2)
+    )
+    put_head(network, join_heads(near, far))
+    crops = CLIP_PREPROCESS.scale(rng.integers(0, 256, (3, 448, 448, 3), np.uint8))
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(crops)).numpy()
+        seen = [
+            network.trunk(torch.from_numpy(np.ascontiguousarray(one))).numpy()
+            for one in (crops[..., :224, :224], halve(crops))
+        ]
+        alone = network.alone()(torch.from_numpy(np.ascontiguousarray(crops[..., :224, :224])))
+    parts = [apply_head(one, head) for one, head in zip(seen, (near, far), strict=True)]
+    assert logits == pytest.approx(np.mean(parts, axis=0), abs=1e-4)
+    middle = (near[3] + far[3]) / 2 - near[3]
+    assert alone.numpy() == pytest.approx(parts[0] + middle, abs=1e-4)
+
+
 def test_groups_are_repositories_and_folds_hold_both_classes() -> None:
     item = Item(Path("a"), 0, "openalpr-us", {"repo": "openalpr/benchmarks"})
     assert group_of(item) == "openalpr/benchmarks"
@@ -213,14 +251,17 @@ def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Pa
     cutouts = build_cutouts(pictures, tmp_path / "cutouts", seed=1, workers=1)
     trunk = load_clip(weights / "clip.onnx", first=1, last=1)
 
-    def measure(folder: Path, crops: int) -> np.ndarray:
+    def measure(folder: Path, crops: int, scale: str = NEAR) -> np.ndarray:
         return measure_tokens(
-            trunk, pictures, cutouts, folder=folder, crops=crops, threads=1, seed=1
+            trunk, pictures, cutouts, folder=folder, scale=scale, crops=crops, threads=1, seed=1
         ).values
 
     whole = measure(tmp_path / "whole", 24)
     measure(tmp_path / "parts", 8)
     assert np.array_equal(measure(tmp_path / "parts", 24), whole)
+    far = measure(tmp_path / "far", 8, FAR)
+    assert far.shape == whole[:8].shape
+    assert not np.array_equal(far, whole[:8])
     tokens = read_tokens(pictures, folder=tmp_path / "whole", crops=24, seed=1)
     assert sorted(tokens.files) == list(range(24)), "every file once before any twice"
     plan = plan_crops(pictures, crops=48, seed=1)

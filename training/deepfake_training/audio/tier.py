@@ -30,7 +30,7 @@ from deepfake.preprocess import AudioPreprocess
 from ..assess import assess, told
 from ..calibrate import pool_logits
 from ..card import write_card
-from ..clips.features import load_network
+from ..clips.features import load_one_scale
 from ..export import Trained, compile_graph, export_onnx, metrics_to_dict
 from ..export_large import linear_weights, write_full_bundle
 from ..files import read_times, timed
@@ -157,8 +157,10 @@ def make_pieces(
     """
     with timed("recordings", output):
         recordings = build_recordings(files, output / "recordings", workers=recipe.workers)
-    source = Bundle.read(models / recipe.image)
-    network = _fresh_network(recipe, source)
+    source, pictures = load_one_scale(Bundle.read(models / recipe.image))
+    network = ClipSpeech(samples=recipe.preprocess.window_samples, **source.network_options)
+    network.trunk.load_state_dict(pictures.trunk.state_dict())
+    network.eval()
     graph = output / "trunk.onnx"
     if not graph.exists():
         window = np.zeros((2, recipe.preprocess.window_samples), np.float32)
@@ -351,12 +353,6 @@ class _Features(nn.Module):
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.trunk(self.picture(samples))
         return features
-
-
-def _fresh_network(recipe: SpeechTierRecipe, source: Bundle) -> ClipSpeech:
-    network = ClipSpeech(samples=recipe.preprocess.window_samples, **source.network_options)
-    network.trunk.load_state_dict(load_network(source).trunk.state_dict())
-    return network.eval()
 
 
 def _facts(

@@ -33,7 +33,7 @@ from ..fitting import prepare_process
 from ..known import choose_files
 from ..records import FileLogits
 from .faces import FaceTierRecipe, see_faces
-from .features import Features, Frame, run_blocks
+from .features import Features, Frame, load_one_scale, run_blocks
 from .frames import Shots, keep_shots, load_shots
 from .layers import fit_heads, record_clips, record_values
 from .material import FAMILIES, WHOLE, Clip, read_clips
@@ -82,9 +82,9 @@ def print_ablation(
         keep_shots(clips, folder=output / "frames", workers=frames.workers)
     print("Taken for graphics by most of three frames\n")
     print(_graphics_table(clips, output / "frames"))
-    source = Bundle.read(models / f"{frames.image}-large")
+    source, network = load_one_scale(Bundle.read(models / f"{frames.image}-large"))
     looks = QUICK_LOOKS if quick else LOOKS
-    network, seen = see_frames(frames, clips, source, output=output, looks=looks)
+    seen = see_frames(frames, clips, source, network, output=output, looks=looks)
     print(f"{source.name} on {sum(map(len, looks.values()))} frames of a clip, groups left out\n")
     by_name, records, rows = {clip.name: clip for clip in clips}, {}, []
     synthetic = sum(clip.label for clip in clips)
@@ -99,8 +99,8 @@ def print_ablation(
     print(markdown(["synthetic clips learnt", *COLUMNS], rows))
     (runs / faces.name).mkdir(exist_ok=True)
     views = ("clean",) if quick else ("clean", "changed")
-    network, seen = see_faces(
-        faces, clips, source, models=models, output=runs / faces.name, views=views
+    seen = see_faces(
+        faces, clips, source, network, models=models, output=runs / faces.name, views=views
     )
     heads = fit_heads(network, clips, seen, penalty=faces.penalty)
     records["faces"] = record_clips(clips, seen, heads)

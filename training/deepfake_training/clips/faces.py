@@ -40,7 +40,7 @@ from ..manifests import data_sha256
 from ..recipes import Recipe
 from ..records import write_records
 from .families import tabulate_families
-from .features import Features, Trunk, change, load_network, open_trunk, run_blocks
+from .features import Features, Trunk, change, load_one_scale, open_trunk, run_blocks
 from .frames import BURSTS, FRAMES, crop_part
 from .layers import Fitted, Seen, fit_layers
 from .material import Clip, read_clips
@@ -89,8 +89,8 @@ def fit_faces(
     """The full tier, from the network of pictures in ``models``, before it is a bundle; faces and
     features that an earlier run left in ``output`` are taken from there.
     """
-    source = Bundle.read(models / f"{recipe.image}-large")
-    network, seen = see_faces(recipe, clips, source, models=models, output=output)
+    source, network = load_one_scale(Bundle.read(models / f"{recipe.image}-large"))
+    seen = see_faces(recipe, clips, source, network, models=models, output=output)
     return fit_layers(network, source, clips, seen, penalty=recipe.penalty)
 
 
@@ -98,25 +98,25 @@ def see_faces(
     recipe: FaceTierRecipe,
     clips: Sequence[Clip],
     source: Bundle,
+    network: Any,
     *,
     models: Path,
     output: Path,
     views: Sequence[str] = tuple(_LOOKS),
-) -> tuple[Any, Seen]:
-    """The network of a bundle of pictures, and its features of the faces of genuine clips and of
-    those of :data:`FAMILIES`, in ``views``.
+) -> Seen:
+    """The features that the ``network`` of a bundle of pictures has of the faces of genuine clips
+    and of those of :data:`FAMILIES`, in ``views``.
     """
     with timed("faces", output):
         finder = newest_bundles(models)["face-finder"]
         keep_faces(clips, recipe, finder=finder, folder=output / "faces")
-    network = load_network(source)
     trunk = open_trunk(source, network.trunk, output / "trunk.onnx", precision="bf16")
     with timed("features", output):
         seen = {
             view: _measure(trunk, clips, recipe, changed=_LOOKS[view], view=view, output=output)
             for view in views
         }
-    return network, seen
+    return seen
 
 
 def _is_about(clip: Clip) -> bool:

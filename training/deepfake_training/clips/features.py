@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from deepfake import networks
 from deepfake.bundle import Bundle
 from deepfake.content.inputs import read_frame
 from deepfake.engine.torch_backend import read_state
+from deepfake.networks.pictures import TwoScalePicture
 from deepfake.preprocess import ImagePreprocess, Pixels
 from deepfake.reasons import Code
 
@@ -81,6 +82,21 @@ def load_network(bundle: Bundle) -> Any:
     network = networks.create(bundle.network, **bundle.network_options)
     network.load_state_dict(read_state(bundle))
     return network.float().eval()
+
+
+def load_one_scale(bundle: Bundle) -> tuple[Bundle, Any]:
+    """As :func:`load_network`, with the bundle. Of a network of pictures at two scales only that
+    half which sees crops as they are, and the bundle as if there were nothing else.
+    """
+    network: Any = load_network(bundle)
+    if getattr(network, "scales", 1) == 1:
+        return bundle, network
+    assert isinstance(bundle.preprocess, ImagePreprocess)
+    half = replace(bundle.preprocess, side_pixels=bundle.preprocess.side_pixels // 2)
+    options = {key: value for key, value in bundle.network_options.items() if key != "scales"}
+    name = "mobile_picture" if isinstance(network, TwoScalePicture) else bundle.network
+    one = replace(bundle, network=name, network_options=options, preprocess=half)
+    return one, network.alone()
 
 
 @lru_cache

@@ -36,7 +36,7 @@ from ..recipes import Recipe
 from ..records import FileLogits, round_logits, write_records
 from ..wide.bundles import MOST_LOSS, choose_settled, cross_scores, fit_share
 from .families import tabulate_families
-from .features import Frame, Pooled, load_network, measure, open_trunk
+from .features import Frame, Pooled, load_one_scale, measure, open_trunk
 from .frames import keep_shots
 from .layers import Fitted, Seen, fit_layers
 from .material import Clip, read_clips
@@ -101,8 +101,8 @@ def fit_tiers(
         keep_shots(clips, folder=output / "frames", workers=recipe.workers)
     tiers = []
     for name in (recipe.image, f"{recipe.image}-large"):
-        source = Bundle.read(models / name)
-        network, seen = see_frames(recipe, clips, source, output=output)
+        source, network = load_one_scale(Bundle.read(models / name))
+        seen = see_frames(recipe, clips, source, network, output=output)
         tiers.append(fit_layers(network, source, clips, seen, penalty=recipe.penalty))
     return tiers[0], tiers[1]
 
@@ -111,15 +111,15 @@ def see_frames(
     recipe: FrameRecipe,
     clips: Sequence[Clip],
     source: Bundle,
+    network: Any,
     *,
     output: Path,
     looks: Mapping[str, Sequence[Frame]] = LOOKS,
-) -> tuple[Any, Seen]:
-    """The network of a bundle of pictures, and its features of the ``looks`` at what
+) -> Seen:
+    """The features that the ``network`` of a bundle of pictures has of the ``looks`` at what
     :func:`keep_shots` kept.
     """
     large = source.name != recipe.image
-    network = load_network(source)
     features: nn.Module = network.trunk if large else Pooled(network)
     trunk = open_trunk(
         source,
@@ -142,7 +142,7 @@ def see_frames(
                 )
                 for look in own
             ]
-    return network, seen
+    return seen
 
 
 def read_alone(records: Sequence[FileLogits]) -> tuple[Calibration, list[FileLogits]]:

@@ -5,7 +5,6 @@ that none of them saw.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -13,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from deepfake.files import replaced
-from deepfake.networks.pictures import MobilePicture
+from deepfake.networks.pictures import MobilePicture, ShrunkPicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..card import markdown
@@ -27,7 +24,7 @@ from ..known import Known, choose_files
 from ..metrics import auc, eer, separation, tpr_at_fpr
 from ..tuning import tune_network
 from ..wide.crops import Cropper, make_cropper
-from ..wide.cutouts import SIDE, build_cutouts
+from ..wide.cutouts import build_cutouts
 from ..wide.material import TWINS, read_known
 from ..wide.recipe import WideRecipe
 from ..wide.tuned import Batches
@@ -53,13 +50,6 @@ class FrozenPicture(MobilePicture):
         self.trunk.classifier.requires_grad_(True)
 
 
-class ShrunkPicture(MobilePicture):
-    """Sees crops (n, 3, 2 * side, 2 * side) at half their size."""
-
-    def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return super().forward(nn.functional.avg_pool2d(crops, 2))
-
-
 @dataclass(frozen=True)
 class Variant:
     """``chosen`` (files,) are what is learnt from."""
@@ -67,7 +57,6 @@ class Variant:
     name: str
     chosen: Mask
     make: Callable[[], MobilePicture] = MobilePicture
-    side_pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +108,8 @@ def compare(
     rows = []
     for variant in variants:
         path = folder / f"{variant.name.replace(' ', '-')}.safetensors"
-        told = path.with_suffix(".json")
-        if not told.exists():
+        heard = path.with_suffix(".npz")
+        if not heard.exists():
             preprocess = _preprocess(recipe, variant)
             batches = Batches(
                 pictures,
@@ -139,11 +128,8 @@ def compare(
             )
             cropper = make_cropper(cutouts, pictures, preprocess)
             said = _judge(variant.name, network, cropper, pictures, out=folds == fold)
-            write_arrays(path.with_suffix(".npz"), **asdict(said))
-            row = _rate(variant.name, variant.chosen, said, pictures)
-            with replaced(told) as partial:
-                partial.write_text(json.dumps(asdict(row)))
-        rows.append(Row(**json.loads(told.read_text())))
+            write_arrays(heard, **asdict(said))
+        rows.append(_rate(variant.name, variant.chosen, read_said(heard), pictures))
     both = _mean([read_said(folder / f"{name}.npz") for name in (ALL, SHRUNK)])
     return [*rows, _rate(f"{ALL} and {SHRUNK}", folds != fold, both, pictures)]
 
@@ -170,7 +156,7 @@ def list_variants(
         Variant("older material alone", seen & inside),
         Variant("without pairs", seen & (sources != TWINS)),
         Variant("fixed trunk", seen, make=FrozenPicture),
-        Variant(SHRUNK, seen, make=ShrunkPicture, side_pixels=SIDE),
+        Variant(SHRUNK, seen, make=ShrunkPicture),
     ]
 
 
@@ -181,8 +167,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _preprocess(recipe: WideRecipe, variant: Variant) -> ImagePreprocess:
-    side = variant.side_pixels or recipe.preprocess.side_pixels
-    return ImagePreprocess(side_pixels=side, max_windows=recipe.preprocess.max_windows)
+    side = recipe.preprocess.side_pixels
+    return ImagePreprocess(side_pixels=side if variant.make is ShrunkPicture else side // 2)
 
 
 def _judge(

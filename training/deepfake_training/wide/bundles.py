@@ -11,13 +11,13 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from deepfake.bundle import Bundle, QuickShare, Settled
+from deepfake.bundle import DESCRIPTION, WEIGHTS, Bundle, QuickShare, Settled
 from deepfake.types import OperatingPoints
 
 from ..assess import assess, told
 from ..calibrate import cross_calibrate, pool_logits, source_weights
 from ..card import write_card
-from ..export import metrics_to_dict, write_bundle
+from ..export import Trained, metrics_to_dict, write_bundle
 from ..export_large import linear_weights, write_full_bundle
 from ..records import FileLogits, round_logits, write_records
 from .recipe import BothTiers, WideRecipe
@@ -58,6 +58,7 @@ def write_bundles(
     )
     quick = replace(quick, settled=settled)
     quick.write(quick.folder)
+    large = models / f"{recipe.name}-large"
     full = write_full_bundle(
         tiers.full,
         name=f"{recipe.name}-large",
@@ -68,7 +69,8 @@ def write_bundles(
         ),
         metrics=metrics_to_dict(sources=full_sources, views=full_views),
         quantised=linear_weights(tiers.full.network),
-        folder=models / f"{recipe.name}-large",
+        folder=large,
+        shared=_find_trunk(large, tiers.full),
     )
     for bundle, rows, tables in ((quick, sources, views), (full, full_sources, full_views)):
         write_card(
@@ -81,6 +83,17 @@ def write_bundles(
             each_source=each_source,
         )
     return quick, full
+
+
+def _find_trunk(folder: Path, trained: Trained) -> Path | None:
+    """The weights file of the bundle in ``folder`` where that has the same trunk, which never
+    changes: whoever stores files by content then keeps one for all full tiers.
+    """
+    if not (folder / DESCRIPTION).exists():
+        return None
+    known = Bundle.read(folder).network_options
+    same = all(known.get(key) == trained.network_options[key] for key in ("first", "last"))
+    return folder / WEIGHTS if same else None
 
 
 def fit_share(own: Sequence[FileLogits], quick: Sequence[float]) -> float:

@@ -15,6 +15,10 @@ from ..perturb import SUBSAMPLINGS, draw_picture_chain, jpeg
 from .cutouts import SIDE, Cutouts
 
 Numbers = npt.NDArray[np.int64]
+SMALL = 0.2
+"""Of the crops that meet a random history so many show a picture smaller than the crop, of either
+class, so that no size is a sign.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,11 @@ class Cropper:
         )
         most = int(np.ceil(self.preprocess.side_pixels / chain.factor)) + 24
         pixels = _part(pixels, most, rng)  # little more than the crop will show
-        return self._crop(chain(np.ascontiguousarray(pixels)), rng)
+        changed = chain(np.ascontiguousarray(pixels))
+        if rng.random() < SMALL:
+            side = self.preprocess.side_pixels
+            changed = _part(changed, int(rng.integers(side // 2, side)), rng)
+        return self._crop(changed, rng)
 
     def _compressed(self, number: int, rng: np.random.Generator) -> Pixels:
         pixels = self.cutouts[number]

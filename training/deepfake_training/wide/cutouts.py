@@ -25,7 +25,7 @@ from deepfake.preprocess import Pixels
 from ..image.data import jpeg_quality
 from ..known import Known
 
-SIDE = 320
+SIDE = 512
 LARGE = 900
 """Short side in pixels from which a picture also gives a cut-out of a shrunken copy."""
 NEAR_BITS = 4

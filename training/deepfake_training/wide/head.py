@@ -69,6 +69,14 @@ def apply_head(values: npt.NDArray[np.float16], head: Head) -> Array:
     return np.asarray(standard @ weight + bias, np.float32)
 
 
+def join_heads(near: Head, far: Head) -> Head:
+    """A head whose logit is the mean of two on the two halves of its features."""
+    mean, deviation, weight = (
+        np.concatenate([near[part], far[part]]).astype(np.float32) for part in (0, 1, 2)
+    )
+    return mean, deviation, weight * np.float32(0.5), (near[3] + far[3]) / 2
+
+
 def put_head(network: ClipPicture, head: Head) -> None:
     """Make a head the last layer of a network whose trunk gave the tokens that it was fitted on."""
     mean, deviation, weight, bias = head

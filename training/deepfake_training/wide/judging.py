@@ -22,6 +22,7 @@ from ..files import read_lines, write_arrays, write_lines
 from ..known import Known
 from ..perturb import PICTURE_VIEWS, PictureStep, blur, jpeg, limit_side, rescale, screenshot
 from .cutouts import read_upright
+from .tokens import halve
 
 Net = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """From a batch (windows, 3, side, side) to logits (windows,) or features (windows, features)."""
@@ -71,7 +72,7 @@ VIEWS: Mapping[str, PictureStep] = {
 @dataclass(frozen=True)
 class Judged:
     """One file in one view: window logits of every quick network by its name, and the tokens
-    (windows, features) float16 of the full tier's crops.
+    (windows, 2 * features) float16 of the full tier's crops, near ones and far ones side by side.
     """
 
     file: int
@@ -156,7 +157,9 @@ def _judge(file: int, picture: Known, views: Iterable[str], nets: Networks) -> l
         scaled = preprocess.scale(seen.crops.batch)
         logits = {name: _open(path)(scaled).tolist() for name, path in nets.quick.items()}
         large = nets.full.scale(nets.full(seen.photo).batch)
-        made.append(Judged(file, view, logits, _open(nets.trunk)(large).astype(np.float16)))
+        side = nets.full.side_pixels // 2
+        both = [_open(nets.trunk)(one) for one in (large[..., :side, :side], halve(large))]
+        made.append(Judged(file, view, logits, np.concatenate(both, axis=1).astype(np.float16)))
     return made
 
 

@@ -1,10 +1,11 @@
 """The recipe of both tiers of the ``image`` slot, on pictures of many repositories.
 
-Files → cut-outs → a small network tuned end to end on augmented crops, once without either half of
-the groups and, from the mean of both, once on everything (the quick tier) → tokens of CLIP for
-crops of all files and a linear head on them, for every fold and on everything (the full tier) →
-both on whole files in every view, by models that never saw their group → calibrations, how the
-quick tier counts in the full one, and where the quick one settles the matter.
+Both tiers see every window twice: a quarter of it as it is and the whole at half its size. Files →
+cut-outs → for each of the two scales a small network tuned end to end on augmented crops, once
+without either half of the groups and, from the mean of both, once on everything (the quick tier) →
+tokens of CLIP for crops of all files and linear heads on them, for every fold and on everything
+(the full tier) → both on whole files in every view, by models that never saw their group →
+calibrations, how the quick tier counts in the full one, and where the quick one settles the matter.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from deepfake.networks.clip import ClipPicture
-from deepfake.networks.pictures import MobilePicture
+from deepfake.networks.pictures import MobilePicture, TwoScalePicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained, export_onnx
@@ -31,15 +33,17 @@ from ..manifests import data_sha256
 from ..recipes import Recipe
 from ..records import FileLogits, round_logits
 from .clip import load_clip
-from .cutouts import build_cutouts, copied_elsewhere
-from .head import Head, apply_head, fit_head, put_head
+from .cutouts import Cutouts, build_cutouts, copied_elsewhere
+from .head import Head, apply_head, fit_head, join_heads, put_head
 from .judging import Judged, Networks, judge_files
 from .material import read_known
-from .tokens import CLIP_PREPROCESS, measure_tokens
+from .tokens import CLIP_PREPROCESS, FAR, NEAR, Tokens, measure_tokens
 from .tuned import TuneSettings, tune
 
 HALVES = 2
 """The quick tier is tuned without one half of the folds at a time: five tunings cost too much."""
+ALL = "all"
+SCALES = (NEAR, FAR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,36 +108,25 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         trunk = load_clip(weights / recipe.trunk, first=recipe.head.first, last=recipe.head.last)
         rounded = round_network(trunk, linear_weights(trunk))  # as the bundle will hold it
         trunk.load_state_dict(rounded.state_dict())
-        tokens = measure_tokens(
-            trunk,
-            pictures,
-            cutouts,
-            folder=output / "tokens",
-            crops=recipe.head.crops,
-            threads=recipe.threads,
-            seed=recipe.head.seed,
-        )
-    homes = folds[tokens.files]
-    heads = {
-        fold: fit_head(tokens, pictures, chosen=homes != fold, penalty=recipe.head.penalty)
-        for fold in (*range(recipe.folds), -1)
-    }
-    networks: dict[str, MobilePicture] = {}
-    with timed("tuning", output):
-        for name, chosen in (
-            *((str(half), folds % HALVES != half) for half in range(HALVES)),
-            ("all", folds >= 0),
-        ):
-            networks[name] = tune(
+        tokens = {
+            scale: measure_tokens(
+                trunk,
                 pictures,
                 cutouts,
-                chosen=chosen,
-                preprocess=recipe.preprocess,
-                settings=recipe.tuned,
-                weights=weights,
-                path=output / f"tuned-{name}.safetensors",
-                start=list(networks.values()) if name == "all" else (),
+                folder=output / f"tokens-{scale}",
+                scale=scale,
+                crops=recipe.head.crops,
+                threads=recipe.threads,
+                seed=recipe.head.seed,
             )
+            for scale in SCALES
+        }
+    heads = {
+        fold: join_heads(*(_fit(tokens[scale], pictures, fold, recipe) for scale in SCALES))
+        for fold in (*range(recipe.folds), -1)
+    }
+    with timed("tuning", output):
+        networks = tune_all(recipe, pictures, cutouts, folds=folds, weights=weights, output=output)
     copied = copied_elsewhere(cutouts.hashes, folds)
 
     def choose(genuine: int, synthetic: int) -> list[int]:
@@ -151,9 +144,9 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
                 quick={
                     name: _exported(network, output / f"tuned-{name}.onnx", recipe.preprocess)
                     for name, network in networks.items()
-                    if name != "all"
+                    if name != ALL
                 },
-                trunk=output / "tokens" / "clip.onnx",
+                trunk=output / f"tokens-{NEAR}" / "clip.onnx",
                 full=CLIP_PREPROCESS,
             ),
             folder=output / "judged",
@@ -177,8 +170,8 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
     }
     return BothTiers(
         quick=Trained(
-            network=networks["all"].to(memory_format=torch.contiguous_format),
-            network_name="mobile_picture",
+            network=networks[ALL],
+            network_name="two_scale_picture",
             network_options={},
             preprocess=recipe.preprocess,
             records=quick,
@@ -188,13 +181,56 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         full=Trained(
             network=_full_network(trunk, heads[-1], recipe),
             network_name="clip_picture",
-            network_options={"first": recipe.head.first, "last": recipe.head.last},
+            network_options={
+                "first": recipe.head.first,
+                "last": recipe.head.last,
+                "scales": len(SCALES),
+            },
             preprocess=CLIP_PREPROCESS,
             records=own,
             limits=recipe.limits,
-            facts=facts | {"crops": len(tokens.files)},
+            facts=facts | {"crops": sum(len(one.files) for one in tokens.values())},
         ),
     )
+
+
+def tune_all(
+    recipe: WideRecipe,
+    pictures: Sequence[Known],
+    cutouts: Cutouts,
+    *,
+    folds: npt.NDArray[np.int64],
+    weights: Path,
+    output: Path,
+) -> dict[str, TwoScalePicture]:
+    """The networks without each half of the ``folds`` (files,), by its number, and under ``ALL``
+    that of all files, which goes on from their mean; each scale is tuned by itself.
+    """
+    tuned: dict[str, dict[str, MobilePicture]] = {}
+    for name, chosen in (
+        *((str(half), folds % HALVES != half) for half in range(HALVES)),
+        (ALL, folds >= 0),
+    ):
+        tuned[name] = {
+            scale: tune(
+                pictures,
+                cutouts,
+                chosen=chosen,
+                preprocess=recipe.preprocess,
+                scale=scale,
+                settings=recipe.tuned,
+                weights=weights,
+                path=output / f"tuned-{scale}-{name}.safetensors",
+                start=[one[scale] for one in tuned.values()] if name == ALL else (),
+            ).to(memory_format=torch.contiguous_format)
+            for scale in SCALES
+        }
+    return {name: TwoScalePicture.join(own[NEAR], own[FAR]) for name, own in tuned.items()}
+
+
+def _fit(tokens: Tokens, pictures: Sequence[Known], fold: int, recipe: WideRecipe) -> Head:
+    homes = np.array([picture.fold for picture in pictures])[tokens.files]
+    return fit_head(tokens, pictures, chosen=homes != fold, penalty=recipe.head.penalty)
 
 
 def _record(one: Judged, pictures: Sequence[Known], logits: Sequence[float]) -> FileLogits:
@@ -211,16 +247,15 @@ def _record(one: Judged, pictures: Sequence[Known], logits: Sequence[float]) -> 
 
 
 def _full_network(trunk: Any, head: Head, recipe: WideRecipe) -> ClipPicture:
-    network = ClipPicture(first=recipe.head.first, last=recipe.head.last)
+    network = ClipPicture(first=recipe.head.first, last=recipe.head.last, scales=len(SCALES))
     network.trunk.load_state_dict(trunk.state_dict())
     put_head(network, head)
     return network.eval()
 
 
-def _exported(network: MobilePicture, path: Path, preprocess: ImagePreprocess) -> Path:
+def _exported(network: TwoScalePicture, path: Path, preprocess: ImagePreprocess) -> Path:
     """The graph of a network at ``path``, or the one that is there."""
     if not path.exists():
         side = preprocess.side_pixels
-        plain = network.to(memory_format=torch.contiguous_format)
-        export_onnx(plain, np.zeros((2, 3, side, side), np.float32), path)
+        export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
     return path

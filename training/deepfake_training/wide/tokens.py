@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from .crops import make_cropper
 from .cutouts import Cutouts
 
 CLIP_PREPROCESS = ImagePreprocess(
-    side_pixels=224,
+    side_pixels=448,
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     max_windows=1,
 )
+NEAR, FAR = "near", "far"
+"""The two scales: crops as they are, and crops of twice the side shrunk to half."""
 _BATCH = 8
 
 
@@ -45,13 +47,14 @@ def measure_tokens(
     cutouts: Cutouts,
     *,
     folder: Path,
+    scale: str,
     crops: int,
     threads: int,
     seed: int,
 ) -> Tokens:
-    """Tokens of ``crops`` crops: every file once, then every file once more, and so on, each time
-    another half with a random history; files of large groups come later, so that a stopped run
-    leaves a balanced part. Goes on where an earlier run stopped.
+    """Tokens of ``crops`` crops at one ``scale``: every file once, then every file once more, and
+    so on, each time another half with a random history; files of large groups come later, so that a
+    stopped run leaves a balanced part. Goes on where an earlier run stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = plan_crops(pictures, crops=crops, seed=seed)
@@ -59,7 +62,9 @@ def measure_tokens(
     log.write_text(json.dumps({"seed": seed, "features": trunk.features}))
     if not graph.exists():
         export_onnx(trunk, np.zeros((2, 3, 224, 224), np.float32), graph)
-    cropper = make_cropper(cutouts, pictures, CLIP_PREPROCESS)
+    far = scale == FAR
+    side = CLIP_PREPROCESS.side_pixels // (1 if far else 2)
+    cropper = make_cropper(cutouts, pictures, replace(CLIP_PREPROCESS, side_pixels=side))
     choices = cutouts.places()
     run = compile_graph(graph, threads=threads)
 
@@ -70,15 +75,23 @@ def measure_tokens(
             rng = np.random.default_rng([seed, number])
             own = choices.get(file)
             if own is None:  # could not be read
-                batch.append(np.zeros((224, 224, 3), np.uint8))
+                batch.append(np.zeros((side, side, 3), np.uint8))
                 continue
             place = int(rng.choice(own)) if changed else int(own[0])
             draw = cropper.augmented if changed else cropper.plain
             batch.append(draw(place, rng))
-        return np.asarray(run(CLIP_PREPROCESS.scale(np.stack(batch)))[0], np.float16)
+        scaled = CLIP_PREPROCESS.scale(np.stack(batch))
+        return np.asarray(run(halve(scaled) if far else scaled)[0], np.float16)
 
     write_rows(store, see, count=len(plan), features=trunk.features, batch=_BATCH)
     return read_tokens(pictures, folder=folder, crops=crops, seed=seed)
+
+
+def halve(crops: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Crops (n, channels, height, width), both even, at half their size, by the mean."""
+    count, channels, height, width = crops.shape
+    blocks = crops.reshape(count, channels, height // 2, 2, width // 2, 2)
+    return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
 
 
 def write_rows(
