@@ -16,6 +16,7 @@ from deepfake_training.manifests import Item
 from deepfake_training.records import FileLogits
 from deepfake_training.runs import make_bundle
 from deepfake_training.studies import variety
+from deepfake_training.wide import crops as crops_module
 from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
 from deepfake_training.wide.clip import load_clip
 from deepfake_training.wide.crops import make_cropper
@@ -217,6 +218,15 @@ def test_sources_and_groups_count_by_the_root_of_their_files() -> None:
     assert chance[20] == pytest.approx(0.5)
 
 
+def is_mirrored(crop: np.ndarray) -> bool:
+    """Whether its last rows repeat earlier ones backwards."""
+    side = len(crop)
+    return any(
+        np.array_equal(crop[place:], crop[2 * place - side : place][::-1])
+        for place in range(side // 2, side)
+    )
+
+
 def test_cutouts_and_crops_of_readable_files(data: Path, tmp_path: Path) -> None:
     pictures = read_known([data / "image"], folds=2)
     assert len(pictures) == 24
@@ -232,6 +242,24 @@ def test_cutouts_and_crops_of_readable_files(data: Path, tmp_path: Path) -> None
         assert not np.array_equal(some[0], some[2])
     again = build_cutouts(pictures, tmp_path, seed=1, workers=1)
     assert np.array_equal(again.pixels, cutouts.pixels)
+
+
+def test_some_crops_show_a_picture_smaller_than_themselves(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = read_known([data / "image"], folds=2)
+    cutouts = build_cutouts(pictures, tmp_path, seed=1, workers=1)
+    cropper = make_cropper(cutouts, pictures, ImagePreprocess(side_pixels=32))
+
+    def mirrored() -> int:
+        crops = [cropper.augmented(0, np.random.default_rng(seed)) for seed in range(30)]
+        return sum(map(is_mirrored, crops))
+
+    usual = mirrored()
+    monkeypatch.setattr(crops_module, "SMALL", 1.0)
+    assert mirrored() == 30
+    monkeypatch.setattr(crops_module, "SMALL", 0.0)
+    assert mirrored() < usual < 30
 
 
 def test_near_copies_have_near_hashes() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,19 @@ def test_a_changed_byte_of_a_shipped_bundle_is_refused(folder: Path, tmp_path: P
             verify_bundle(Bundle.read(place), trust)
         (place / path.name).unlink()
         (place / path.name).symlink_to(path)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_the_source_of_a_shipped_bundle_is_in_the_history(folder: Path) -> None:
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    commit = verify_bundle(Bundle.read(folder), shipped_trust()).predicate["source_commit"]
+    assert commit is not None
+    if not shutil.which("git") or git("rev-parse", "--is-shallow-repository").stdout != "false\n":
+        pytest.skip("the history is not here")
+    assert git("merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
 
 
 def swap(values: Values) -> None:
