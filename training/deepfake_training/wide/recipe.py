@@ -11,16 +11,14 @@ calibrations, how the quick tier counts in the full one, and where the quick one
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from deepfake.networks.clip import ClipPicture
+from deepfake.networks.clip import ClipPicture, ClipTokens
 from deepfake.networks.pictures import MobilePicture, TwoScalePicture
 from deepfake.preprocess import ImagePreprocess
 
@@ -99,59 +97,20 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
     """Run the recipe, or what an interrupted run left of it; everything stays in ``output``."""
     prepare_process(recipe.threads)
     pictures = read_known([data / name for name in recipe.material], folds=recipe.folds)
-    folds = np.array([picture.fold for picture in pictures])
     with timed("cutouts", output):
         cutouts = build_cutouts(
             pictures, output / "cutouts", seed=recipe.head.seed, workers=recipe.workers
         )
     with timed("tokens", output):
-        trunk = load_clip(weights / recipe.trunk, first=recipe.head.first, last=recipe.head.last)
-        rounded = round_network(trunk, linear_weights(trunk))  # as the bundle will hold it
-        trunk.load_state_dict(rounded.state_dict())
-        tokens = {
-            scale: measure_tokens(
-                trunk,
-                pictures,
-                cutouts,
-                folder=output / f"tokens-{scale}",
-                scale=scale,
-                crops=recipe.head.crops,
-                threads=recipe.threads,
-                seed=recipe.head.seed,
-            )
-            for scale in SCALES
-        }
+        trunk, tokens = see_crops(recipe, pictures, cutouts, weights=weights, output=output)
     heads = {
         fold: join_heads(*(_fit(tokens[scale], pictures, fold, recipe) for scale in SCALES))
         for fold in (*range(recipe.folds), -1)
     }
     with timed("tuning", output):
-        networks = tune_all(recipe, pictures, cutouts, folds=folds, weights=weights, output=output)
-    copied = copied_elsewhere(cutouts.hashes, folds)
-
-    def choose(genuine: int, synthetic: int) -> list[int]:
-        files = choose_files(pictures, most=(genuine, synthetic), seed=recipe.head.seed)
-        return [file for file in files if not copied[file]]
-
-    thorough = set(choose(recipe.judging.genuine, recipe.judging.synthetic))
+        networks = tune_all(recipe, pictures, cutouts, weights=weights, output=output)
     with timed("judging", output):
-        judged = judge_files(
-            pictures,
-            sorted({*thorough, *choose(recipe.judging.most, recipe.judging.most)}),
-            thorough=thorough,
-            nets=Networks(
-                judge=recipe,
-                quick={
-                    name: _exported(network, output / f"tuned-{name}.onnx", recipe.preprocess)
-                    for name, network in networks.items()
-                    if name != ALL
-                },
-                trunk=output / f"tokens-{NEAR}" / "clip.onnx",
-                full=CLIP_PREPROCESS,
-            ),
-            folder=output / "judged",
-            workers=recipe.workers,
-        )
+        judged = judge_both(recipe, pictures, cutouts, networks, output=output)
     quick = [
         _record(one, pictures, one.quick[str(pictures[one.file].fold % HALVES)]) for one in judged
     ]
@@ -168,6 +127,10 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         "wall_seconds": round(sum(read_times(output).values())),
         "machine": f"{platform.machine()} CPU, {recipe.threads} threads",
     }
+    options = {"first": recipe.head.first, "last": recipe.head.last, "scales": len(SCALES)}
+    full = ClipPicture(**options)
+    full.trunk.load_state_dict(trunk.state_dict())
+    put_head(full, heads[-1])
     return BothTiers(
         quick=Trained(
             network=networks[ALL],
@@ -179,13 +142,9 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
             facts=facts | {"crops": recipe.tuned.crops},
         ),
         full=Trained(
-            network=_full_network(trunk, heads[-1], recipe),
+            network=full.eval(),
             network_name="clip_picture",
-            network_options={
-                "first": recipe.head.first,
-                "last": recipe.head.last,
-                "scales": len(SCALES),
-            },
+            network_options=options,
             preprocess=CLIP_PREPROCESS,
             records=own,
             limits=recipe.limits,
@@ -194,18 +153,44 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
     )
 
 
+def see_crops(
+    recipe: WideRecipe,
+    pictures: Sequence[Known],
+    cutouts: Cutouts,
+    *,
+    weights: Path,
+    output: Path,
+) -> tuple[ClipTokens, dict[str, Tokens]]:
+    """CLIP's trunk as the bundle will hold it, and its tokens of crops at each scale."""
+    trunk = load_clip(weights / recipe.trunk, first=recipe.head.first, last=recipe.head.last)
+    trunk.load_state_dict(round_network(trunk, linear_weights(trunk)).state_dict())
+    return trunk, {
+        scale: measure_tokens(
+            trunk,
+            pictures,
+            cutouts,
+            folder=output / f"tokens-{scale}",
+            scale=scale,
+            crops=recipe.head.crops,
+            threads=recipe.threads,
+            seed=recipe.head.seed,
+        )
+        for scale in SCALES
+    }
+
+
 def tune_all(
     recipe: WideRecipe,
     pictures: Sequence[Known],
     cutouts: Cutouts,
     *,
-    folds: npt.NDArray[np.int64],
     weights: Path,
     output: Path,
 ) -> dict[str, TwoScalePicture]:
-    """The networks without each half of the ``folds`` (files,), by its number, and under ``ALL``
-    that of all files, which goes on from their mean; each scale is tuned by itself.
+    """The networks without each half of the folds, by its number, and under ``ALL`` that of all
+    files, which goes on from their mean; each scale is tuned by itself.
     """
+    folds = np.array([picture.fold for picture in pictures])
     tuned: dict[str, dict[str, MobilePicture]] = {}
     for name, chosen in (
         *((str(half), folds % HALVES != half) for half in range(HALVES)),
@@ -228,6 +213,43 @@ def tune_all(
     return {name: TwoScalePicture.join(own[NEAR], own[FAR]) for name, own in tuned.items()}
 
 
+def judge_both(
+    recipe: WideRecipe,
+    pictures: Sequence[Known],
+    cutouts: Cutouts,
+    networks: Mapping[str, TwoScalePicture],
+    *,
+    output: Path,
+) -> list[Judged]:
+    """What the networks of the halves and CLIP see in whole files, near-copies of files of another
+    fold left out.
+    """
+    copied = copied_elsewhere(cutouts.hashes, np.array([picture.fold for picture in pictures]))
+
+    def choose(genuine: int, synthetic: int) -> list[int]:
+        files = choose_files(pictures, most=(genuine, synthetic), seed=recipe.head.seed)
+        return [file for file in files if not copied[file]]
+
+    thorough = set(choose(recipe.judging.genuine, recipe.judging.synthetic))
+    return judge_files(
+        pictures,
+        sorted({*thorough, *choose(recipe.judging.most, recipe.judging.most)}),
+        thorough=thorough,
+        nets=Networks(
+            judge=recipe,
+            quick={
+                name: _exported(network, output / f"tuned-{name}.onnx", recipe.preprocess)
+                for name, network in networks.items()
+                if name != ALL
+            },
+            trunk=output / f"tokens-{NEAR}" / "clip.onnx",
+            full=CLIP_PREPROCESS,
+        ),
+        folder=output / "judged",
+        workers=recipe.workers,
+    )
+
+
 def _fit(tokens: Tokens, pictures: Sequence[Known], fold: int, recipe: WideRecipe) -> Head:
     homes = np.array([picture.fold for picture in pictures])[tokens.files]
     return fit_head(tokens, pictures, chosen=homes != fold, penalty=recipe.head.penalty)
@@ -244,13 +266,6 @@ def _record(one: Judged, pictures: Sequence[Known], logits: Sequence[float]) -> 
         view=one.view,
         logits=round_logits(logits),
     )
-
-
-def _full_network(trunk: Any, head: Head, recipe: WideRecipe) -> ClipPicture:
-    network = ClipPicture(first=recipe.head.first, last=recipe.head.last, scales=len(SCALES))
-    network.trunk.load_state_dict(trunk.state_dict())
-    put_head(network, head)
-    return network.eval()
 
 
 def _exported(network: TwoScalePicture, path: Path, preprocess: ImagePreprocess) -> Path:
