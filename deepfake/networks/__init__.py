@@ -20,7 +20,6 @@ INT8, SCALE = ".int8", ".scale"
 _PLACES = {
     "mobile_speech": ("speech", "MobileSpeech"),
     "mobile_picture": ("pictures", "MobilePicture"),
-    "two_scale_picture": ("pictures", "TwoScalePicture"),
     "clip_picture": ("clip", "ClipPicture"),
     "clip_speech": ("clip_speech", "ClipSpeech"),
     "face_finder": ("finder", "FaceFinder"),

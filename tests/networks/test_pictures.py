@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deepfake.networks import create
-from deepfake.networks.pictures import HighPass, MobilePicture, ShrunkPicture, TwoScalePicture
+from deepfake.networks.pictures import HighPass, MobilePicture
 from tests.media_files import scene
 
 
@@ -38,22 +38,3 @@ def test_a_fresh_mobile_picture_is_undecided_and_reads_crops_of_any_size() -> No
         assert logits.shape == (2,)
         assert logits.abs().max() < 1
         assert torch.equal(logits[0], logits[1]), "its head starts at zero"
-
-
-def test_two_networks_see_a_window_at_two_scales() -> None:
-    torch.manual_seed(1)
-    near, far = MobilePicture().eval(), ShrunkPicture().eval()
-    for network in (near, far):
-        torch.nn.init.normal_(network.trunk.classifier.weight)
-        torch.nn.init.normal_(network.trunk.classifier.bias)
-    joined = TwoScalePicture.join(near, far)
-    crops = torch.randn(3, 3, 128, 128)
-    quarter = crops[..., :64, :64]
-    with torch.inference_mode():
-        logits = joined(crops)
-        assert torch.allclose(logits, (near(quarter) + far(crops)) / 2, atol=1e-4)
-        shift = joined.alone()(quarter) - near(quarter)
-    assert torch.allclose(shift, shift[0].expand(3), atol=1e-4)
-    again = create("two_scale_picture").eval()
-    again.load_state_dict(joined.state_dict())
-    assert torch.equal(again(crops), logits)

@@ -16,7 +16,7 @@ from deepfake_training.export_large import linear_weights, write_full_bundle
 
 from deepfake.bundle import Applicability, Calibration
 from deepfake.networks.clip import ClipPicture
-from deepfake.networks.pictures import MobilePicture, TwoScalePicture
+from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 from tests.bundles import POINTS
 from tests.media_files import Pixels
@@ -86,7 +86,7 @@ def make_picture_models(folder: Path, known_models: Path) -> Path:
 
 
 def write_picture_models(folder: Path, *, scales: int) -> None:
-    """``image-7`` and ``image-7-large`` at one scale or at two."""
+    """``image-7``, and ``image-7-large`` at one scale or at two."""
     torch.manual_seed(0)
     calibration = Calibration(slope=1.0, intercept=0.0, spread=0.2, points=POINTS)
 
@@ -102,9 +102,7 @@ def write_picture_models(folder: Path, *, scales: int) -> None:
         )
 
     write_bundle(
-        trained(MobilePicture(), "mobile_picture", 96)
-        if scales == 1
-        else trained(TwoScalePicture(), "two_scale_picture", 192),
+        trained(MobilePicture(), "mobile_picture", 96),
         name="image-7",
         calibration=calibration,
         metrics={},

@@ -115,14 +115,15 @@ def test_changed_frames_differ_and_are_the_same_for_the_same_seed() -> None:
 
 def test_of_two_scales_a_frame_is_seen_at_one(tmp_path: Path) -> None:
     write_picture_models(tmp_path, scales=2)
-    for name, side in (("image-7", 96), ("image-7-large", 224)):
-        bundle = Bundle.read(tmp_path / name)
-        one, network = load_one_scale(bundle)
-        assert one.preprocess == replace(bundle.preprocess, side_pixels=side)
-        alike = networks.create(one.network, **one.network_options)
-        assert alike.state_dict().keys() == network.state_dict().keys()
-        with torch.inference_mode():
-            assert network(torch.zeros(2, 3, side, side)).shape == (2,)
+    quick = Bundle.read(tmp_path / "image-7")
+    assert load_one_scale(quick)[0] is quick
+    bundle = Bundle.read(tmp_path / "image-7-large")
+    one, network = load_one_scale(bundle)
+    assert one.preprocess == replace(bundle.preprocess, side_pixels=224)
+    alike = networks.create(one.network, **one.network_options)
+    assert alike.state_dict().keys() == network.state_dict().keys()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, 224, 224)).shape == (2,)
 
 
 def test_odd_parts_are_cut_to_even_sides() -> None:

@@ -119,7 +119,6 @@ def test_classes_sources_and_files_count_alike() -> None:
     ("name", "options", "shape"),
     [
         ("mobile_picture", {}, (2, 3, 64, 64)),
-        ("two_scale_picture", {}, (2, 3, 128, 128)),
         ("face_net", {"stages": 2}, (2, 3, 64, 64)),
         ("mobile_speech", {}, (2, 8000)),
         ("clip_net", {"residual": False, "width": 4}, (1, 4, 3, 64, 64)),

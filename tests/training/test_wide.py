@@ -56,7 +56,7 @@ SETTINGS = {
     "folds": 2,
     "material": ["image"],
     "trunk": "clip.onnx",
-    "preprocess": {"side_pixels": 192, "max_windows": 4},
+    "preprocess": {"side_pixels": 96, "max_windows": 4},
     "limits": {"min_side_pixels": 96},
     "tuned": {"crops": 48, "batch": 8, "seed": 1},
     "judging": {"genuine": 1, "synthetic": 1, "most": 3},

@@ -19,7 +19,6 @@ from deepfake import networks
 from deepfake.bundle import Bundle
 from deepfake.content.inputs import read_frame
 from deepfake.engine.torch_backend import read_state
-from deepfake.networks.pictures import TwoScalePicture
 from deepfake.preprocess import ImagePreprocess, Pixels
 from deepfake.reasons import Code
 
@@ -85,18 +84,17 @@ def load_network(bundle: Bundle) -> Any:
 
 
 def load_one_scale(bundle: Bundle) -> tuple[Bundle, Any]:
-    """As :func:`load_network`, with the bundle. Of a network of pictures at two scales only that
-    half which sees crops as they are, and the bundle as if there were nothing else.
+    """As :func:`load_network`, with the bundle. Of a full tier that sees pictures at two scales
+    only what sees crops as they are, and the bundle as if there were nothing else.
     """
-    network: Any = load_network(bundle)
-    if getattr(network, "scales", 1) == 1:
+    network = load_network(bundle)
+    scales = bundle.network_options.get("scales", 1)
+    if scales == 1:
         return bundle, network
     assert isinstance(bundle.preprocess, ImagePreprocess)
-    half = replace(bundle.preprocess, side_pixels=bundle.preprocess.side_pixels // 2)
+    smaller = replace(bundle.preprocess, side_pixels=bundle.preprocess.side_pixels // scales)
     options = {key: value for key, value in bundle.network_options.items() if key != "scales"}
-    name = "mobile_picture" if isinstance(network, TwoScalePicture) else bundle.network
-    one = replace(bundle, network=name, network_options=options, preprocess=half)
-    return one, network.alone()
+    return replace(bundle, network_options=options, preprocess=smaller), network.alone()
 
 
 @lru_cache

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from deepfake.networks.pictures import MobilePicture, ShrunkPicture
+from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..card import markdown
@@ -48,6 +49,13 @@ class FrozenPicture(MobilePicture):
         super().__init__()
         self.trunk.requires_grad_(False)
         self.trunk.classifier.requires_grad_(True)
+
+
+class ShrunkPicture(MobilePicture):
+    """Sees crops (n, 3, 2 * side, 2 * side) at half their size."""
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.avg_pool2d(crops, 2))
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _preprocess(recipe: WideRecipe, variant: Variant) -> ImagePreprocess:
     side = recipe.preprocess.side_pixels
-    return ImagePreprocess(side_pixels=side if variant.make is ShrunkPicture else side // 2)
+    return ImagePreprocess(side_pixels=2 * side if variant.make is ShrunkPicture else side)
 
 
 def _judge(

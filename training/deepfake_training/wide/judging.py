@@ -22,7 +22,7 @@ from ..files import read_lines, write_arrays, write_lines
 from ..known import Known
 from ..perturb import PICTURE_VIEWS, PictureStep, blur, jpeg, limit_side, rescale, screenshot
 from .cutouts import read_upright
-from .tokens import halve
+from .tokens import PRECISION, halve
 
 Net = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """From a batch (windows, 3, side, side) to logits (windows,) or features (windows, features)."""
@@ -158,12 +158,13 @@ def _judge(file: int, picture: Known, views: Iterable[str], nets: Networks) -> l
         logits = {name: _open(path)(scaled).tolist() for name, path in nets.quick.items()}
         large = nets.full.scale(nets.full(seen.photo).batch)
         side = nets.full.side_pixels // 2
-        both = [_open(nets.trunk)(one) for one in (large[..., :side, :side], halve(large))]
+        see = _open(nets.trunk, PRECISION)
+        both = [see(one) for one in (large[..., :side, :side], halve(large))]
         made.append(Judged(file, view, logits, np.concatenate(both, axis=1).astype(np.float16)))
     return made
 
 
 @lru_cache
-def _open(path: Path) -> Net:
-    run = compile_graph(path, threads=1)
+def _open(path: Path, precision: str = "f32") -> Net:
+    run = compile_graph(path, threads=1, precision=precision)
     return lambda batch: np.asarray(run(batch)[0])

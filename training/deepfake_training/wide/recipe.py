@@ -1,11 +1,11 @@
 """The recipe of both tiers of the ``image`` slot, on pictures of many repositories.
 
-Both tiers see every window twice: a quarter of it as it is and the whole at half its size. Files →
-cut-outs → for each of the two scales a small network tuned end to end on augmented crops, once
-without either half of the groups and, from the mean of both, once on everything (the quick tier) →
-tokens of CLIP for crops of all files and linear heads on them, for every fold and on everything
-(the full tier) → both on whole files in every view, by models that never saw their group →
-calibrations, how the quick tier counts in the full one, and where the quick one settles the matter.
+Files → cut-outs → a small network tuned end to end on augmented crops, once without either half of
+the groups and, from the mean of both, once on everything (the quick tier) → tokens of CLIP for
+crops of all files at two scales, a window's quarter as it is and the whole at half its size, and
+linear heads on them, for every fold and on everything (the full tier) → both on whole files in
+every view, by models that never saw their group → calibrations, how the quick tier counts in the
+full one, and where the quick one settles the matter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from deepfake.networks.clip import ClipPicture, ClipTokens
-from deepfake.networks.pictures import MobilePicture, TwoScalePicture
+from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..export import Trained, export_onnx
@@ -133,8 +133,8 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
     put_head(full, heads[-1])
     return BothTiers(
         quick=Trained(
-            network=networks[ALL],
-            network_name="two_scale_picture",
+            network=networks[ALL].to(memory_format=torch.contiguous_format),
+            network_name="mobile_picture",
             network_options={},
             preprocess=recipe.preprocess,
             records=quick,
@@ -186,38 +186,34 @@ def tune_all(
     *,
     weights: Path,
     output: Path,
-) -> dict[str, TwoScalePicture]:
+) -> dict[str, MobilePicture]:
     """The networks without each half of the folds, by its number, and under ``ALL`` that of all
-    files, which goes on from their mean; each scale is tuned by itself.
+    files, which goes on from their mean.
     """
     folds = np.array([picture.fold for picture in pictures])
-    tuned: dict[str, dict[str, MobilePicture]] = {}
+    networks: dict[str, MobilePicture] = {}
     for name, chosen in (
         *((str(half), folds % HALVES != half) for half in range(HALVES)),
         (ALL, folds >= 0),
     ):
-        tuned[name] = {
-            scale: tune(
-                pictures,
-                cutouts,
-                chosen=chosen,
-                preprocess=recipe.preprocess,
-                scale=scale,
-                settings=recipe.tuned,
-                weights=weights,
-                path=output / f"tuned-{scale}-{name}.safetensors",
-                start=[one[scale] for one in tuned.values()] if name == ALL else (),
-            ).to(memory_format=torch.contiguous_format)
-            for scale in SCALES
-        }
-    return {name: TwoScalePicture.join(own[NEAR], own[FAR]) for name, own in tuned.items()}
+        networks[name] = tune(
+            pictures,
+            cutouts,
+            chosen=chosen,
+            preprocess=recipe.preprocess,
+            settings=recipe.tuned,
+            weights=weights,
+            path=output / f"tuned-{name}.safetensors",
+            start=list(networks.values()) if name == ALL else (),
+        )
+    return networks
 
 
 def judge_both(
     recipe: WideRecipe,
     pictures: Sequence[Known],
     cutouts: Cutouts,
-    networks: Mapping[str, TwoScalePicture],
+    networks: Mapping[str, MobilePicture],
     *,
     output: Path,
 ) -> list[Judged]:
@@ -268,9 +264,10 @@ def _record(one: Judged, pictures: Sequence[Known], logits: Sequence[float]) -> 
     )
 
 
-def _exported(network: TwoScalePicture, path: Path, preprocess: ImagePreprocess) -> Path:
+def _exported(network: MobilePicture, path: Path, preprocess: ImagePreprocess) -> Path:
     """The graph of a network at ``path``, or the one that is there."""
     if not path.exists():
         side = preprocess.side_pixels
-        export_onnx(network, np.zeros((2, 3, side, side), np.float32), path)
+        plain = network.to(memory_format=torch.contiguous_format)
+        export_onnx(plain, np.zeros((2, 3, side, side), np.float32), path)
     return path

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from deepfake.networks.pictures import MobilePicture, ShrunkPicture
+from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
 
 from ..adversarial import Hardening, mislead_half
@@ -19,10 +19,6 @@ from ..known import Known, draw_probabilities
 from ..tuning import Tuning, tune_network
 from .crops import make_cropper
 from .cutouts import Cutouts
-from .tokens import FAR, NEAR
-
-MAKERS: dict[str, type[MobilePicture]] = {NEAR: MobilePicture, FAR: ShrunkPicture}
-"""The network of each scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +35,16 @@ def tune(
     *,
     chosen: npt.NDArray[np.bool_],
     preprocess: ImagePreprocess,
-    scale: str,
     settings: TuneSettings,
     weights: Path,
     path: Path,
     start: Sequence[MobilePicture] = (),
 ) -> MobilePicture:
-    """A network of one ``scale`` tuned on the files (files,) that are ``chosen``, or the one that
-    ``path`` holds; an interrupted run goes on from its checkpoint. It begins with ImageNet weights,
-    or with the mean of the networks ``start`` that began so (Wortsman et al. 2022). ``preprocess``
-    is that of both scales together, which see crops of twice the side.
+    """A network tuned on the files (files,) that are ``chosen``, or the one that ``path`` holds; an
+    interrupted run goes on from its checkpoint. It begins with ImageNet weights, or with the mean
+    of the networks ``start`` that began so (Wortsman et al. 2022).
     """
-    if scale == NEAR:
-        preprocess = replace(preprocess, side_pixels=preprocess.side_pixels // 2)
+
     batches = Batches(pictures, cutouts, chosen=chosen, preprocess=preprocess, seed=settings.seed)
 
     def mislead(
@@ -67,7 +60,7 @@ def tune(
         )
 
     return tune_network(
-        MAKERS[scale],
+        MobilePicture,
         batches.draw,
         examples=settings.crops,
         settings=settings,
