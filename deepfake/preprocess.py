@@ -1,9 +1,10 @@
 """From pixels and samples to the batches that a network sees.
 
 The only crop, pad, level and scale code of the project: training imports it, so a bundle meets
-in use exactly what it met in training. A whole picture is never shrunk to fit a network, because
-that erases the traces that its detector looks for; a face is, because faces come in every size and
-the edges of a blend outlast the shrinking.
+in use exactly what it met in training. A whole picture is not shrunk to fit a network, because that
+erases the traces that its detector looks for, except for a network that reads what is shown, beside
+crops that are not; a face is, because faces come in every size and the edges of a blend outlast the
+shrinking.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Batch = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 runs it brings to its range by the preprocess's ``scale``, or samples, float32 (windows, samples).
 """
 
+LEAST_OVERVIEW = 1.5
+"""Times the side of a crop: a picture whose short side is not longer has no overview."""
 LEAST_GRID = 4
 """Fewer crops of a picture lie in a row."""
 LOUDEST = 2.0**31
@@ -71,13 +74,15 @@ class ImagePreprocess:
     """Square crops at native resolution, spread evenly over the picture.
 
     ``side_pixels`` is the crop's side, ``max_windows`` the most crops taken from one picture.
-    ``mean`` and ``std`` are those of :class:`PixelScale`.
+    ``mean`` and ``std`` are those of :class:`PixelScale`. With an ``overview`` the middle of a
+    picture that is much larger than a crop, shrunk to one, is one more.
     """
 
     side_pixels: int
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     max_windows: int = 12
+    overview: bool = False
     kind: str = "image"
 
     @property
@@ -96,7 +101,8 @@ class ImagePreprocess:
 
         Crops overlap in small pictures and leave gaps in large ones. Fewer than four lie in a row
         along the longer side, through the middle of the picture; a single one is the middle. With
-        ``draw`` each is moved at random, along each side by at most half of the way to the next.
+        ``draw`` each is moved at random, along each side by at most half of the way to the next. An
+        overview comes last.
         """
         side, most = self.side_pixels, max_windows or self.max_windows
         columns, rows = _grid(width, height, side, most)
@@ -107,7 +113,11 @@ class ImagePreprocess:
             reach = spare / np.maximum(1, (columns - 1, rows - 1)) / 2
             moved = places + draw.uniform(-1, 1, places.shape) * np.minimum(reach, side / 2)
             places = np.clip(moved.round().astype(np.int64), 0, spare)
-        return [Box(int(x), int(y), min(side, width), min(side, height)) for x, y in places]
+        boxes = [Box(int(x), int(y), min(side, width), min(side, height)) for x, y in places]
+        short = min(width, height)
+        if self.overview and short > LEAST_OVERVIEW * side:
+            boxes.append(Box((width - short) // 2, (height - short) // 2, short, short))
+        return boxes
 
     def __call__(
         self,
@@ -127,8 +137,12 @@ class ImagePreprocess:
         return self.pad(pixels[box.top : bottom, box.left : right])
 
     def pad(self, crop: Pixels) -> Pixels:
-        """Mirror a crop that is smaller than the side, keeping its own pixels unchanged."""
+        """Mirror a crop that is smaller than the side, keeping its own pixels unchanged; shrink an
+        overview.
+        """
         height, width = crop.shape[:2]
+        if min(height, width) > self.side_pixels:
+            return shrink(crop, self.side_pixels, self.side_pixels)
         missing = (max(0, self.side_pixels - height), max(0, self.side_pixels - width))
         if missing == (0, 0):
             return crop
@@ -415,7 +429,10 @@ def preprocess_from_dict(values: dict[str, Any]) -> Preprocess:
 
 
 def preprocess_to_dict(preprocess: Preprocess) -> dict[str, Any]:
-    return asdict(preprocess)
+    values = asdict(preprocess)
+    if not values.get("overview", True):  # older releases wrote none, and digests cover every key
+        del values["overview"]
+    return values
 
 
 def _freeze(value: Any) -> Any:

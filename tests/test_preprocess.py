@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from deepfake.errors import ModelError
 from deepfake.preprocess import (
     AudioPreprocess,
+    Box,
     ImagePreprocess,
     PixelScale,
     preprocess_from_dict,
@@ -56,6 +59,20 @@ def test_a_single_crop_is_the_middle_and_few_lie_in_a_row() -> None:
     assert corners(300, 500, 3) == [(118, 0), (118, 218), (118, 436)]
     assert corners(100, 64, 3) == [(0, 0), (36, 0)]  # which cover it
     assert corners(50, 40, 1) == corners(50, 40, 3) == [(0, 0)]
+
+
+def test_an_overview_is_the_middle_of_a_large_picture_shrunk_to_a_crop() -> None:
+    overview = replace(IMAGE, max_windows=1, overview=True)
+    assert len(overview.boxes(500, 96)) == len(IMAGE.boxes(500, 300, max_windows=1)) == 1
+    assert overview.boxes(500, 300)[1:] == [Box(100, 0, 300, 300)]
+    pixels = np.zeros((128, 256, 3), np.uint8)
+    pixels[:, 64:192] = np.arange(128, dtype=np.uint8)[:, None]
+    batch, boxes = overview(pixels)
+    assert boxes == (Box(96, 32, 64, 64), Box(64, 0, 128, 128))
+    rows = np.arange(64, dtype=np.uint8) * 2
+    assert np.abs(batch[1].astype(int) - rows[None, :, None]).max() <= 1
+    assert preprocess_from_dict(preprocess_to_dict(overview)) == overview
+    assert "overview" not in preprocess_to_dict(IMAGE)
 
 
 def test_small_picture_is_mirrored_not_stretched() -> None:

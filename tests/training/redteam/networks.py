@@ -17,7 +17,7 @@ from tests.bundles import POINTS, make_models, sign
 
 SPEECH = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
 SPEECH_AT_LARGE = AudioPreprocess(window_seconds=0.75, hop_seconds=0.75, max_windows=3)
-PICTURES = ImagePreprocess(side_pixels=48, max_windows=4)
+PICTURES = ImagePreprocess(side_pixels=48, max_windows=4, overview=True)
 
 
 def make_derivable(

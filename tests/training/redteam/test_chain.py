@@ -23,11 +23,12 @@ from deepfake_training.attacks.gradients import (
 from deepfake.bundle import Bundle, Calibration, QuickShare
 from deepfake.detector import Detector
 from deepfake.errors import ModelError
+from deepfake.preprocess import LEAST_OVERVIEW
 from deepfake.settings import DetectOptions, Settings
 from tests.bundles import POINTS, add_full_tier, make_bundle
 from tests.media_files import scene, speech, wav_bytes
 
-from .networks import SPEECH_AT_LARGE, make_derivable, make_derivable_models
+from .networks import PICTURES, SPEECH_AT_LARGE, make_derivable, make_derivable_models
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,9 @@ def test_pictures_score_as_in_the_detector(detector: Detector, size: tuple[int, 
     assert view is not None
     (odds,) = view.odds(torch.from_numpy(pixels.astype(np.float32)), stable=False)
     assert found.score is not None
-    assert score(odds) == pytest.approx(found.score, abs=1e-4)
+    # The detector rounds an overview, which the largest one has, to whole levels.
+    gap = 1e-3 if min(size) > LEAST_OVERVIEW * PICTURES.side_pixels else 1e-4
+    assert score(odds) == pytest.approx(found.score, abs=gap)
     assert len(view.odds(torch.from_numpy(pixels.astype(np.float32)))) == 2
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -174,10 +175,22 @@ def _crop(photo: torch.Tensor, bundle: Bundle) -> torch.Tensor:
     height, width = photo.shape[:2]
     crops = []
     for box in preprocess.boxes(width, height):
+        if min(box.width, box.height) > preprocess.side_pixels:
+            crops.append(_shrunk(photo, box, preprocess.side_pixels))
+            continue
         rows = _mirrored(box.top, box.height, preprocess.side_pixels)
         columns = _mirrored(box.left, box.width, preprocess.side_pixels)
         crops.append(photo[rows][:, columns])
     return torch.stack(crops)
+
+
+def _shrunk(photo: torch.Tensor, box: Box, side: int) -> torch.Tensor:
+    """The square ``box`` averaged over areas to (side, side, 3), as OpenCV does it."""
+    ones = np.eye(box.width, dtype=np.float32)
+    weights = cv2.resize(ones, (box.width, side), interpolation=cv2.INTER_AREA)
+    part = photo[box.top : box.top + box.height, box.left : box.left + box.width]
+    means = torch.from_numpy(np.asarray(weights, np.float32)).to(part)
+    return torch.einsum("ih,hwc,jw->ijc", means, part, means)
 
 
 def _mirrored(start: int, length: int, side: int) -> torch.Tensor:

@@ -24,6 +24,7 @@ CLIP_PREPROCESS = ImagePreprocess(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     max_windows=1,
+    overview=True,
 )
 NEAR, FAR = "near", "far"
 """The two scales: crops as they are, and crops of twice the side shrunk to half."""
