@@ -374,6 +374,9 @@ def test_from_files_to_two_tiers_that_answer_together(
         assert "(roc.png)" in card
         assert "| poster | 4 |" in card
     assert full.calibration.quick is not None
+    apart = full.provenance["AUC of single crops"]
+    assert sorted(apart) == ["both", "far", "near"]
+    assert min(apart.values()) > 0.9
     rows = [r for r in full.metrics["sources"] if r["view"] == "clean" and r["label"]]
     assert [row["auc"] for row in rows] == pytest.approx([1, 1, 1], abs=0.15)
 

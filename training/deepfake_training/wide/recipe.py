@@ -28,6 +28,7 @@ from ..files import read_times, timed
 from ..fitting import prepare_process
 from ..known import Known, choose_files
 from ..manifests import data_sha256
+from ..metrics import auc
 from ..recipes import Recipe
 from ..records import FileLogits, round_logits
 from .clip import load_clip
@@ -103,10 +104,11 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         )
     with timed("tokens", output):
         trunk, tokens = see_crops(recipe, pictures, cutouts, weights=weights, output=output)
-    heads = {
-        fold: join_heads(*(_fit(tokens[scale], pictures, fold, recipe) for scale in SCALES))
+    parts = {
+        fold: {scale: _fit(tokens[scale], pictures, fold, recipe) for scale in SCALES}
         for fold in (*range(recipe.folds), -1)
     }
+    heads = {fold: join_heads(own[NEAR], own[FAR]) for fold, own in parts.items()}
     with timed("tuning", output):
         networks = tune_all(recipe, pictures, cutouts, weights=weights, output=output)
     with timed("judging", output):
@@ -148,7 +150,11 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
             preprocess=CLIP_PREPROCESS,
             records=own,
             limits=recipe.limits,
-            facts=facts | {"crops": sum(len(one.files) for one in tokens.values())},
+            facts=facts
+            | {
+                "crops": sum(len(one.files) for one in tokens.values()),
+                "AUC of single crops": rate_scales(tokens, parts, pictures),
+            },
         ),
     )
 
@@ -177,6 +183,28 @@ def see_crops(
         )
         for scale in SCALES
     }
+
+
+def rate_scales(
+    tokens: Mapping[str, Tokens],
+    parts: Mapping[int, Mapping[str, Head]],
+    pictures: Sequence[Known],
+) -> dict[str, float]:
+    """AUC of single crops without a random history by the ``parts`` of the head that saw nothing of
+    their group: of each scale, and of crops of both together.
+    """
+    rows = min(len(one.files) for one in tokens.values())
+    files = tokens[NEAR].files[:rows]
+    homes = np.array([pictures[file].fold for file in files])
+    plain = ~tokens[NEAR].changed[:rows]
+    odds = {scale: np.zeros(rows) for scale in SCALES}
+    for fold in set(homes.tolist()):
+        for scale in SCALES:
+            own = np.flatnonzero(homes == fold)
+            odds[scale][own] = apply_head(tokens[scale].values[own], parts[fold][scale])
+    odds["both"] = np.sum([odds[scale] for scale in SCALES], axis=0)
+    labels = np.array([float(pictures[file].label) for file in files])
+    return {name: round(auc(labels[plain], one[plain]), 3) for name, one in odds.items()}
 
 
 def tune_all(
