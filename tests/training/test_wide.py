@@ -17,7 +17,7 @@ from deepfake_training.records import FileLogits
 from deepfake_training.runs import make_bundle
 from deepfake_training.studies import variety
 from deepfake_training.wide import crops as crops_module
-from deepfake_training.wide.bundles import add_quick, choose_settled, fit_share
+from deepfake_training.wide.bundles import add_quick, choose_settled, find_trunk, fit_share
 from deepfake_training.wide.clip import load_clip
 from deepfake_training.wide.crops import make_cropper
 from deepfake_training.wide.cutouts import SIDE, build_cutouts, copied_elsewhere, perceptual_hash
@@ -37,7 +37,7 @@ from deepfake_training.wide.tuned import mean_state
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from deepfake.bundle import Bundle
+from deepfake.bundle import WEIGHTS, Bundle
 from deepfake.errors import ModelError
 from deepfake.networks.clip import ClipPicture, ClipTokens
 from deepfake.preprocess import ImagePreprocess
@@ -368,6 +368,9 @@ def test_from_files_to_two_tiers_that_answer_together(
     }
     full = Bundle.read(models / "image-7-large")
     full.verify()
+    assert find_trunk(full.folder, full.network_options) == full.folder / WEIGHTS
+    assert find_trunk(full.folder, full.network_options | {"last": 2}) is None
+    assert find_trunk(tmp_path / "none", full.network_options) is None
     assert full.extra_files() == [] == Bundle.read(models / "image-7").extra_files()
     for name in ("image-7", "image-7-large"):
         card = (models / name / "README.md").read_text(encoding="utf-8")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from deepfake.types import OperatingPoints
 from ..assess import assess, told
 from ..calibrate import cross_calibrate, pool_logits, source_weights
 from ..card import write_card
-from ..export import Trained, metrics_to_dict, write_bundle
+from ..export import metrics_to_dict, write_bundle
 from ..export_large import linear_weights, write_full_bundle
 from ..records import FileLogits, round_logits, write_records
 from .recipe import BothTiers, WideRecipe
@@ -70,7 +71,7 @@ def write_bundles(
         metrics=metrics_to_dict(sources=full_sources, views=full_views),
         quantised=linear_weights(tiers.full.network),
         folder=large,
-        shared=_find_trunk(large, tiers.full),
+        shared=find_trunk(large, tiers.full.network_options),
     )
     for bundle, rows, tables in ((quick, sources, views), (full, full_sources, full_views)):
         write_card(
@@ -85,14 +86,14 @@ def write_bundles(
     return quick, full
 
 
-def _find_trunk(folder: Path, trained: Trained) -> Path | None:
-    """The weights file of the bundle in ``folder`` where that has the same trunk, which never
-    changes: whoever stores files by content then keeps one for all full tiers.
+def find_trunk(folder: Path, options: Mapping[str, Any]) -> Path | None:
+    """The weights file of the full tier in ``folder``, if any, where that has the trunk of a network
+    with these ``options``: CLIP never changes, and whoever stores files by content keeps one for all.
     """
     if not (folder / DESCRIPTION).exists():
         return None
     known = Bundle.read(folder).network_options
-    same = all(known.get(key) == trained.network_options[key] for key in ("first", "last"))
+    same = all(known.get(key) == options[key] for key in ("first", "last"))
     return folder / WEIGHTS if same else None
 
 
