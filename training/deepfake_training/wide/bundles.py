@@ -87,8 +87,9 @@ def write_bundles(
 
 
 def find_trunk(folder: Path, options: Mapping[str, Any]) -> Path | None:
-    """The weights file of the full tier in ``folder``, if any, where that has the trunk of a network
-    with these ``options``: CLIP never changes, and whoever stores files by content keeps one for all.
+    """The weights file of the full tier in ``folder``, if any, where that has the trunk of a
+    network with these ``options``: CLIP never changes, and whoever stores files by content keeps
+    one for all.
     """
     if not (folder / DESCRIPTION).exists():
         return None
