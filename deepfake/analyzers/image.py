@@ -196,7 +196,7 @@ def _word_panel(panel: Box) -> str:
 def spread_over(count: int, *, most: int) -> list[int]:
     """At most ``most`` of ``count`` indexes, evenly spread; the middle one where it is one."""
     if most == 1:
-        return [count // 2]
+        return [(count - 1) // 2]
     chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     return [int(index) for index in chosen]
 

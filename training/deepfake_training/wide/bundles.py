@@ -59,15 +59,14 @@ def write_bundles(
     )
     quick = replace(quick, settled=settled)
     quick.write(quick.folder)
+    counted = None
+    if share:
+        counted = QuickShare(slope=share * full_fit.slope, sha256=quick.logit_sha256)
     large = models / f"{recipe.name}-large"
     full = write_full_bundle(
         tiers.full,
         name=f"{recipe.name}-large",
-        calibration=replace(
-            full_fit,
-            top_fraction=1.0,
-            quick=QuickShare(slope=share * full_fit.slope, sha256=quick.logit_sha256),
-        ),
+        calibration=replace(full_fit, top_fraction=1.0, quick=counted),
         metrics=metrics_to_dict(sources=full_sources, views=full_views),
         quantised=linear_weights(tiers.full.network),
         folder=large,
