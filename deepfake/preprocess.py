@@ -134,11 +134,11 @@ class ImagePreprocess:
     def crop(self, pixels: Pixels, box: Box) -> Pixels:
         """One window (side, side, 3) of RGB ``pixels``."""
         right, bottom = box.left + box.width, box.top + box.height
-        return self.pad(pixels[box.top : bottom, box.left : right])
+        return self.fit(pixels[box.top : bottom, box.left : right])
 
-    def pad(self, crop: Pixels) -> Pixels:
-        """Mirror a crop that is smaller than the side, keeping its own pixels unchanged; shrink an
-        overview.
+    def fit(self, crop: Pixels) -> Pixels:
+        """RGB (height, width, 3) as a window (side, side, 3): mirrored where it is smaller, its own
+        pixels unchanged; averaged over areas where it is larger both ways, as an overview is.
         """
         height, width = crop.shape[:2]
         if min(height, width) > self.side_pixels:

@@ -77,7 +77,7 @@ def test_an_overview_is_the_middle_of_a_large_picture_shrunk_to_a_crop() -> None
 
 def test_small_picture_is_mirrored_not_stretched() -> None:
     pixels = np.arange(4, dtype=np.uint8).reshape(1, 4, 1).repeat(3, axis=2).repeat(2, axis=0)
-    padded = IMAGE.pad(pixels)
+    padded = IMAGE.fit(pixels)
     assert padded.shape == (64, 64, 3)
     assert padded[0, :9, 0].tolist() == [0, 1, 2, 3, 3, 2, 1, 0, 0]
 

@@ -176,7 +176,7 @@ def look_at(
         most = 0 if bundle.calibration.quick else FULL_STABILITY_WINDOWS
     chosen = spread_over(len(boxes), most=most) if most and options.stability else []
     if chosen:
-        changed = [preprocess.pad(recompress(pixels, boxes[index])) for index in chosen]
+        changed = [preprocess.fit(recompress(pixels, boxes[index])) for index in chosen]
         batch = np.concatenate([batch, np.stack(changed)])
     together = engine.score(bundle, batch)
     scored = together.only(range(len(boxes)))
@@ -194,7 +194,9 @@ def _word_panel(panel: Box) -> str:
 
 
 def spread_over(count: int, *, most: int) -> list[int]:
-    """At most ``most`` of ``count`` indexes, evenly spread; the middle one where it is one."""
+    """At most ``most`` of ``count`` indexes, evenly spread. Where it is one, the middle one or the
+    first of two, so that it is never an overview, which comes after the crops.
+    """
     if most == 1:
         return [(count - 1) // 2]
     chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)

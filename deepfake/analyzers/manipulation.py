@@ -43,7 +43,7 @@ def measure_rise(
     """
     preprocess = bundle.preprocess
     assert isinstance(preprocess, ImagePreprocess)
-    seen = [preprocess.pad(look(pixels, box)) for look in (move, reduce) for box in boxes]
+    seen = [preprocess.fit(look(pixels, box)) for look in (move, reduce) for box in boxes]
     odds = engine.score(bundle, np.stack(seen)).log_odds.reshape(2, len(boxes)).mean(axis=1)
     return float(odds.max() - before.log_odds.mean())
 

@@ -28,3 +28,4 @@ def test_indexes_are_spread_evenly() -> None:
     assert spread_over(12, most=4) == [0, 4, 7, 11]
     assert spread_over(3, most=4) == [0, 1, 2]
     assert spread_over(1, most=4) == [0]
+    assert [spread_over(count, most=1) for count in (1, 2, 3, 4)] == [[0], [0], [1], [1]]

@@ -281,7 +281,15 @@ def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Pa
 
     def measure(folder: Path, crops: int, scale: str = NEAR) -> np.ndarray:
         return measure_tokens(
-            trunk, pictures, cutouts, folder=folder, scale=scale, crops=crops, threads=1, seed=1
+            trunk,
+            pictures,
+            cutouts,
+            graph=tmp_path / "clip.onnx",
+            folder=folder,
+            scale=scale,
+            crops=crops,
+            threads=1,
+            seed=1,
         ).values
 
     whole = measure(tmp_path / "whole", 24)

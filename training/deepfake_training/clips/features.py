@@ -76,18 +76,13 @@ def open_trunk(bundle: Bundle, network: nn.Module, graph: Path, *, precision: st
     return Trunk(bundle, graph, precision)
 
 
-def load_network(bundle: Bundle) -> Any:
-    """The network of a bundle with its weights, in float32 and evaluation mode."""
-    network = networks.create(bundle.network, **bundle.network_options)
-    network.load_state_dict(read_state(bundle))
-    return network.float().eval()
-
-
 def load_one_scale(bundle: Bundle) -> tuple[Bundle, Any]:
-    """As :func:`load_network`, with the bundle. Of a full tier that sees pictures at two scales
-    only what sees crops as they are, and the bundle as if there were nothing else.
+    """A bundle and its network with its weights, in float32 and evaluation mode. Of a full tier
+    that sees pictures at two scales only what sees crops as they are, and the bundle as if there
+    were nothing else.
     """
-    network = load_network(bundle)
+    network: Any = networks.create(bundle.network, **bundle.network_options).float().eval()
+    network.load_state_dict(read_state(bundle))
     scales = bundle.network_options.get("scales", 1)
     if scales == 1:
         return bundle, network

@@ -242,7 +242,7 @@ class Batches:
                 part = perturb.draw_picture_chain(rng)(part)
             side = self._preprocess.side_pixels
             top, left = (int(rng.integers(max(1, length - side + 1))) for length in part.shape[:2])
-            crops.append(self._preprocess.pad(part[top : top + side, left : left + side]))
+            crops.append(self._preprocess.fit(part[top : top + side, left : left + side]))
         batch = torch.from_numpy(self._preprocess.scale(np.stack(crops)))
         return batch, torch.from_numpy(labels.astype(np.float32))
 

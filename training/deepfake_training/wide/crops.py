@@ -59,7 +59,7 @@ class Cropper:
         return jpeg(np.ascontiguousarray(pixels), quality=quality, subsampling=subsampling)
 
     def _crop(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
-        return self.preprocess.pad(_part(pixels, self.preprocess.side_pixels, rng))
+        return self.preprocess.fit(_part(pixels, self.preprocess.side_pixels, rng))
 
 
 def _part(pixels: Pixels, side: int, rng: np.random.Generator) -> Pixels:

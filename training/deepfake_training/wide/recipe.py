@@ -42,6 +42,8 @@ from .tuned import TuneSettings, tune
 HALVES = 2
 """The quick tier is tuned without one half of the folds at a time: five tunings cost too much."""
 ALL = "all"
+"""What the network of all files is called, beside the numbers of the halves."""
+TRUNK = "clip.onnx"
 SCALES = (NEAR, FAR)
 
 
@@ -175,6 +177,7 @@ def see_crops(
             trunk,
             pictures,
             cutouts,
+            graph=output / TRUNK,
             folder=output / f"tokens-{scale}",
             scale=scale,
             crops=recipe.head.crops,
@@ -266,7 +269,7 @@ def judge_both(
                 for name, network in networks.items()
                 if name != ALL
             },
-            trunk=output / f"tokens-{NEAR}" / "clip.onnx",
+            trunk=output / TRUNK,
             full=CLIP_PREPROCESS,
         ),
         folder=output / "judged",

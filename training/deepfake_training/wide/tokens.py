@@ -49,6 +49,7 @@ def measure_tokens(
     pictures: Sequence[Known],
     cutouts: Cutouts,
     *,
+    graph: Path,
     folder: Path,
     scale: str,
     crops: int,
@@ -57,11 +58,12 @@ def measure_tokens(
 ) -> Tokens:
     """Tokens of ``crops`` crops at one ``scale``: every file once, then every file once more, and
     so on, each time another half with a random history; files of large groups come later, so that a
-    stopped run leaves a balanced part. Goes on where an earlier run stopped.
+    stopped run leaves a balanced part. Goes on where an earlier run stopped. The ``graph`` of the
+    trunk is written where it is not there yet.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = plan_crops(pictures, crops=crops, seed=seed)
-    graph, store, log = folder / "clip.onnx", folder / "tokens.bin", folder / "tokens.json"
+    store, log = folder / "tokens.bin", folder / "tokens.json"
     log.write_text(json.dumps({"seed": seed, "features": trunk.features}))
     if not graph.exists():
         export_onnx(trunk, np.zeros((2, 3, 224, 224), np.float32), graph)
