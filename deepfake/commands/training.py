@@ -117,8 +117,10 @@ of speech: a row for what the last layer learns from; all rows judge the same re
   N genuine sources           the other class whole; a larger N holds the sources of a smaller one
   N synthetic sources         a source is a system on a page
   without pairs               of a page that has both classes only one is kept
+  the first half              of the pieces, or the first quarter; large groups come last
   without channels            pieces as they are only; beside it as many pieces of both kinds
   without our own copies      no vocoder copies that were made for the material
+  without class tokens        of every block means and spreads of the patches alone; and so on
 columns: recordings judged as they are; sources learnt from, by the mean over the folds; mean AUC
 over systems with at least three recordings, against the genuine ones of their folds; AUC, EER and
 TPR at 1 % FPR over all recordings; AUC over those of which a piece went through a random channel.

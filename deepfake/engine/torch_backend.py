@@ -45,12 +45,21 @@ def widen(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return wide
 
 
-def read_state(bundle: Bundle) -> dict[str, torch.Tensor]:
-    """The weights of a bundle for its network, verified; those of its head where they lie apart."""
+def load_network(bundle: Bundle) -> nn.Module:
+    """The network of a bundle with its weights, verified, in float32 and evaluation mode.
+
+    Where its head lies apart, the other file is shared and may hold blocks that this network lacks.
+    """
+    network = networks.create(bundle.network, **bundle.network_options)
     state = load(bundle.file_bytes(WEIGHTS))
     if HEAD in bundle.files:
         state |= load(bundle.file_bytes(HEAD))
-    return widen(state)
+    state = widen(state)
+    if HEAD in bundle.files:
+        own = network.state_dict()
+        state = {name: value for name, value in state.items() if name in own}
+    network.load_state_dict(state)
+    return network.float().eval()
 
 
 class ScaledNetwork(nn.Module):
@@ -79,10 +88,9 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, bundle: Bundle, *, settings: Settings, device: str = "cpu") -> None:
-        network = networks.create(bundle.network, **bundle.network_options)
-        network.load_state_dict(read_state(bundle))
+        network = load_network(bundle)
         self._bundle, self.device = bundle, device
-        self._module = ScaledNetwork(network.float().eval(), bundle.preprocess.scale).to(device)
+        self._module = ScaledNetwork(network, bundle.preprocess.scale).to(device)
         on_cuda = device.startswith("cuda")
         halved = on_cuda and settings.precision == "auto" and self._module.takes_pixels
         self.precision = "fp16" if halved else "fp32"

@@ -38,14 +38,15 @@ class ClipBlock(nn.Module):
 class ClipTokens(nn.Module):
     """Crops (n, 3, 224, 224), scaled with CLIP's mean and deviation, to what the blocks ``first`` …
     ``last`` (counted from 1) of ViT-B/16 leave: of each the class token and the mean of the tokens
-    of all patches, side by side (n, depths * 2 * 768).
+    of all patches, with ``spread`` their standard deviation too, side by side (n, depths * 2 * 768
+    or depths * 3 * 768).
     """
 
     width = 768
 
-    def __init__(self, *, first: int = 5, last: int = 8) -> None:
+    def __init__(self, *, first: int = 5, last: int = 8, spread: bool = False) -> None:
         super().__init__()
-        self.first, self.last = first, last
+        self.first, self.last, self.spread = first, last, spread
         self.patches = nn.Conv2d(3, self.width, 16, stride=16, bias=False)
         self.token = nn.Parameter(torch.zeros(self.width))
         self.places = nn.Parameter(torch.zeros(197, self.width))
@@ -54,7 +55,7 @@ class ClipTokens(nn.Module):
 
     @property
     def features(self) -> int:
-        return 2 * self.width * (self.last - self.first + 1)
+        return (3 if self.spread else 2) * self.width * (self.last - self.first + 1)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         patches = self.patches(crops).flatten(2).transpose(1, 2)
@@ -64,7 +65,11 @@ class ClipTokens(nn.Module):
         for depth, block in enumerate(self.blocks, 1):
             tokens = block(tokens)
             if depth >= self.first:
-                found += [tokens[:, 0], tokens[:, 1:].mean(dim=1)]
+                means = tokens[:, 1:].mean(dim=1)
+                found += [tokens[:, 0], means]
+                if self.spread:
+                    apart = tokens[:, 1:] - means[:, None]
+                    found.append(torch.sqrt(apart.square().mean(dim=1) + 1e-8))
         return torch.cat(found, dim=1)
 
 
@@ -79,10 +84,12 @@ class ClipPicture(nn.Module):
     mean: torch.Tensor
     deviation: torch.Tensor
 
-    def __init__(self, *, first: int = 5, last: int = 8, scales: int = 1) -> None:
+    def __init__(
+        self, *, first: int = 5, last: int = 8, scales: int = 1, spread: bool = False
+    ) -> None:
         super().__init__()
         self.scales = scales
-        self.trunk = ClipTokens(first=first, last=last)
+        self.trunk = ClipTokens(first=first, last=last, spread=spread)
         features = scales * self.trunk.features
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))

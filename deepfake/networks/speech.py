@@ -96,24 +96,24 @@ class MobileSpeech(nn.Module):
         return planes * keep
 
 
-def fourier_kernels() -> torch.Tensor:
-    """Cosines, then sines of all bins but the lowest (2 · bins, 1, FFT) under a Hann window, so
+def fourier_kernels(fft: int = FFT) -> torch.Tensor:
+    """Cosines, then sines of all bins but the lowest (2 · bins, 1, ``fft``) under a Hann window, so
     that a window of -26 dBFS has a mean power near 1.
     """
-    bins = FFT // 2
-    angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(FFT)) / FFT
-    taper = np.hanning(FFT + 1)[:-1]
+    bins = fft // 2
+    angles = 2 * np.pi * np.outer(np.arange(bins) + 1, np.arange(fft)) / fft
+    taper = np.hanning(fft + 1)[:-1]
     taper = taper / np.sqrt(np.square(taper).sum()) / 10 ** (-26 / 20)
     kernels = np.concatenate([np.cos(angles), -np.sin(angles)]) * taper
     return torch.from_numpy(kernels.astype(np.float32))[:, None]
 
 
-def triangles(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def triangles(edges: npt.NDArray[np.float64], fft: int = FFT) -> npt.NDArray[np.float64]:
     """Weights (bands, bins) that sum to 1 of triangles between neighbouring ``edges`` (bands + 2,)
-    in Hz, none of them narrower than a bin.
+    in Hz, none of them narrower than a bin of a transform of ``fft`` samples.
     """
-    width = RATE / FFT
-    hertz = (np.arange(FFT // 2) + 1) * width
+    width = RATE / fft
+    hertz = (np.arange(fft // 2) + 1) * width
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (hertz - middle) / np.maximum(middle - low, width) + 1
     falling = (middle - hertz) / np.maximum(high - middle, width) + 1

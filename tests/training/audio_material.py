@@ -36,10 +36,15 @@ TIER: dict[str, Any] = {
     "seed": 1,
     "material": ["audio"],
     "image": "image-7-large",
+    "first": 1,
+    "last": 1,
+    "spread": True,
+    "ffts": [1024, 512, 192],
     "quick": "audio-7",
     "pieces": 56,
     "penalty": 0.01,
     "views": ["clean", "mulaw_8k"],
+    "thin": 2,
     "preprocess": {"window_seconds": 1.0, "hop_seconds": 1.0},
     "limits": {"min_seconds": 0.5},
     "judging": {"genuine": 2, "synthetic": 1, "seed": 3},
@@ -89,17 +94,17 @@ def known(
 
 
 def make_first_models(folder: Path) -> None:
-    """``audio-7``, a quick tier of sounds, and ``image-7-large``, a full one of pictures with a
-    single block.
+    """``audio-7``, a quick tier of sounds, and ``image-7-large``, a full one of pictures with
+    two blocks.
     """
     preprocess = AudioPreprocess(window_seconds=1.0, hop_seconds=0.5)
     quick = make_bundle(folder / "audio-7", preprocess=preprocess)
-    large = ClipPicture(first=1, last=1).eval()
+    large = ClipPicture(first=1, last=2).eval()
     write_full_bundle(
         Trained(
             network=large,
             network_name="clip_picture",
-            network_options={"first": 1, "last": 1},
+            network_options={"first": 1, "last": 2},
             preprocess=ImagePreprocess(side_pixels=224, max_windows=1),
             records=[],
             limits=Applicability(),

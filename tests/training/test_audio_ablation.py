@@ -116,6 +116,8 @@ def test_a_variant_changes_one_thing(variants: dict[str, Variant]) -> None:
         "8 synthetic sources": 3,
         "3 synthetic, 2 genuine sources": 3,
         "without pairs": 3,
+        "the first quarter of the pieces": 1,
+        "the first half": 1,
         "without channels": 1,
         "as many pieces by chance": 3,
         "without our own copies": 1,
@@ -257,6 +259,18 @@ def test_a_file_has_the_mean_logit_of_its_pieces_of_a_kind() -> None:
     assert ablation.join_pieces(tokens, logits, changed=True, heard=heard) == {1: 8.0, 2: 16.0}
 
 
+def test_statistics_of_all_blocks_are_left_out_one_by_one() -> None:
+    values = np.arange(2 * 12, dtype=np.float16).reshape(2, 12)
+    tokens = Tokens(values, np.array([0, 1]), np.array([False, True]))
+    narrowed = ablation.list_narrowed(tokens, blocks=2)
+    assert [one.values[0].tolist() for one in narrowed.values()] == [
+        [2, 3, 4, 5, 8, 9, 10, 11],
+        [0, 1, 4, 5, 6, 7, 10, 11],
+        [0, 1, 2, 3, 6, 7, 8, 9],
+    ]
+    assert all((one.files == tokens.files).all() for one in narrowed.values())
+
+
 def test_systems_count_alike_and_against_the_genuine_of_their_folds() -> None:
     files = [
         *(known(0, f"speaker@{fold}", fold=fold) for fold in (0, 0, 1, 1)),
@@ -284,7 +298,7 @@ def test_the_command_prints_a_row_for_every_variant_and_the_quick_network_where_
         asked.append((recipe.pieces, len(some)))
         made = make_tokens(some)
         there = np.array([some[n].source != "broken@four" for n in made.files.tolist()])
-        parts = (made.values, made.files, made.changed)
+        parts = (np.repeat(made.values, 3, axis=1), made.files, made.changed)
         return SimpleNamespace(tokens=Tokens(*(part[there] for part in parts)))
 
     monkeypatch.setattr(ablation, "make_pieces", pieces)
@@ -307,8 +321,13 @@ def test_the_command_prints_a_row_for_every_variant_and_the_quick_network_where_
         "1 synthetic sources",
         "1 synthetic, 1 genuine sources",
         "without pairs",
+        "the first quarter of the pieces",
+        "the first half",
         "without channels",
         "as many pieces by chance",
+        "without class tokens",
+        "without means",
+        "without spreads",
     ]
     assert [row[2:4] for row in rows[1:4]] == [["1", "2"], ["2", "1"], ["1", "1"]]
     assert "the quick network |" not in printed

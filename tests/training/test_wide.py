@@ -152,7 +152,7 @@ def test_weights_in_eight_bits_are_read_back(weights: Path) -> None:
         load_clip(weights / "none.onnx")
 
 
-def test_features_are_the_class_token_and_the_mean_of_the_patches_of_each_block() -> None:
+def test_features_are_the_class_token_and_statistics_of_the_patches_of_each_block() -> None:
     torch.manual_seed(0)
     network = ClipTokens(first=2, last=3).eval()
     crops = torch.randn(2, 3, 224, 224)
@@ -164,6 +164,14 @@ def test_features_are_the_class_token_and_the_mean_of_the_patches_of_each_block(
     assert found.shape == (2, network.features) == (2, 4 * 768)
     assert torch.equal(found[:, 768:1536], kept[1][:, 1:].mean(1))
     assert torch.equal(found[:, 1536:2304], kept[2][:, 0])
+    wider = ClipTokens(first=2, last=3, spread=True).eval()
+    wider.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        more = wider(crops)
+    assert more.shape == (2, wider.features) == (2, 6 * 768)
+    assert torch.equal(more[:, :1536], found[:, :1536])
+    spread = kept[1][:, 1:].std(1, correction=0)
+    torch.testing.assert_close(more[:, 1536:2304], spread, atol=1e-3, rtol=1e-3)
     assert ClipPicture(first=1, last=1)(crops).shape == (2,)
 
 

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepfake import networks
 from deepfake.bundle import FULL_TIERS, LEAST_SPANS, WEIGHTS, Bundle, Calibration
 from deepfake.content.inputs import read_picture, read_sound
-from deepfake.engine.torch_backend import ScaledNetwork, read_state
+from deepfake.engine.torch_backend import ScaledNetwork, load_network
 from deepfake.errors import ModelError
 from deepfake.preprocess import AudioPreprocess, Box, ImagePreprocess, Pixels, Samples
 from deepfake.reasons import Code
@@ -47,9 +46,7 @@ def load_tier(bundle: Bundle, *, device: str = "cpu") -> Tier:
             f"bundle {bundle.name}: has no {WEIGHTS}, so that nothing can be derived",
             hint="leave the white-box attacks out: --attacks laundering,black-box,framing",
         )
-    network = networks.create(bundle.network, **bundle.network_options)
-    network.load_state_dict(read_state(bundle))
-    network.float().eval().requires_grad_(False)
+    network = load_network(bundle).requires_grad_(False)
     return Tier(bundle, ScaledNetwork(network, bundle.preprocess.scale).to(device).eval())
 
 

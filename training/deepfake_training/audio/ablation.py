@@ -31,6 +31,10 @@ GENUINE, SYNTHETIC = (12, 60), (21, 120)
 """Numbers of sources of each class that are learnt from, beside all of them."""
 ALL = "all"
 """The variant that learns from whatever the layer of a fold may hear."""
+STATISTICS = ("class tokens", "means", "spreads")
+"""What the trunk tells of every block, in this order, one number for each of its channels; the last
+not always.
+"""
 DRAWS = 3
 LEAST_FILES = 3
 """Files of a system, whatever page they are on, from which it has an AUC of its own."""
@@ -79,11 +83,20 @@ def print_ablation(
     tokens = make_pieces(recipe, files, models=models, output=output).tokens
     heard = heard_genuine(files, folds=recipe.folds)
     variants = list_variants(files, tokens, folds=recipe.folds, seed=recipe.seed, draws=draws)
+    narrowed = list_narrowed(
+        tokens,
+        blocks=recipe.last - recipe.first + 1,
+        statistics=STATISTICS[: 3 if recipe.spread else 2],
+    )
+    seen = {variant.name: tokens for variant in variants} | narrowed
+    variants += [Variant(name, variants[0].chosen) for name in narrowed]
     total = sum(len(variant.chosen) * recipe.folds for variant in variants)
     with tqdm(total=total, desc="regressions", mininterval=5) as progress:
         said = {
             variant.name: [
-                judge_pieces(files, tokens, own, penalty=recipe.penalty, tick=progress.update)
+                judge_pieces(
+                    files, seen[variant.name], own, penalty=recipe.penalty, tick=progress.update
+                )
                 for own in variant.chosen
             ]
             for variant in variants
@@ -104,9 +117,9 @@ def list_variants(
     files: Sequence[Known], tokens: Tokens, *, folds: int, seed: int, draws: int
 ) -> list[Variant]:
     """All of the material that the layer of a fold may hear; fewer sources of a class and all of
-    the other, the same ones and more each time; few of both; all of it without pairs; without the
-    pieces that went through a channel and, because those are half of all, as many of both kinds by
-    chance; and without our own copies of genuine recordings, where there are any.
+    the other, the same ones and more each time; few of both; all of it without pairs; the first of
+    the pieces; those that went through no channel and, because these are half of all, as many of
+    both kinds by chance; and all without our own copies of genuine recordings, where there are any.
     """
     there = np.isin(np.arange(len(files)), tokens.files)
     known = np.stack([known_files(files, without=fold) & there for fold in range(folds)])
@@ -130,6 +143,8 @@ def list_variants(
     )
     chosen = {name: mask[:, :, tokens.files] for name, mask in masks.items()}
     plain = chosen[ALL] & ~tokens.changed
+    for name, share in (("the first quarter of the pieces", 4), ("the first half", 2)):
+        chosen[name] = chosen[ALL] & (np.arange(len(tokens.files)) < len(tokens.files) // share)
     chosen["without channels"] = plain
     chosen["as many pieces by chance"] = np.stack(
         [draw_as_many(chosen[ALL][0], plain[0], seed=(seed, draw)) for draw in range(draws)]
@@ -138,6 +153,22 @@ def list_variants(
     if copies[tokens.files].any():
         chosen["without our own copies"] = chosen[ALL] & ~copies[tokens.files]
     return [Variant(name, pieces) for name, pieces in chosen.items()]
+
+
+def list_narrowed(
+    tokens: Tokens, *, blocks: int, statistics: Sequence[str] = STATISTICS
+) -> dict[str, Tokens]:
+    """The tokens of a trunk that tells these ``statistics`` of so many ``blocks`` without one of
+    them, for each.
+    """
+    count = len(tokens.values)
+    parts = tokens.values.reshape(count, blocks, len(statistics), -1)
+    return {
+        f"without {name}": replace(
+            tokens, values=np.delete(parts, number, axis=2).reshape(count, -1)
+        )
+        for number, name in enumerate(statistics)
+    }
 
 
 def choose_sources(

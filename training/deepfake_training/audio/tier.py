@@ -24,13 +24,13 @@ from torch import nn
 
 from deepfake.bundle import SIGNATURE, WEIGHTS, Bundle, QuickShare
 from deepfake.content.inputs import Judge, Sound
+from deepfake.engine.torch_backend import load_network
 from deepfake.networks.clip_speech import ClipSpeech
 from deepfake.preprocess import AudioPreprocess
 
 from ..assess import assess, told
 from ..calibrate import pool_logits
 from ..card import write_card
-from ..clips.features import load_one_scale
 from ..export import Trained, compile_graph, export_onnx, metrics_to_dict
 from ..export_large import linear_weights, write_full_bundle
 from ..files import read_times, timed
@@ -57,9 +57,11 @@ _BATCH = 32
 @dataclass(frozen=True, kw_only=True)
 class SpeechTierRecipe(Recipe):
     """``material`` names folders of the data that have a manifest; ``image`` the bundle whose trunk
-    is taken, with ``first`` … ``last`` of its blocks; ``quick`` the bundle of the quick tier, whose
-    run lies beside this one; ``pieces`` how many of them are learnt from, with a ``penalty`` on the
-    squared weights; ``views`` those in which whole files are judged.
+    is taken, up to its block ``last``, and read from ``first`` on, with the ``spread`` of patches
+    or without, of pictures by ``ffts`` (see :mod:`deepfake.networks.clip_speech`); ``quick`` the
+    bundle of the quick tier, whose run lies beside this one; ``pieces`` how many of them are learnt
+    from, with a ``penalty`` on the squared weights; ``views`` those in which whole files are
+    judged, in all but the first only one of ``thin`` files.
     """
 
     threads: int
@@ -68,12 +70,17 @@ class SpeechTierRecipe(Recipe):
     seed: int
     material: tuple[str, ...]
     image: str
+    first: int
+    last: int
+    spread: bool
+    ffts: tuple[int, ...]
     quick: str
     pieces: int
     penalty: float
     preprocess: AudioPreprocess
     judging: Judging
     views: tuple[str, ...]
+    thin: int
 
 
 @dataclass(frozen=True)
@@ -103,21 +110,27 @@ def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Pat
     put_head(network, heads[-1])
     heard = heard_genuine(files, folds=recipe.folds)
     most = (recipe.judging.genuine, recipe.judging.synthetic)
+    whole = choose_files(files, most=most, seed=recipe.judging.seed)
+    first, others = recipe.views[:1], recipe.views[1:]
     with timed("judging", output):
-        judged = judge_files(
-            files,
-            choose_files(files, most=most, seed=recipe.judging.seed),
-            networks=TierNetworks(recipe, pieces.graph, heads),
-            folder=output / "judged",
-            workers=recipe.workers,
-            views=recipe.views,
-        )
+        judged = [
+            one
+            for views, some in ((first, whole), (others, whole[:: recipe.thin]))
+            if views
+            for one in judge_files(
+                files,
+                some,
+                networks=TierNetworks(recipe, pieces.graph, heads),
+                folder=output / "judged" / views[0],
+                workers=recipe.workers,
+                views=views,
+            )
+        ]
     own = [record_of(one, files[one.file], heard=heard[one.file]) for one in judged]
     quick = Bundle.read(models / recipe.quick)
     records, beside, share = count_quick(own, quick, run=output.with_name(recipe.quick))
     write_records(output / "out_of_fold.jsonl", records)
-    if beside:
-        quick = settle(quick, beside, records)
+    quick = settle(quick, beside, records)
     by_key = {(one.path, one.view): one.logits for one in records}
     keys = [(files[one.file].item.facts["path"], one.view) for one in judged]
     families = tabulate_families(
@@ -132,10 +145,7 @@ def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Pat
     trained = Trained(
         network=network,
         network_name="clip_speech",
-        network_options={
-            "samples": recipe.preprocess.window_samples,
-            **pieces.source.network_options,
-        },
+        network_options=network_options(recipe),
         preprocess=recipe.preprocess,
         records=records,
         limits=recipe.limits,
@@ -157,10 +167,11 @@ def make_pieces(
     """
     with timed("recordings", output):
         recordings = build_recordings(files, output / "recordings", workers=recipe.workers)
-    source, pictures = load_one_scale(Bundle.read(models / recipe.image))
-    network = ClipSpeech(samples=recipe.preprocess.window_samples, **source.network_options)
-    network.trunk.load_state_dict(pictures.trunk.state_dict())
-    network.eval()
+    source = Bundle.read(models / recipe.image)
+    network = ClipSpeech(**network_options(recipe)).eval()
+    pictures: Any = load_network(source)
+    deeper = pictures.trunk.state_dict()
+    network.trunk.load_state_dict({name: deeper[name] for name in network.trunk.state_dict()})
     graph = output / "trunk.onnx"
     if not graph.exists():
         window = np.zeros((2, recipe.preprocess.window_samples), np.float32)
@@ -168,6 +179,16 @@ def make_pieces(
     with timed("features", output):
         tokens = measure_pieces(recipe, files, recordings, graph=graph, folder=output / "tokens")
     return Pieces(source, network, graph, tokens)
+
+
+def network_options(recipe: SpeechTierRecipe) -> dict[str, Any]:
+    return {
+        "samples": recipe.preprocess.window_samples,
+        "first": recipe.first,
+        "last": recipe.last,
+        "spread": recipe.spread,
+        "ffts": list(recipe.ffts),
+    }
 
 
 def write_tier(
@@ -320,17 +341,22 @@ def compare(
 
 def settle(quick: Bundle, beside: Sequence[FileLogits], full: Sequence[FileLogits]) -> Bundle:
     """The quick bundle, changed in its folder, with the limits beyond which the full tier is not
-    asked; chosen on the logits of both on the same recordings, out of fold. Its signature, which
-    would not hold any more, goes.
+    asked; chosen on the logits of both on the same recordings, out of fold; it settles nothing
+    where there are none ``beside``, because its limits were chosen beside another full tier. Its
+    signature, which would not hold any more, goes.
     """
-    unheard = [number for number, one in enumerate(full) if not one.heard]
-    settled = choose_settled(
-        cross_scores([beside[n] for n in unheard], top_fraction=quick.calibration.top_fraction),
-        cross_scores([full[n] for n in unheard]),
-        np.array([full[n].label for n in unheard]),
-        points=quick.calibration.points,
-        loss=MOST_LOSS,
-    )
+    unheard = [number for number, one in enumerate(full) if not one.heard] if beside else []
+    settled = None
+    if unheard:
+        settled = choose_settled(
+            cross_scores([beside[n] for n in unheard], top_fraction=quick.calibration.top_fraction),
+            cross_scores([full[n] for n in unheard]),
+            np.array([full[n].label for n in unheard]),
+            points=quick.calibration.points,
+            loss=MOST_LOSS,
+        )
+    if settled == quick.settled:
+        return quick
     quick = replace(quick, settled=settled)
     quick.write(quick.folder)
     (quick.folder / SIGNATURE).unlink(missing_ok=True)

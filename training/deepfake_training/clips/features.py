@@ -15,10 +15,9 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from deepfake import networks
 from deepfake.bundle import Bundle
 from deepfake.content.inputs import read_frame
-from deepfake.engine.torch_backend import read_state
+from deepfake.engine.torch_backend import load_network
 from deepfake.preprocess import ImagePreprocess, Pixels
 from deepfake.reasons import Code
 
@@ -81,8 +80,7 @@ def load_one_scale(bundle: Bundle) -> tuple[Bundle, Any]:
     that sees pictures at two scales only what sees crops as they are, and the bundle as if there
     were nothing else.
     """
-    network: Any = networks.create(bundle.network, **bundle.network_options).float().eval()
-    network.load_state_dict(read_state(bundle))
+    network: Any = load_network(bundle)
     scales = bundle.network_options.get("scales", 1)
     if scales == 1:
         return bundle, network

@@ -14,6 +14,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,7 +132,11 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         "wall_seconds": round(sum(read_times(output).values())),
         "machine": f"{platform.machine()} CPU, {recipe.threads} threads",
     }
-    options = {"first": recipe.head.first, "last": recipe.head.last, "scales": len(SCALES)}
+    options: dict[str, Any] = {
+        "first": recipe.head.first,
+        "last": recipe.head.last,
+        "scales": len(SCALES),
+    }
     full = ClipPicture(**options)
     full.trunk.load_state_dict(trunk.state_dict())
     put_head(full, heads[-1])
