@@ -110,7 +110,9 @@ class ClipPicture(nn.Module):
 
     def alone(self) -> ClipPicture:
         """The network of one scale that sees crops as they are."""
-        network = ClipPicture(first=self.trunk.first, last=self.trunk.last).eval()
+        network = ClipPicture(
+            first=self.trunk.first, last=self.trunk.last, spread=self.trunk.spread
+        ).eval()
         network.trunk.load_state_dict(self.trunk.state_dict())
         features = self.trunk.features
         with torch.no_grad():

@@ -145,7 +145,7 @@ def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Pat
     trained = Trained(
         network=network,
         network_name="clip_speech",
-        network_options=network_options(recipe),
+        network_options=_network_options(recipe),
         preprocess=recipe.preprocess,
         records=records,
         limits=recipe.limits,
@@ -168,7 +168,7 @@ def make_pieces(
     with timed("recordings", output):
         recordings = build_recordings(files, output / "recordings", workers=recipe.workers)
     source = Bundle.read(models / recipe.image)
-    network = ClipSpeech(**network_options(recipe)).eval()
+    network = ClipSpeech(**_network_options(recipe)).eval()
     pictures: Any = load_network(source)
     deeper = pictures.trunk.state_dict()
     network.trunk.load_state_dict({name: deeper[name] for name in network.trunk.state_dict()})
@@ -181,7 +181,8 @@ def make_pieces(
     return Pieces(source, network, graph, tokens)
 
 
-def network_options(recipe: SpeechTierRecipe) -> dict[str, Any]:
+def _network_options(recipe: SpeechTierRecipe) -> dict[str, Any]:
+    """Those of the :class:`ClipSpeech` that the recipe makes, as a bundle stores them."""
     return {
         "samples": recipe.preprocess.window_samples,
         "first": recipe.first,
