@@ -1,6 +1,7 @@
 """Files a second of the three efforts, on a stream of files of yours or of drawn photographs.
 
     python -m benchmarks.tiers [FILES…] [--models FOLDER] [--workers 2] [--count 100]
+        [--precision auto]
 
 All evidence is examined, as ``deepfake scan`` does it. ``asked`` is the share of files of which the
 full tier spoke, ``memory`` the most that a worker held.
@@ -17,7 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepfake.scan.executors import LocalExecutor, Task, WorkerSetup
-from deepfake.settings import EFFORTS, DetectOptions, Settings, shipped_models_folder
+from deepfake.settings import (
+    EFFORTS,
+    PRECISIONS,
+    DetectOptions,
+    Settings,
+    shipped_models_folder,
+)
 from deepfake.show.console import print_table
 from deepfake.trust.registry import read_bundles
 
@@ -42,13 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, default=shipped_models_folder())
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--count", type=int, default=100, help="files for each effort (100)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=Settings.precision)
     options = parser.parse_args(arguments)
     efforts = EFFORTS if "image-large" in read_bundles(options.models) else ("quick",)
     with tempfile.TemporaryDirectory() as name:
         files = options.files or write_photographs(
             Path(name), count=20, width=1632, height=1224, first_seed=0
         )
-        settings = Settings(models_folder=options.models, device="cpu")
+        settings = Settings(models_folder=options.models, device="cpu", precision=options.precision)
         rows = [
             measure(effort, files, settings=settings, workers=options.workers, count=options.count)
             for effort in efforts

@@ -15,8 +15,11 @@ from deepfake_app.storage import Uploads
 from deepfake.commands.cli import build_parser, main
 from deepfake.commands.options import read_settings
 from deepfake.detector import Detector
-from deepfake.engine.backends import INT8_GRAPH
-from deepfake.settings import DetectOptions, Settings
+from deepfake.engine.backends import INT8_GRAPH, has_bf16, open_backend
+from deepfake.engine.engine import Engine
+from deepfake.engine.golden import check_golden
+from deepfake.settings import DetectOptions, Settings, shipped_models_folder
+from deepfake.trust.registry import read_bundles
 from deepfake.types import Report
 from tests.app.media import sent
 from tests.bundles import make_models, sign
@@ -110,3 +113,26 @@ def test_a_lower_precision_is_told(picture: Path, models: Path) -> None:
     assert abs(low - high) > 0.01
     (image,) = [one for one in report.evidence if one.source == "image"]
     assert image.runtime == "openvino cpu int8"
+
+
+@pytest.mark.skipif(not has_bf16(), reason="the processor has no bf16 instructions")
+@pytest.mark.parametrize("slot", ["image-large", "frame-large", "face-large"])
+def test_a_full_tier_of_pictures_runs_in_bf16_where_the_processor_has_it(slot: str) -> None:
+    bundles = read_bundles(shipped_models_folder())
+    settings = Settings(device="cpu", precision="auto", backend="openvino", allow_unsigned=True)
+    engine = Engine(settings, active=bundles)
+    try:
+        gap = check_golden(engine, bundles[slot])
+        assert engine.backend(bundles[slot]).precision == "bf16"
+        assert gap > 1e-5  # another precision indeed
+    finally:
+        engine.close()
+
+
+def test_a_full_tier_of_sound_runs_in_fp32_whatever_is_asked() -> None:
+    bundle = read_bundles(shipped_models_folder())["audio-large"]
+    backend = open_backend(bundle, settings=Settings(precision="auto"), name="openvino")
+    try:
+        assert backend.precision == "fp32"
+    finally:
+        backend.close()

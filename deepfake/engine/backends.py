@@ -2,8 +2,9 @@
 
 Each maps a batch (windows, …) to float32 logits. Pixels come as they are, uint8, and are brought
 to the network's range on the device that runs it, so that a quarter of the bytes moves. A CPU
-computes in fp32, or in int8 where the bundle ships a graph of that kind (its AUC was measured to be
-the same) and the processor has instructions for it.
+computes in fp32; with precision ``auto``, where the processor has the instructions, in int8 if the
+bundle ships a graph of that kind (its AUC was measured to be the same), and in bf16 if it is a full
+tier of pictures, whose figures were measured so. Spectra of sound would be rounded too coarsely.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class OnnxRuntimeBackend:
 
 
 class OpenVinoBackend:
-    """OpenVINO on the CPU, held at fp32: its default precision is bf16 where the CPU has it.
+    """OpenVINO on the CPU, told its precision: by default it takes bf16 where the CPU has it.
 
     The batch is handed over without a copy; scaling and layout are part of the compiled graph.
     """
@@ -96,8 +97,13 @@ class OpenVinoBackend:
 
     def __init__(self, bundle: Bundle, *, settings: Settings, device: str = "cpu") -> None:
         openvino = import_openvino()
+        lower = settings.precision == "auto"
+        quantised = lower and INT8_GRAPH in bundle.files and has_int8()
+        large = bundle.weights_of(GRAPH) is not None and bundle.preprocess.scale is not None
+        shortened = lower and large and has_bf16()
+        self.precision = "int8" if quantised else "bf16" if shortened else "fp32"
         config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if shortened else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             # Workers of one thread each would all be pinned to the same core.
             "ENABLE_CPU_PINNING": False,
@@ -106,8 +112,6 @@ class OpenVinoBackend:
         }
         if settings.threads:
             config["INFERENCE_NUM_THREADS"] = settings.threads
-        quantised = settings.precision == "auto" and INT8_GRAPH in bundle.files and has_int8()
-        self.precision = "int8" if quantised else "fp32"
         self._bundle = bundle
         core = openvino.Core()
         try:
@@ -186,15 +190,23 @@ def load_runtime(settings: Settings) -> None:
     importlib.import_module("cv2")
 
 
-@functools.cache
 def has_int8() -> bool:
     """Whether the processor multiplies bytes without saturating on the way (VNNI, AMX)."""
+    return bool(_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies numbers of bf16."""
+    return bool(_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+@functools.cache
+def _flags() -> frozenset[str]:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split("flags")
     except OSError:
-        return False
-    words = set(flags[1].split("\n", 1)[0].split()) if len(flags) > 1 else set()
-    return bool(words & {"avx512_vnni", "avx_vnni", "amx_int8"})
+        return frozenset()
+    return frozenset(flags[1].split("\n", 1)[0].split() if len(flags) > 1 else ())
 
 
 def _failed(bundle: Bundle, runtime: str, error: Exception) -> BackendError:
@@ -247,7 +259,7 @@ def choose_backend(settings: Settings) -> str:
 
     In order: torch when a CUDA device may be used, ONNX Runtime, OpenVINO, torch on the CPU; in
     fp32 the first two are about equally fast (``python -m benchmarks.backends``), and ONNX Runtime
-    starts sooner. With ``precision`` ``auto`` OpenVINO comes first, which gains most by int8.
+    starts sooner. With ``precision`` ``auto`` OpenVINO comes first, which gains by it.
     Raises ``MissingDependency`` when the named one, or every one, is missing.
     """
     present = installed_backends()

@@ -9,7 +9,7 @@ how the quick tier counts in it, where its run is there → the calibration.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from deepfake.bundle import SIGNATURE, WEIGHTS, Bundle, QuickShare
 from deepfake.content.inputs import Judge, Sound
 from deepfake.engine.torch_backend import load_network
-from deepfake.networks.clip_speech import ClipSpeech
-from deepfake.preprocess import AudioPreprocess
+from deepfake.networks.clip_speech import SIDE, ClipSpeech
+from deepfake.preprocess import AudioPreprocess, Samples
 
 from ..assess import assess, told
 from ..calibrate import pool_logits
@@ -50,7 +48,9 @@ from .recipe import Judging, known_files, record_of
 from .recordings import Recordings, build_recordings
 from .tuned import Batches
 
+PICTURE, TRUNK = "picture.onnx", "trunk.onnx"
 PRECISION = "bf16"
+"""Of the trunk."""
 _BATCH = 32
 
 
@@ -85,13 +85,13 @@ class SpeechTierRecipe(Recipe):
 
 @dataclass(frozen=True)
 class Pieces:
-    """The ``tokens`` of pieces by a ``graph``, which is that of the ``network``, with the trunk of
-    the bundle ``source`` and no layer on it yet.
+    """The ``tokens`` of pieces by the graphs in a folder, which are those of the ``network``, with
+    the trunk of the bundle ``source`` and no layer on it yet.
     """
 
     source: Bundle
     network: ClipSpeech
-    graph: Path
+    graphs: Path
     tokens: Tokens
 
 
@@ -120,7 +120,7 @@ def make_tier(recipe: SpeechTierRecipe, *, data: Path, models: Path, output: Pat
             for one in judge_files(
                 files,
                 some,
-                networks=TierNetworks(recipe, pieces.graph, heads),
+                networks=TierNetworks(recipe, pieces.graphs, heads),
                 folder=output / "judged" / views[0],
                 workers=recipe.workers,
                 views=views,
@@ -172,13 +172,14 @@ def make_pieces(
     pictures: Any = load_network(source)
     deeper = pictures.trunk.state_dict()
     network.trunk.load_state_dict({name: deeper[name] for name in network.trunk.state_dict()})
-    graph = output / "trunk.onnx"
-    if not graph.exists():
+    if not (output / PICTURE).exists():
         window = np.zeros((2, recipe.preprocess.window_samples), np.float32)
-        export_onnx(_Features(network).eval(), window, graph)
+        export_onnx(network.picture, window, output / PICTURE)
+    if not (output / TRUNK).exists():
+        export_onnx(network.trunk, np.zeros((2, 3, SIDE, SIDE), np.float32), output / TRUNK)
     with timed("features", output):
-        tokens = measure_pieces(recipe, files, recordings, graph=graph, folder=output / "tokens")
-    return Pieces(source, network, graph, tokens)
+        tokens = measure_pieces(recipe, files, recordings, graphs=output, folder=output / "tokens")
+    return Pieces(source, network, output, tokens)
 
 
 def _network_options(recipe: SpeechTierRecipe) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def measure_pieces(
     files: Sequence[Known],
     recordings: Recordings,
     *,
-    graph: Path,
+    graphs: Path,
     folder: Path,
 ) -> Tokens:
     """Features of the pieces: every file once, then once more, and so on, half of them through a
@@ -249,7 +250,8 @@ def measure_pieces(
         preprocess=recipe.preprocess,
         seed=recipe.seed,
     )
-    features = _open(graph, 0).outputs[0].get_partial_shape()[1].get_length()
+    window = np.zeros((1, recipe.preprocess.window_samples), np.float32)
+    features = _open(graphs, 0)(window).shape[1]
     plan = [
         (file, changed)
         for file, changed in plan_crops(files, crops=recipe.pieces, seed=recipe.seed)
@@ -260,8 +262,7 @@ def measure_pieces(
         file, changed = plan[number]
         rng = np.random.default_rng([recipe.seed, number])
         window = batches.window(file, rng, changed=changed)
-        found = np.asarray(_open(graph, get_ident())(window[None])[0], np.float16)
-        return np.asarray(found[0])
+        return np.asarray(_open(graphs, get_ident())(window[None])[0])
 
     with ThreadPoolExecutor(recipe.workers) as pool:
         write_rows(
@@ -283,18 +284,18 @@ class TierNetworks:
     """``judge`` reads a recording for the trunk and the head of its fold."""
 
     judge: Judge
-    graph: Path
+    graphs: Path
     heads: Mapping[int, Head]
 
     def logits(self, sound: Sound, *, fold: int) -> tuple[float, ...]:
         preprocess = self.judge.preprocess
         assert isinstance(preprocess, AudioPreprocess)
         heard = sound.heard_by(self.judge, most=preprocess.max_windows)
-        run, head = _open(self.graph, 0), self.heads[fold]
+        see, head = _open(self.graphs, 0), self.heads[fold]
         return round_logits(
             float(one)
             for batch in heard.batches(self.judge)
-            for one in apply_head(np.asarray(run(batch)[0], np.float16), head)
+            for one in apply_head(see(batch), head)
         )
 
 
@@ -365,21 +366,14 @@ def settle(quick: Bundle, beside: Sequence[FileLogits], full: Sequence[FileLogit
 
 
 @lru_cache
-def _open(graph: Path, thread: int) -> Any:
-    """The graph for the thread of this number, because one runs one batch at a time."""
-    return compile_graph(graph, threads=1, precision=PRECISION)
-
-
-class _Features(nn.Module):
-    """What the last layer of a :class:`ClipSpeech` sees (windows, features)."""
-
-    def __init__(self, network: ClipSpeech) -> None:
-        super().__init__()
-        self.picture, self.trunk = network.picture, network.trunk
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.trunk(self.picture(samples))
-        return features
+def _open(graphs: Path, thread: int) -> Callable[[Samples], npt.NDArray[np.float16]]:
+    """Windows (windows, samples) to features (windows, features), for the thread of this number,
+    because one runs one batch at a time. Spectra are computed in fp32: rounded to bf16, samples
+    bring noise at some -50 dB into every band.
+    """
+    picture = compile_graph(graphs / PICTURE, threads=1)
+    trunk = compile_graph(graphs / TRUNK, threads=1, precision=PRECISION)
+    return lambda windows: np.asarray(trunk(picture(windows)[0])[0], np.float16)
 
 
 def _facts(
