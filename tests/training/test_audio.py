@@ -406,11 +406,13 @@ def test_the_quick_tier_counts_where_its_run_judged_the_same(models: Path, tmp_p
     own = records(1.0)
     assert count_quick(own, quick, run=tmp_path / "none") == (own, [], 0.0)
     beside = records(0.7)
+    beside[1] = replace(beside[1], heard=True)
     write_records(tmp_path / "out_of_fold.jsonl", beside[:-1])
     joined, same, share = count_quick(own, quick, run=tmp_path)
     assert [(one.path, one.view) for one in same] == [(one.path, one.view) for one in joined]
     assert share > 1, "the surer of the two counts for more"
     assert [one.path for one in joined] == [one.path for one in own[:-1]]
+    assert [int(one.path) for one in joined if one.heard][:3] == [0, 1, 16], "either heard 1"
     for one, first, second in zip(joined, own[:-1], beside[:-1], strict=True):
         assert one.logits[0] == pytest.approx(first.logits[0] + share * second.logits[0], abs=1e-3)
 

@@ -321,7 +321,7 @@ def compare_quick(
     joined, beside, share = count_quick(own, quick, run=runs / recipe.quick)
     if not beside:
         return []
-    unheard = [pair for pair in zip(joined, beside, strict=True) if not pair[1].heard]
+    unheard = [pair for pair in zip(joined, beside, strict=True) if not pair[0].heard]
     both = [files[numbers[one.path]] for one, _ in unheard]
     logits = {
         "the layer": [plain[numbers[one.path]] for one, _ in unheard],

@@ -304,14 +304,17 @@ def count_quick(
 ) -> tuple[list[FileLogits], list[FileLogits], float]:
     """The records with the quick tier's logits out of fold counted in, those of the quick tier, and
     by how much they count, where its ``run`` judged the same files in the same views; the ``own``
-    ones, none and 0 where it is not there.
+    ones, none and 0 where it is not there. What either had heard is heard.
     """
     path = run / "out_of_fold.jsonl"
     if not path.exists():
         return list(own), [], 0.0
     found = {(one.path, one.view): one for one in read_records(path)}
-    both = [one for one in own if (one.path, one.view) in found]
-    beside = [found[one.path, one.view] for one in both]
+    pairs = [(one, found.get((one.path, one.view))) for one in own]
+    beside = [other for _, other in pairs if other is not None]
+    both = [
+        replace(one, heard=one.heard or other.heard) for one, other in pairs if other is not None
+    ]
     pooled = [pool_logits(one, top_fraction=quick.calibration.top_fraction) for one in beside]
     unheard = [number for number, one in enumerate(both) if not one.heard]
     share = fit_share([both[n] for n in unheard], [pooled[n] for n in unheard])
