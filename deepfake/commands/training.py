@@ -88,7 +88,7 @@ examples:
   deepfake recipe localise models/image-3 --data DATA
   deepfake recipe folds training/configs/frame-2.toml training/configs/face-1-large.toml \\
     --data DATA --output FOLDER --limit 2
-  deepfake recipe ablate training/configs/audio-4-large.toml --data DATA
+  deepfake recipe ablate training/configs/audio-3-large.toml --data DATA
   deepfake recipe ship image-3 --keys KEYS
 """
 
@@ -130,8 +130,8 @@ lies beside, it is compared too.
 examples:
   deepfake recipe ablate training/configs/frame-2.toml training/configs/face-1-large.toml \\
     --data DATA
-  deepfake recipe ablate training/configs/audio-4-large.toml --data DATA
-  deepfake recipe ablate training/configs/audio-4-large.toml --data DATA --quick --limit 4 \\
+  deepfake recipe ablate training/configs/audio-3-large.toml --data DATA
+  deepfake recipe ablate training/configs/audio-3-large.toml --data DATA --quick --limit 4 \\
     --runs SMALL
 """
 

@@ -32,7 +32,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
         (["recipe", "localise"], ["pointing", "--composites"]),
         (
             ["recipe", "ablate"],
-            ["audio-4-large.toml", "without pairs", "--quick", "recordings judged"],
+            ["audio-3-large.toml", "without pairs", "--quick", "recordings judged"],
         ),
     ],
 )
