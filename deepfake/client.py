@@ -154,7 +154,7 @@ class _Asking:
         return _read_answer((yield from self._send(_Call("GET", f"/v1/reports/{_word(id)}"))))
 
     def feedback(self, report: str, ruling: str, note: str) -> _Steps[str]:
-        values = {"report": report, "ruling": ruling, "note": note}
+        values = {"report": report, "ruling": ruling, "note": _text(note)}
         answer = yield from self._send(_Call("POST", "/v1/feedback", json=values))
         return str(_read(answer)["id"])
 
@@ -297,11 +297,11 @@ class Client:
             else:
                 outcome = self._exchange(step)
 
-    def _exchange(self, call: _Call) -> httpx.Response | httpx.TransportError:
+    def _exchange(self, call: _Call) -> httpx.Response | httpx.RequestError:
         with _Body(call) as body:
             try:
                 return self._http.request(**body.request(body.chunks))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 return error
 
 
@@ -407,11 +407,11 @@ class AsyncClient:
             else:
                 outcome = await self._exchange(step)
 
-    async def _exchange(self, call: _Call) -> httpx.Response | httpx.TransportError:
+    async def _exchange(self, call: _Call) -> httpx.Response | httpx.RequestError:
         with _Body(call) as body:
             try:
                 return await self._http.request(**body.request(body.chunks_async))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 return error
 
 
@@ -452,7 +452,7 @@ class _Body:
             request["json"] = call.json
         elif call.files:
             request["files"] = [
-                ("file", (path.name, file))
+                ("file", (_text(path.name), file))
                 for path, file in zip(call.files, self._files, strict=True)
             ]
         elif isinstance(call.media, bytes):
@@ -494,7 +494,12 @@ def _settings(url: str, key: str | None, timeout_seconds: float) -> dict[str, An
 def _query(media: Media, options: DetectOptions | None, name: str | None) -> dict[str, Any]:
     if name is None:
         name = "upload" if isinstance(media, bytes) else Path(media).name
-    return _options(options) | {"name": name[-200:]}
+    return _options(options) | {"name": _text(name)[-200:]}
+
+
+def _text(text: str) -> str:
+    """What can be sent of a text: names of files need not be UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def _options(options: DetectOptions | None) -> dict[str, Any]:

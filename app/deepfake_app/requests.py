@@ -39,6 +39,9 @@ class UploadsOfRequests:
         except (ValueError, RecursionError):
             await refuse(400, "This is not JSON.")(scope, receive, send)
             return
+        if not isinstance(values, dict):
+            await refuse(400, "This is no object of JSON.")(scope, receive, send)
+            return
         paths = list(find_paths(values))
         if not all(self._uploads.hold(path) for path in paths):
             self._uploads.drop(paths)

@@ -16,14 +16,14 @@ LOCK = "in-use"
 
 
 @contextlib.contextmanager
-def private_folder() -> Iterator[Path]:
+def private_folder(prefix: str = PREFIX) -> Iterator[Path]:
     """A folder that only this user can read, gone at the end of the block.
 
     Its lock is held by this process as long as it lives, however it ends, so that the next one
     finds and removes what a killed one left (:func:`remove_leftovers`).
     """
-    remove_leftovers()
-    folder, lock = _make()
+    remove_leftovers(prefix)
+    folder, lock = _make(prefix)
     try:
         yield folder / "uploads"
     finally:
@@ -31,19 +31,19 @@ def private_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-def remove_leftovers() -> None:
+def remove_leftovers(prefix: str = PREFIX) -> None:
     """Remove the folders of processes that no longer run; those in use are not touched."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         lock = _lock(folder) if _is_ours(folder) else None
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
 
 
-def _make() -> tuple[Path, int]:
+def _make(prefix: str) -> tuple[Path, int]:
     """A new folder and its held lock; again where another process took it for a leftover."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
         (folder / LOCK).touch(mode=0o600)
         lock = _lock(folder)
         if lock is not None and (folder / LOCK).exists():

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from deepfake_app.storage import Incoming, Uploads
+from deepfake_app.temporary import private_folder, remove_leftovers
 
 from deepfake.errors import MediaError, MissingDependency, ServiceError, SettingsError
 from deepfake.reasons import Code
 
 ORPHAN_SECONDS = 3600.0
+PREFIX = "deepfake-job-"
+_PLACE = re.compile(r"[0-9a-f]{32}/upload(\.[a-z0-9]+)?")
+"""Where uploads lie, and nothing else that somebody may have in the same folder."""
 
 
 class JobMedia(Protocol):
@@ -88,6 +92,8 @@ class SharedMedia:
                 hint="name a folder, or a URL of an object store that fsspec knows",
             ) from error
         self._root = PurePosixPath(root)
+        if not self._local:
+            remove_leftovers(PREFIX)
 
     def keep(self, files: Sequence[Incoming]) -> list[str]:
         places: list[str] = []
@@ -113,8 +119,8 @@ class SharedMedia:
                 raise _away(None)
             yield path
             return
-        with tempfile.TemporaryDirectory(prefix="deepfake-job-") as folder:
-            path = Path(folder) / PurePosixPath(place).name
+        with private_folder(PREFIX) as folder:
+            path = folder / PurePosixPath(place).name
             try:
                 self._files.get_file(self._path(place), str(path))
             except Exception as error:  # of any store
@@ -134,9 +140,10 @@ class SharedMedia:
             raise _away(error) from error
         limit = time.time() - ORPHAN_SECONDS
         for path, known in found.items():
-            token = PurePosixPath(path).parent.name
-            if token not in used and _changed(known) < limit:
-                self.drop(f"{token}/upload")
+            *above, token, name = PurePosixPath(path).parts
+            ours = PurePosixPath(*above) == self._root and _PLACE.fullmatch(f"{token}/{name}")
+            if ours and token not in used and _changed(known) < limit:
+                self.drop(f"{token}/{name}")
 
     def _path(self, place: str) -> str:
         return str(self._root / place)

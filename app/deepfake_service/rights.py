@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deepfake.trust.audit import AuditLog
 
+from .media import SharedMedia
 from .privacy.kept import KeptFiles, Retention
 from .privacy.keyring import Keyring
 from .privacy.subjects import Subject, Subjects
@@ -47,9 +48,11 @@ def open_privacy(settings: ServiceSettings) -> Iterator[Privacy]:
         secret = read_secret(settings.folder / "hash.key")
         kept = KeptFiles(database, Keyring.of(database), settings.kept)
         who = hmac.new(secret, f"who {getpass.getuser()}".encode(), hashlib.sha256)
+        # Those that a service counts as its uploads are files in a folder to everybody else.
+        place = settings.shared_media if database.shared else str(settings.media_folder)
         yield Privacy(
             kept=kept,
-            subjects=Subjects(database, kept, secret=secret, uploads=settings.media_folder),
+            subjects=Subjects(database, kept, SharedMedia(place), secret=secret),
             secret=secret,
             audit=settings.folder / "audit.jsonl",
             who=f"p-{who.hexdigest()[:16]}",

@@ -17,7 +17,13 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from deepfake.detector import Detector
-from deepfake.errors import MediaError, MissingDependency, ServiceError, SettingsError
+from deepfake.errors import (
+    DeepfakeError,
+    MediaError,
+    MissingDependency,
+    ServiceError,
+    SettingsError,
+)
 from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.trust.incidents import note_models
@@ -168,12 +174,17 @@ class Service:
         if not self.media.in_place:
             self.require_room(sum(file.bytes for file in files))
         self.budgets.take(identity, files=len(files))
-        places = self.media.keep(files)
-        wanted = [
-            Wanted(file.name, file.bytes, place) for file, place in zip(files, places, strict=True)
-        ]
-        self.audit.note_line(identity, [one.id for one in wanted])
-        return self.jobs.add(identity, wanted, vars(options), priority=priority, batch=batch)
+        try:
+            places = self.media.keep(files)
+            wanted = [
+                Wanted(file.name, file.bytes, place)
+                for file, place in zip(files, places, strict=True)
+            ]
+            self.audit.note_line(identity, [one.id for one in wanted])
+            return self.jobs.add(identity, wanted, vars(options), priority=priority, batch=batch)
+        except DeepfakeError:
+            self.budgets.give_back(identity, files=len(files))
+            raise
 
     def read_report(self, identity: Identity, id: str) -> StoredReport:
         """A report that is about to be shown. Raises ``ServiceError`` (``nothing_here``) for one
@@ -291,6 +302,7 @@ def opened(detector: Detector, settings: ServiceSettings) -> Iterator[Service]:
         uploads = Uploads(folder, settings.limits)
         metrics, budgets = Metrics(), Budgets(database)
         kept = KeptFiles(database, Keyring.of(database), settings.kept)
+        _warn_of_days(kept, settings.keep_days)
         monitor = make_monitor(database, settings, metrics, responder)
         thumbnails = Thumbnails(database, kept=settings.thumbnails, limits=detector.settings.limits)
         aftermath = Aftermath(monitor, kept, thumbnails)
@@ -440,6 +452,19 @@ def _alone(settings: ServiceSettings) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _warn_of_days(kept: KeptFiles, keep_days: float) -> None:
+    """Kept media without their report would be found by nobody, and so go with it."""
+    for tenant, retention in kept.classes():
+        if retention.days > keep_days:
+            LOG.warning(
+                "media of tenant %s are to be kept for %d days, and go with their reports after "
+                "%g; see --keep-days",
+                tenant,
+                retention.days,
+                keep_days,
+            )
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from deepfake.errors import (
     TimeLimit,
 )
 from deepfake.faults import contain_faults, internal_error
+from deepfake.reasons import Code
 from deepfake.settings import DetectOptions
 from deepfake.types import Report
 
@@ -186,14 +187,21 @@ class Workers:
         return State.DONE
 
     def _state_of(self, job: Job) -> State:
-        """The state of a job that somebody else has ended or taken over meanwhile."""
-        return State(self._persist(lambda: self._jobs.find(job.tenant, job.id)).state)
+        """The state of a job that somebody else has ended or taken over meanwhile; one that was
+        erased counts as cancelled.
+        """
+        try:
+            return State(self._persist(lambda: self._jobs.find(job.tenant, job.id)).state)
+        except ServiceError as error:
+            if error.code != Code.NOTHING_HERE:
+                raise
+            return State.CANCELLED
 
     def _persist(self, change: Callable[[], T]) -> T:
         """Make a change, again and again while the database is away."""
         while True:
             try:
                 return change()
-            except ServiceError:
-                if self._stop.wait(AGAIN_SECONDS):
+            except ServiceError as error:
+                if error.code != Code.DATABASE or self._stop.wait(AGAIN_SECONDS):
                     raise

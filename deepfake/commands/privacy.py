@@ -20,8 +20,9 @@ What the service keeps of media and reports, and the rights of those who are in 
 
 list    the retention class of every tenant
 retain  give a tenant a class: none (no media is kept), evidence (those of files that were called
-        synthetic or suspicious, as long as their report), days=N (all, so many days), hold (all,
-        and nothing of the tenant is deleted or erased until it has another class)
+        synthetic or suspicious, as long as their report), days=N (all, so many days, but no
+        longer than their report: see serve --keep-days), hold (all, and nothing of the tenant is
+        deleted or erased until it has another class)
 export  write what is kept of a file or a tenant to a ZIP file: reports, rulings, jobs, media
 erase   delete it; of a tenant the key is deleted first, without which nothing that was sealed for
         it opens any more, in no backup either
@@ -123,6 +124,12 @@ def _erase(privacy: Any, options: argparse.Namespace) -> int:
         f"erased: {erased.reports} reports, {erased.rulings} rulings, {erased.jobs} jobs, "
         f"{erased.media} media"
     )
+    if erased.missing:
+        print(
+            f"{erased.missing} dead letters have no file here; where --job-media was forgotten, "
+            "give it and erase again",
+            file=sys.stderr,
+        )
     print(f"the audit log names it {subject.pseudonym(privacy.secret)}", file=sys.stderr)
     return 0
 

@@ -87,7 +87,8 @@ def _add_examining(service: Any) -> None:
         "--keep-days",
         type=float,
         default=30,
-        help="reports and jobs that have ended are deleted after so many (%(default)s)",
+        help="reports, kept media with them, and jobs that have ended are deleted after so many "
+        "(%(default)s)",
     )
     service.add_argument(
         "--watch-files",
@@ -215,15 +216,16 @@ def add_data(parser: Any) -> None:
     parser.add_argument(
         "--job-media",
         metavar="PLACE",
-        help="with --database: a folder that all machines see, or an object store as s3://… "
-        "(jobs in the folder of --data)",
+        help="with --database: a folder that all machines see, or an object store as s3://…, for "
+        "this service alone (jobs in the folder of --data)",
     )
     parser.add_argument(
         "--kept-media",
         type=Path,
         metavar="FOLDER",
-        help="where media lie, sealed, that tenants want kept; with --database a folder that all "
-        "machines see, without which workers keep none (kept in the folder of --data)",
+        help="where media lie, sealed, that tenants want kept, for this service alone; with "
+        "--database a folder that all machines see, without which workers keep none (kept in the "
+        "folder of --data)",
     )
 
 

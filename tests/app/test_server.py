@@ -122,6 +122,13 @@ def test_the_upload_of_a_refused_request_is_deleted(address: str, route: str) ->
     assert list(folder().iterdir()) == []
 
 
+@pytest.mark.parametrize("body", [b"[]", b"3", b"null", b'"text"', b"{"])
+def test_a_request_that_is_no_object_is_refused(address: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    refused = httpx.post(f"{address}gradio_api/queue/join", content=body, headers=headers)
+    assert refused.status_code == 400
+
+
 def test_an_upload_can_be_examined_once(address: str) -> None:
     path = upload(address, image_bytes(scene()), "photo.png").json()[0]
     assert call(address, path)[0] == "complete"

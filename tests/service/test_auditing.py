@@ -71,6 +71,14 @@ def test_it_says_who_asked_what_and_which_bundles_answered_what(client: Client, 
     assert entries(log, "detect")[1]["media"] is None
 
 
+def test_a_report_that_is_sent_again_is_entered_as_read(client: Client, log: Path) -> None:
+    headers = {"Idempotency-Key": "k"}
+    report = client.send("/v1/detect", headers=headers).json()["id"]
+    assert client.send("/v1/detect", headers=headers).json()["id"] == report
+    assert len(entries(log, "detect")) == 1
+    assert [line["about"] for line in entries(log, "report_read")] == [report]
+
+
 def test_jobs_readings_and_rulings_are_entered(client: Client, log: Path) -> None:
     job = client.wait(client.send(f"/v1/jobs?name={NAME}").json()["id"])
     report = job["report"]

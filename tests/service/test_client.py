@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -218,6 +219,47 @@ def test_a_broken_connection_is_tried_again(pauses: list[float], picture: Path) 
     ):
         client.models()
     assert (caught.value.code, caught.value.status) == (Code.NO_ANSWER, None)
+
+
+def damaged(request: httpx.Request) -> httpx.Response:
+    stream = httpx.ByteStream(b"no gzip")
+    return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=stream)
+
+
+def test_an_answer_that_cannot_be_unpacked_is_none(pauses: list[float]) -> None:
+    with (
+        asking(damaged, patience_seconds=1) as client,
+        pytest.raises(ServiceError, match="does not answer") as caught,
+    ):
+        client.models()
+    assert caught.value.code == Code.NO_ANSWER
+    assert pauses
+
+    async def ask() -> None:
+        transport = httpx.MockTransport(damaged)
+        async with AsyncClient("http://test", patience_seconds=0, transport=transport) as client:
+            await client.models()
+
+    with pytest.raises(ServiceError, match="does not answer"):
+        asyncio.run(ask())
+
+
+def test_a_name_need_not_be_text(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(PICTURE)
+    job = {"id": "job_1", "state": "queued", "progress": 0.0}
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params.get("name", "") + request.read().decode(errors="ignore")
+        assert "caf?.png" in asked or "a?b" in asked
+        if request.url.path == "/v1/batches":
+            return httpx.Response(202, json={"jobs": [job]})
+        return httpx.Response(200, json=REPORT)
+
+    with asking(handle) as client:
+        assert client.detect(path).id == "rep_1"
+        assert client.submit_batch([path])[0].id == "job_1"
+        assert client.feedback("rep_1", "confirm", note="a\ud800b") == "rep_1"
 
 
 @pytest.mark.parametrize(

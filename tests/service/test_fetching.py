@@ -32,6 +32,8 @@ def say(got: Got) -> Say:
         "/inside": Say(302, (("Location", "http://localhost:1/"),)),
         "/meta": Say(307, (("Location", "http://169.254.169.254/latest"),)),
         "/file": Say(302, (("Location", "file:///etc/passwd"),)),
+        "/nowhere": Say(302, (("Location", "http://[x"),)),
+        "/[x": Say(body=PICTURE),  # as the server of the tests reads //[x
         "/empty": Say(),
         "/packed": Say(200, (("Content-Encoding", "gzip"),), PICTURE),
         "/endless": Say(chunks=iter([b"x" * 65536] * 10_000)),
@@ -66,6 +68,8 @@ def test_a_file_is_fetched_examined_and_gone(client: Client, address: str) -> No
         answer = client.post("/v1/detect?effort=quick", json={"url": address + path})
         assert answer.status_code == 200, answer.text
         assert answer.json()["report"]["path"] == "a.png"
+    odd = client.post("/v1/detect?effort=quick", json={"url": f"{address}//[x"})
+    assert (odd.status_code, odd.json()["report"]["path"]) == (200, "[x")
     named = client.post("/v1/jobs?name=mine.png", json={"url": f"{address}/moved"})
     assert named.status_code == 202
     job = client.wait(named.json()["id"])
@@ -80,6 +84,7 @@ def test_a_file_is_fetched_examined_and_gone(client: Client, address: str) -> No
         ("/inside", 422, Code.ADDRESS_REFUSED),
         ("/meta", 422, Code.ADDRESS_REFUSED),
         ("/file", 422, Code.ADDRESS_REFUSED),
+        ("/nowhere", 422, Code.NOT_FETCHED),
         ("/empty", 422, Code.NOT_FETCHED),
         ("/packed", 422, Code.NOT_FETCHED),
         ("/endless", 413, Code.TOO_LARGE),

@@ -11,7 +11,7 @@ from deepfake_service.store.database import Database
 from deepfake_service.store.jobs import Jobs, Wanted
 from deepfake_service.store.keys import Allowance, Identity, Policy, Scope, find_tenant
 from deepfake_service.store.tables import Job, State, StoredReport
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from deepfake.detector import Detector
 from deepfake.reasons import Code
@@ -19,6 +19,7 @@ from tests.faulty import Endless
 from tests.media_files import image_bytes, scene
 from tests.reports import make_report
 from tests.service.serving import PICTURE, Client, serviced
+from tests.waiting import until
 
 STUCK = image_bytes(scene(13, 40))
 
@@ -145,6 +146,22 @@ def test_jobs_are_cancelled_in_line_and_in_work(
         refused = client.ask("DELETE", f"/v1/jobs/{after['id']}")
         assert (refused.status_code, refused.json()["code"]) == (409, Code.CONFLICT)
         assert client.get(f"/v1/jobs/{working}").json()["report"] is None
+        assert client.media() == []
+
+
+def test_a_job_that_is_erased_while_it_is_in_work_holds_up_no_other(
+    detector: Detector, endless: Endless, tmp_path: Path
+) -> None:
+    with serviced(detector, tmp_path) as client:
+        workers = client.service.workers
+        id = client.send("/v1/jobs", STUCK).json()["id"]
+        assert endless.begun.wait(20)
+        with client.service.database.writing() as session:
+            job = session.scalars(select(Job)).one()
+            session.execute(delete(Job))
+        workers.stop_job(job)
+        until(lambda: not workers.works_on(id))
+        assert client.wait(client.send("/v1/jobs").json()["id"])["state"] == "done"
         assert client.media() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from deepfake_service.store import budgets
 from deepfake_service.store.keys import Allowance, Policy
 
 from deepfake.detector import Detector
+from deepfake.errors import ServiceError
 from deepfake.reasons import Code
 from deepfake.types import Evidence, Heatmap, Report, Status, Timeline, Weight
-from tests.media_files import tone, wav_bytes
+from tests.faulty import Endless
+from tests.media_files import image_bytes, scene, tone, wav_bytes
 from tests.reports import POINTS, make_report
 from tests.service.serving import EVERYTHING, PICTURE, Client, serviced
 
@@ -93,6 +96,70 @@ def test_files_of_a_day_are_counted_before_they_are_examined(
     now = budgets.now_ms()
     monkeypatch.setattr(budgets, "now_ms", lambda: now + budgets.DAY_MS)
     assert client.send("/v1/detect").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/detect", "/v1/jobs"])
+def test_what_the_service_could_not_examine_is_not_counted(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    limited(client, files_a_day=1)
+    service = client.service
+    refused = ServiceError("database: does not answer", code=Code.DATABASE, status=503)
+
+    def refuse(*told: object, **more: object) -> None:
+        raise refused
+
+    for place, method in {
+        "/v1/detect": [(service.examiner, "known_of"), (service.reports, "add")],
+        "/v1/jobs": [(service.media, "keep"), (service.audit, "note_line"), (service.jobs, "add")],
+    }[path]:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, method, refuse)
+            headers = {"Idempotency-Key": "same"}
+            for _ in range(2):
+                assert client.send(path, headers=headers).status_code == 503, method
+    assert client.send(path).status_code in (200, 202)
+    assert client.send(path).status_code == 429
+
+
+def test_a_file_that_found_no_room_in_line_is_not_counted(
+    detector: Detector, endless: Endless, tmp_path: Path
+) -> None:
+    with serviced(detector, tmp_path, examinations=1, waiting=0) as client:
+        limited(client, files_a_day=2)
+        stuck = image_bytes(scene(13, 40))
+        slow = threading.Thread(target=lambda: client.send("/v1/detect", stuck))
+        slow.start()
+        assert endless.begun.wait(20)
+        for _ in range(3):
+            busy = client.send("/v1/detect")
+            assert (busy.status_code, busy.json()["code"]) == (503, Code.BUSY)
+        client.service.examiner.stop()
+        slow.join(20)
+        assert client.send("/v1/detect").status_code == 200
+        assert client.send("/v1/detect").status_code == 429
+
+
+def test_what_cannot_be_given_back_now_is_owed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(client, files_a_day=2)
+    identity = client.service.identify(client.key)
+    assert identity is not None
+    counted = client.service.budgets
+    counted.take(identity, files=2)
+
+    def refuse(*told: object) -> None:
+        raise ServiceError("database: does not answer", code=Code.DATABASE, status=503)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(budgets, "_today", refuse)
+        counted.give_back(identity, files=1)
+        with pytest.raises(ServiceError, match="does not answer"):
+            counted.take(identity, files=1)
+    counted.take(identity, files=1)
+    with pytest.raises(ServiceError, match="2 of 2 files"):
+        counted.take(identity, files=1)
 
 
 def test_seconds_of_media_are_counted_once_they_are_examined(client: Client) -> None:

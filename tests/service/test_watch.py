@@ -54,12 +54,17 @@ def policy(client: Client) -> str:
 
 def test_an_attack_coarsens_what_the_key_sees(detector: Detector, tmp_path: Path) -> None:
     with watched(detector, tmp_path) as client:
-        report = client.send("/v1/detect", image_bytes(pattern(50))).json()["id"]
+        first = {"content": image_bytes(pattern(50)), "headers": {"Idempotency-Key": "first"}}
+        report = client.send("/v1/detect", **first).json()["id"]
         assert send_all(client, steps(FILES - 1)) == [200] * (FILES - 1)
         assert policy(client) == "full"
         assert send_all(client, steps(FILES)) == [200] * FILES
         assert policy(client) == "rounded"
-        assert client.get(f"/v1/reports/{report}").json()["policy"] == "rounded"
+        shown = client.get(f"/v1/reports/{report}").json()
+        assert shown["policy"] == "rounded"
+        again = client.send("/v1/detect", **first)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.json() == shown
         send_all(client, steps(2 * FILES, seed=2))
         assert policy(client) == "verdict"
         text = client.get("/metrics").text

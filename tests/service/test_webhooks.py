@@ -12,7 +12,7 @@ import pytest
 from deepfake_service.outside import addresses
 from deepfake_service.outside.deliverer import Deliverer
 from deepfake_service.store.tables import Delivery, Event
-from sqlalchemy import select
+from sqlalchemy import select, update
 from standardwebhooks import Webhook as Reference
 
 from deepfake.client import verify_webhook
@@ -209,6 +209,50 @@ def test_secrets_are_sealed_and_another_hash_key_opens_none(client: Client, tmp_
         (dead,) = settled(client, hook)
         assert "another hash.key" in dead["error"]
         assert receiver.got == []
+
+
+def test_a_message_whose_seal_is_broken_is_dead_and_holds_up_no_other(
+    known_detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiving() as (receiver, url):
+        with serviced(known_detector, tmp_path, **QUICK, deliverers=0) as client:
+            hook = register(client, url)
+            for _ in range(2):
+                client.wait(client.send("/v1/jobs").json()["id"])
+            good, bad = deliveries(client, hook)
+            with client.service.database.writing() as session:
+                broken = update(Delivery).where(Delivery.id == bad["id"])
+                session.execute(broken.values(body="sealed:1:AAAA"))
+        with serviced(known_detector, tmp_path, **QUICK) as client:
+            (got,) = receiver.wait(1)
+            assert got.headers["webhook-id"] == good["id"]
+            with client.service.database.reading() as session:
+                ours = Delivery.id == bad["id"]
+                query = select(Delivery.state, Delivery.ended, Delivery.error).where(ours)
+                state, ended, error = session.execute(query).one()
+    assert state == "dead"
+    assert ended
+    assert "cannot be opened" in error
+    assert f"message {bad['id']}: cannot be opened" in caplog.text
+
+
+def test_a_message_whose_key_is_refused_is_put_off(
+    known_detector: Detector, tmp_path: Path
+) -> None:
+    with serviced(known_detector, tmp_path, **QUICK, deliverers=0) as client:
+        with receiving() as (_, url):
+            hook = register(client, url)
+        client.wait(client.send("/v1/jobs").json()["id"])
+    right = (tmp_path / "master.key").read_bytes()
+    (tmp_path / "master.key").write_bytes(bytes(32))
+    with serviced(known_detector, tmp_path, **QUICK, deliverers=0) as client:
+        assert client.service.webhooks.take(busy=(), lease_seconds=3) is None
+    (tmp_path / "master.key").write_bytes(right)
+    with serviced(known_detector, tmp_path, **QUICK, deliverers=0) as client:
+        (waiting,) = deliveries(client, hook)
+        assert (waiting["state"], waiting["tries"]) == ("queued", 0)
+        assert "another master key" in waiting["error"]
+        assert client.service.webhooks.take(busy=(), lease_seconds=3) is None
 
 
 def test_messages_survive_the_process_and_a_slow_receiver_holds_up_no_other(

@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin
 
 import httpcore
 from deepfake_app.storage import Incoming, Uploads
@@ -60,7 +60,7 @@ class Fetcher:
                 with exchange(self.guard, target, seconds=left) as answer:
                     if answer.status not in _MOVED:
                         return _keep(answer, uploads, name=name or _name(target))
-                    url = urljoin(url, _header(answer, b"location"))
+                    url = _follow(url, _header(answer, b"location"))
         except FAILURES as error:
             raise _failed(str(error) or type(error).__name__) from error
         raise _failed(f"it is redirected more than {REDIRECTS} times")
@@ -91,8 +91,15 @@ def _keep(answer: httpcore.Response, uploads: Uploads, *, name: str) -> Incoming
     return incoming
 
 
+def _follow(url: str, place: str) -> str:
+    try:
+        return urljoin(url, place)
+    except ValueError as error:
+        raise _failed("it is redirected to what is no address") from error
+
+
 def _name(target: Target) -> str:
-    return PurePosixPath(unquote(urlsplit(target.path).path)).name
+    return PurePosixPath(unquote(target.path.partition("?")[0])).name
 
 
 def _header(answer: httpcore.Response, name: bytes) -> str:

@@ -74,9 +74,11 @@ def _read_day(name: str, text: str) -> int | None:
         return None
     try:
         day = date.fromisoformat(text)
-        return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
     except ValueError:
         raise _wrong(name, text, "write it as 2026-03-31") from None
+    if day == date.max:
+        raise _wrong(name, text, "choose a day that another one follows")
+    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
 def _wrong(name: str, text: str, hint: str) -> ServiceError:

@@ -29,12 +29,14 @@ from .sealing import open_stream, seal_stream
 LOG = logging.getLogger("deepfake_service")
 EVIDENCE = (Verdict.SYNTHETIC, Verdict.SUSPICIOUS)
 ORPHAN_SECONDS = 3600.0
+_PLACE = re.compile("[0-9]+/[0-9a-f]{32}")
+"""Where files lie that are kept, and nothing else that somebody may have in the same folder."""
 
 
 class Class(StrEnum):
     """*none*: nothing is kept. *evidence*: what was called synthetic or suspicious, as long as its
-    report. *days*: everything, so many days. *hold*: everything, and nothing of the tenant is
-    deleted, until the hold is lifted.
+    report. *days*: everything, so many days, but no longer than its report. *hold*: everything,
+    and nothing of the tenant is deleted, until the hold is lifted.
     """
 
     NONE = "none"
@@ -131,7 +133,9 @@ class KeptFiles:
         return self._read(self.folder / place, key, _context(tenant, report))
 
     def forget(self, *, keep_days: float) -> None:
-        """Delete what is past its time, or of a report that is; and files that no row names."""
+        """Delete what is past its time, or of a report that is; and files of this form that no row
+        names.
+        """
         if not self.folder.exists():
             return
         now = now_ms()
@@ -149,8 +153,10 @@ class KeptFiles:
             known = {*session.scalars(select(KeptMedia.place))}
         for path in self.folder.glob("*/*"):
             place = path.relative_to(self.folder).as_posix()
+            if place in known or not _PLACE.fullmatch(place):
+                continue
             with contextlib.suppress(OSError):
-                if place not in known and path.stat().st_mtime < time.time() - ORPHAN_SECONDS:
+                if path.stat().st_mtime < time.time() - ORPHAN_SECONDS:
                     path.unlink()
 
     def drop(self, places: Sequence[str]) -> None:

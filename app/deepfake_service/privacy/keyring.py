@@ -8,6 +8,7 @@ copies of it may lie.
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import os
 from typing import Any
@@ -24,12 +25,12 @@ from ..store.tables import Case, Delivery, Job, Repeat, StoredReport, TenantKey,
 from .master import Wrapper
 from .sealing import KEY_BYTES, Unopened, seal, unseal
 
-SEALED: dict[type[Any], str] = {
-    StoredReport: "document",
-    Repeat: "body",
-    Job: "name",
-    Case: "name",
-    Delivery: "body",
+SEALED: dict[type[Any], tuple[str, ...]] = {
+    StoredReport: ("document",),
+    Repeat: ("body",),
+    Job: ("name", "error"),
+    Case: ("name",),
+    Delivery: ("body",),
 }
 _RING, _USED, _MARK = "keyring", "keys in use", "sealed:1:"
 
@@ -52,7 +53,9 @@ class Keyring:
         return ring
 
     def find(self, connection: Connection, tenant: int) -> bytes:
-        """The key of a tenant. Raises :class:`Unopened` where it was erased, or was never made."""
+        """The key of a tenant. Raises :class:`Unopened` where it was erased, or was never made, and
+        another ``ServiceError`` where it cannot be had now.
+        """
         query = select(TenantKey.wrapped).where(TenantKey.tenant == tenant)
         wrapped = connection.scalar(query)
         if wrapped is None:
@@ -60,7 +63,7 @@ class Keyring:
                 "sealed data: its key was erased", hint="it cannot be brought back", status=500
             )
         if wrapped not in self._known:
-            key = self._wrapper.unwrap(base64.b64decode(wrapped), _context(tenant))
+            key = self._unwrap(wrapped, tenant)
             self._known = {**self._known, wrapped: key}
         return self._known[wrapped]
 
@@ -77,13 +80,34 @@ class Keyring:
                 pass  # another transaction was quicker
         return self.find(connection, tenant)
 
+    def _unwrap(self, wrapped: str, tenant: int) -> bytes:
+        """What fails here says nothing of what the key has sealed, and is no :class:`Unopened`."""
+        try:
+            return self._wrapper.unwrap(base64.b64decode(wrapped), _context(tenant))
+        except Unopened as error:
+            raise ServiceError(
+                "sealed data: its key was wrapped by another master key",
+                hint="give the master key that it was wrapped by",
+                status=500,
+            ) from error
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise ServiceError(
+                f"sealed data: its key cannot be unwrapped ({type(error).__name__})",
+                hint="see to the key management service",
+                status=503,
+            ) from error
+
 
 def _context(tenant: int) -> bytes:
     return f"tenant {tenant}".encode()
 
 
-def _place(row: Any) -> bytes:
-    """Where a value belongs: its table, tenant and row."""
+def _place(row: Any, column: str) -> bytes:
+    """Where a value belongs: its table, tenant and row, and its column where that is a further one
+    of the row.
+    """
     match row:
         case Repeat():
             name = f"{row.sender} {row.name}"
@@ -91,37 +115,43 @@ def _place(row: Any) -> bytes:
             name = row.report
         case _:
             name = row.id
-    return f"{row.__tablename__} {row.tenant} {name}".encode()
+    further = "" if column == SEALED[type(row)][0] else f" {column}"
+    return f"{row.__tablename__} {row.tenant} {name}{further}".encode()
 
 
 def _seal_row(mapper: Any, connection: Connection, row: Any) -> None:
-    session, column = object_session(row), SEALED[type(row)]
-    value = getattr(row, column)
-    if session is None or _RING not in session.info or value is None:
+    session, plain = object_session(row), {it: getattr(row, it) for it in SEALED[type(row)]}
+    if session is None or _RING not in session.info:
         return
-    text = json.dumps(value, ensure_ascii=False).encode()
-    key = _key_of(session, connection, row.tenant, make=True)
-    sealed = seal(text, key=key, context=_place(row))
-    row.__dict__["_text"] = value
-    setattr(row, column, _MARK + base64.b64encode(sealed).decode())
+    for column, value in plain.items():
+        if value is not None:
+            text = json.dumps(value, ensure_ascii=False).encode()
+            key = _key_of(session, connection, row.tenant, make=True)
+            sealed = seal(text, key=key, context=_place(row, column))
+            setattr(row, column, _MARK + base64.b64encode(sealed).decode())
+    row.__dict__["_plain"] = plain
 
 
 def _restore_row(mapper: Any, connection: Connection, row: Any) -> None:
-    if "_text" in row.__dict__:
-        set_committed_value(row, SEALED[type(row)], row.__dict__.pop("_text"))
+    for column, value in row.__dict__.pop("_plain", {}).items():
+        set_committed_value(row, column, value)
 
 
 def _open_row(row: Any, *context: Any) -> None:
-    column = SEALED[type(row)]
-    value = row.__dict__.get(column)
     session = object_session(row)
-    if not isinstance(value, str) or not value.startswith(_MARK) or session is None:
-        return
-    if _RING not in session.info:
-        raise ServiceError("sealed data: there is no key here", status=500)
-    key = _key_of(session, session.connection(), row.tenant)
-    sealed = base64.b64decode(value.removeprefix(_MARK))
-    set_committed_value(row, column, json.loads(unseal(sealed, key=key, context=_place(row))))
+    for column in SEALED[type(row)]:
+        value = row.__dict__.get(column)
+        if not isinstance(value, str) or not value.startswith(_MARK) or session is None:
+            continue
+        if _RING not in session.info:
+            raise ServiceError("sealed data: there is no key here", status=500)
+        key = _key_of(session, session.connection(), row.tenant)
+        try:
+            sealed = base64.b64decode(value.removeprefix(_MARK))
+        except binascii.Error:
+            sealed = b""  # which does not open
+        text = unseal(sealed, key=key, context=_place(row, column))
+        set_committed_value(row, column, json.loads(text))
 
 
 def _key_of(session: Session, connection: Connection, tenant: int, *, make: bool = False) -> bytes:

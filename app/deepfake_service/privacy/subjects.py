@@ -8,17 +8,18 @@ import json
 import re
 import secrets
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from deepfake.errors import SettingsError
+from deepfake.errors import ServiceError, SettingsError
 from deepfake.trust.audit import AuditLog, search_entries
 
+from ..media import JobMedia
 from ..store.database import Database
 from ..store.tables import (
     ENDED,
@@ -33,11 +34,14 @@ from ..store.tables import (
     KnownFile,
     Repeat,
     Revision,
+    State,
     StoredReport,
     Tenant,
     TenantKey,
     Thumbnail,
     Usage,
+    User,
+    Visit,
     Webhook,
     now_ms,
     word_time,
@@ -71,34 +75,37 @@ class Subject:
 
 
 class Erased(NamedTuple):
-    """How much was erased."""
+    """How much was erased; of ``missing`` jobs that ended without a report no file was found."""
 
     reports: int
     rulings: int
     jobs: int
     media: int
+    missing: int
 
 
 class Subjects:
-    """Exports and erasures in ``database``, entered in ``log`` under pseudonyms by ``secret``."""
+    """Exports and erasures in ``database``, of ``kept`` media and of the ``media`` of jobs, entered
+    in ``log`` under pseudonyms by ``secret``.
+    """
 
     def __init__(
-        self, database: Database, kept: KeptFiles, *, secret: bytes, uploads: Path
+        self, database: Database, kept: KeptFiles, media: JobMedia, *, secret: bytes
     ) -> None:
-        self._database, self._kept = database, kept
-        self._secret, self._uploads = secret, uploads
+        self._database, self._kept, self._media = database, kept, media
+        self._secret = secret
 
     def export(self, subject: Subject, target: Path, log: AuditLog) -> int:
         """Write reports, rulings, jobs and kept media of a subject to a new ZIP file; how many
-        reports there are. Raises ``SettingsError`` for a target that exists or cannot be written.
+        reports there are. Raises ``SettingsError`` for a target that exists or cannot be written,
+        and ``ServiceError`` when the media of jobs cannot be looked at.
         """
-        with self._database.reading() as session:
-            _tenant_of(session, subject)
+        holding, _ = self._find_media(subject)
         try:
             with target.open("xb") as file:
                 try:
                     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                        count = self._write(subject, archive)
+                        count = self._write(subject, archive, holding)
                 except BaseException:
                     target.unlink()
                     raise
@@ -115,33 +122,76 @@ class Subjects:
         was sealed can be opened any more.
 
         The entry of the log is written before, as an intent, and after. Raises ``SettingsError``
-        for a tenant that is unknown, on legal hold, or has jobs in work.
+        for a tenant that is unknown or on legal hold, for jobs in work, and for media of jobs that
+        cannot be deleted; and ``ServiceError`` when those cannot be looked at.
         """
         pseudonym, what = subject.pseudonym(self._secret), _kind(subject)
+        holding, missing = self._find_media(subject)
         with self._database.reading() as session:
-            self._require_free(session, subject)
+            self._require_free(session, subject, holding)
         log.append(f"erasing_{what}", media=pseudonym)
         with self._database.writing() as session:
-            self._require_free(session, subject)
-            erased, places, uploads = _delete(session, subject)
+            self._require_free(session, subject, holding)
+            erased, places, uploads = _delete(session, subject, holding)
+            self._drop(uploads)  # a job stays in the database until its file is gone
         self._kept.drop(places)
-        for name in uploads:
-            (self._uploads / name).unlink(missing_ok=True)
         self._database.scrub()
         log.append(f"{ERASED}_{what}", media=pseudonym)
-        return erased
+        return erased._replace(missing=missing)
 
     def prove(self, subject: Subject, log: Path) -> list[dict[str, Any]]:
         """The entries of the log about a subject."""
         return [*search_entries(log, media=subject.pseudonym(self._secret))]
 
-    def _write(self, subject: Subject, archive: zipfile.ZipFile) -> int:
+    def _find_media(self, subject: Subject) -> tuple[list[int], int]:
+        """The numbers of the jobs that still have the file of a subject, and how many dead letters
+        have none. No report says yet what a file is, so each is read.
+        """
+        with self._database.reading() as session:
+            owner = _tenant_of(session, subject)
+            waiting = Job.state.in_((State.QUEUED, State.RUNNING, State.DEAD))
+            query = select(Job.number, Job.media, Job.state).where(waiting)
+            rows = session.execute(query if owner is None else query.where(Job.tenant == owner))
+            jobs = rows.all()
+        holding, missing = [], 0
+        for number, place, state in jobs:
+            sha256 = self._digest(place)
+            if sha256 is None:
+                missing += state == State.DEAD
+            elif subject.sha256 in (None, sha256):
+                holding.append(number)
+        return holding, missing
+
+    def _digest(self, place: str) -> str | None:
+        """The sha256 of the file of a job; None where it is gone."""
+        try:
+            with self._media.opened(place) as path, path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+        except ServiceError as error:
+            if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    def _drop(self, places: Sequence[str]) -> None:
+        """Delete files of jobs. Raises ``SettingsError`` for one that stays."""
+        for place in places:
+            self._media.drop(place)
+            if self._digest(place) is not None:
+                raise SettingsError(
+                    f"media {place!r}: cannot be deleted",
+                    hint="run this as the user who runs the service",
+                )
+
+    def _write(self, subject: Subject, archive: zipfile.ZipFile, holding: Sequence[int]) -> int:
         with self._database.reading() as session:
             _tenant_of(session, subject)
             reports = [*session.scalars(select(StoredReport).where(*_reports_of(session, subject)))]
             ids = select(StoredReport.id).where(*_reports_of(session, subject))
             rulings = session.scalars(select(Feedback).where(Feedback.report.in_(ids))).all()
-            jobs = session.scalars(select(Job).where(_jobs_of(session, subject))).all()
+            found = _jobs_of(session, subject, holding)
+            jobs = session.scalars(select(Job).where(found)).all()
             ruled = select(KnownFile).where(*_those_of(KnownFile, session, subject))
             _add_json(archive, "known.json", [_word(row) for row in session.scalars(ruled)])
             for row in reports:
@@ -160,30 +210,38 @@ class Subjects:
                         file.write(part)
         return len(reports)
 
-    def _require_free(self, session: Session, subject: Subject) -> None:
+    def _require_free(self, session: Session, subject: Subject, holding: Sequence[int]) -> None:
         """Raise ``SettingsError`` for what may not be erased now."""
-        _tenant_of(session, subject)
-        tenants = select(StoredReport.tenant).where(*_reports_of(session, subject))
-        held = (
-            Tenant.number.in_(tenants) if subject.tenant is None else Tenant.name == subject.tenant
-        )
-        names = [*session.scalars(select(Tenant.name).where(held, Tenant.retention == Class.HOLD))]
+        owner = _tenant_of(session, subject)
+        names = [
+            *session.scalars(
+                select(Tenant.name)
+                .where(Tenant.number.in_(_tenants_of(session, subject, holding)))
+                .where(Tenant.retention == Class.HOLD)
+            )
+        ]
         if names:
             raise SettingsError(
                 f"tenant {names[0]}: is on legal hold, under which nothing is erased",
                 hint=f"lift it first: deepfake privacy retain {names[0]} none",
             )
+        who, how = "subject", "cancel them, or wait, and try again"
+        jobs: ColumnElement[bool] = Job.number.in_(holding)
         if subject.sha256 is None:
-            owner = _tenant_of(session, subject)
-            running = select(Job.number).where(Job.tenant == owner, Job.state.not_in(ENDED))
-            if session.scalar(running.limit(1)) is not None:
-                raise SettingsError(
-                    f"tenant {subject.tenant}: has jobs that have not ended",
-                    hint="revoke its keys, cancel its jobs and try again",
-                )
+            who, how = f"tenant {subject.tenant}", "revoke its keys, cancel its jobs and try again"
+            jobs = Job.tenant == owner
+        # Locked, so that none is sent again meanwhile.
+        states = session.scalars(select(Job.state).where(jobs).with_for_update())
+        if not all(state in ENDED for state in states):
+            raise SettingsError(
+                f"{who}: has jobs that have not ended",
+                hint=how,
+            )
 
 
-def _delete(session: Session, subject: Subject) -> tuple[Erased, list[str], list[str]]:
+def _delete(
+    session: Session, subject: Subject, holding: Sequence[int]
+) -> tuple[Erased, list[str], list[str]]:
     """Delete rows; how many, the places of kept media, and of media of jobs."""
     owner = _tenant_of(session, subject)
     whole = subject.sha256 is None
@@ -191,9 +249,7 @@ def _delete(session: Session, subject: Subject) -> tuple[Erased, list[str], list
         session.execute(delete(TenantKey).where(TenantKey.tenant == owner))
     mine = [*_reports_of(session, subject)]
     reports = select(StoredReport.id).where(*mine)
-    tenants = {*session.scalars(select(StoredReport.tenant).where(*mine).distinct())}
-    if owner is not None:
-        tenants.add(owner)
+    tenants = _tenants_of(session, subject, holding)
     rulings = _count(session, delete(Feedback).where(Feedback.report.in_(reports)))
     for column in (Revision.report, Revision.revised):
         session.execute(delete(Revision).where(column.in_(reports)))
@@ -208,17 +264,18 @@ def _delete(session: Session, subject: Subject) -> tuple[Erased, list[str], list
     # Messages of webhooks hold names of files; those that are still to be sent are sent.
     sent = Delivery.tenant.in_(tenants), Delivery.ended.is_not(None)
     session.execute(delete(Delivery).where(*sent))
-    jobs = delete(Job).where(_jobs_of(session, subject)).returning(Job.media)
+    jobs = delete(Job).where(_jobs_of(session, subject, holding)).returning(Job.media)
     uploads = [*session.scalars(jobs)]
     count = _count(session, delete(StoredReport).where(*mine))
     if whole:
         _empty_tenant(session, subject)
-    return Erased(count, rulings, len(uploads), len(places)), places, uploads
+    media = len(places) + len(holding)
+    return Erased(count, rulings, len(uploads), media, missing=0), places, uploads
 
 
 def _empty_tenant(session: Session, subject: Subject) -> None:
-    """Take everything from a tenant but the rows of its keys, which open nothing any more: where
-    there was never a key, whoever is on this machine may ask.
+    """Take everything from a tenant but the rows of its keys and accounts, which open nothing any
+    more: where there was never one, whoever is on this machine may ask.
     """
     owner = _tenant_of(session, subject)
     lineages = select(Key.lineage).where(Key.tenant == owner)
@@ -227,11 +284,19 @@ def _empty_tenant(session: Session, subject: Subject) -> None:
         session.execute(delete(table).where(table.tenant == owner))
     bare = {"label": "", "hash": "", "revoked": func.coalesce(Key.revoked, now_ms())}
     session.execute(update(Key).where(Key.tenant == owner).values(bare))
+    accounts = session.scalars(select(User).where(User.tenant == owner)).all()
+    session.execute(delete(Visit).where(Visit.account.in_([user.number for user in accounts])))
+    for user in accounts:
+        user.name, user.password, user.subject = _no_name(), None, None
+        user.disabled = user.disabled or now_ms()
     session.execute(
-        update(Tenant)
-        .where(Tenant.number == owner)
-        .values(name=f"erased-{secrets.token_hex(8)}", retention=Class.NONE)
+        update(Tenant).where(Tenant.number == owner).values(name=_no_name(), retention=Class.NONE)
     )
+
+
+def _no_name() -> str:
+    """What stands in place of a name, none of which stands twice."""
+    return f"erased-{secrets.token_hex(8)}"
 
 
 def _count(session: Session, change: Any) -> int:
@@ -253,11 +318,22 @@ def _those_of(
         yield table.tenant == owner
 
 
-def _jobs_of(session: Session, subject: Subject) -> ColumnElement[bool]:
-    """The jobs of the reports on a file, or all of a tenant."""
+def _jobs_of(session: Session, subject: Subject, holding: Sequence[int]) -> ColumnElement[bool]:
+    """The jobs of the reports on a file and those ``holding`` it, or all of a tenant."""
     if subject.sha256 is None:
         return Job.tenant == _tenant_of(session, subject)
-    return Job.report.in_(select(StoredReport.id).where(*_reports_of(session, subject)))
+    reports = select(StoredReport.id).where(*_reports_of(session, subject))
+    return or_(Job.report.in_(reports), Job.number.in_(holding))
+
+
+def _tenants_of(session: Session, subject: Subject, holding: Sequence[int]) -> set[int]:
+    """Those that have reports on a file or jobs ``holding`` it; the tenant that was named."""
+    owner = _tenant_of(session, subject)
+    if owner is not None:
+        return {owner}
+    reports = select(StoredReport.tenant).where(*_reports_of(session, subject)).distinct()
+    jobs = select(Job.tenant).where(Job.number.in_(holding)).distinct()
+    return {*session.scalars(reports), *session.scalars(jobs)}
 
 
 def _tenant_of(session: Session, subject: Subject) -> int | None:

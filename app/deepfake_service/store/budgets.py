@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 import time
+from collections import Counter
 from typing import Any, NamedTuple
 
 from limits import RateLimitItem, parse
@@ -100,7 +102,8 @@ class Budgets:
     """What lineages of keys have used today, in ``database``."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database, self._lock = database, threading.Lock()
+        self._owed: Counter[int] = Counter()
 
     def take(self, identity: Identity, *, files: int) -> None:
         """Count files that are about to be examined.
@@ -114,6 +117,7 @@ class Budgets:
         )
         if not identity.allowance.budgeted:
             return
+        self._settle(identity.lineage)
         with self._database.writing() as session:
             usage = _today(session, identity.lineage)
             if most_files is not None and usage.files + files > most_files:
@@ -121,6 +125,32 @@ class Budgets:
             if most_seconds is not None and usage.seconds >= most_seconds:
                 raise _spent(f"{usage.seconds:.0f} of {most_seconds:g} seconds of media")
             usage.files += files
+
+    def give_back(self, identity: Identity, *, files: int) -> None:
+        """Count files no more that were not examined after all. While the database does not take
+        that, it is owed until the next :meth:`take`.
+        """
+        if not identity.allowance.budgeted:
+            return
+        with self._lock:
+            self._owed[identity.lineage] += files
+        with contextlib.suppress(ServiceError):
+            self._settle(identity.lineage)
+
+    def _settle(self, lineage: int) -> None:
+        """Give back what is owed."""
+        with self._lock:
+            owed = self._owed.pop(lineage, 0)
+        if not owed:
+            return
+        try:
+            with self._database.writing() as session:
+                usage = _today(session, lineage)
+                usage.files = max(0, usage.files - owed)
+        except ServiceError:
+            with self._lock:
+                self._owed[lineage] += owed
+            raise
 
     def used_today(self) -> list[Used]:
         """What keys with a budget have used of it today, by the prefix of each that is valid."""

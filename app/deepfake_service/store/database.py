@@ -21,6 +21,8 @@ from .tables import now_ms
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 RETRY_SECONDS = 5
 BUSY_SECONDS = 10.0
+PUT_OFF_MS = 300_000
+"""How long a row in line waits whose seal cannot be opened now."""
 CONNECTIONS = 20
 POSTGRESQL = "postgresql"
 MIGRATION_LOCK = 0x0DEE9FA4E

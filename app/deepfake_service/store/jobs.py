@@ -12,6 +12,7 @@ and its events must be one transaction, and because the same table serves SQLite
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,14 @@ from deepfake.errors import ServiceError
 from deepfake.reasons import Code
 from deepfake.types import Report
 
-from .database import Database, moment
+from ..privacy.sealing import Unopened
+from .database import PUT_OFF_MS, Database, moment
 from .keys import Identity
 from .reports import add_report
 from .tables import ENDED, Event, Job, State, new_id
 from .webhooks import announce
 
+LOG = logging.getLogger("deepfake_service")
 TRIES = 3
 TRY_SECONDS = 0.3
 LONGEST_BACK_OFF_SECONDS = 3600.0
@@ -149,20 +152,30 @@ class Jobs:
             return list(session.scalars(query))
 
     def take(self) -> Job | None:
-        """The job whose turn it is, as a new attempt that the caller must end; None for none."""
+        """The job whose turn it is, as a new attempt that the caller must end; None for none.
+
+        One that cannot be opened holds up no other: it is put aside.
+        """
 
         def first(now: int) -> Select[int]:
             query = select(Job.number).where(Job.state == State.QUEUED, Job.due <= now)
             return query.order_by(Job.priority.desc(), Job.due, Job.number).limit(1)
 
-        with self._database.taking(first) as taken:
-            if taken is None:
-                return None
-            session, number, now = taken
-            job = session.get_one(Job, number)
-            job.state, job.started, job.attempt = State.RUNNING, now, job.attempt + 1
-            job.due, job.progress, job.step = now + self._lease_ms, None, None
-            return job
+        while True:
+            number = None
+            try:
+                with self._database.taking(first) as taken:
+                    if taken is None:
+                        return None
+                    session, number, now = taken
+                    job = session.get_one(Job, number)
+                    job.state, job.started, job.attempt = State.RUNNING, now, job.attempt + 1
+                    job.due, job.progress, job.step = now + self._lease_ms, None, None
+                    return job
+            except ServiceError as error:
+                if number is None or error.code == Code.DATABASE:
+                    raise
+                self._put_aside(number, error)
 
     def renew(self, places: Mapping[str, Place]) -> list[str]:
         """Hold these jobs for another lease, and tell how far they are; those that are held no
@@ -184,11 +197,10 @@ class Jobs:
     def finish(self, job: Job, report: Report) -> str | None:
         """Store the report, and its id; None when somebody else has ended the job."""
         with self._database.writing() as session:
-            if not _end(session, job, State.DONE):
+            if not _end(session, job, State.DONE, error=None):
                 return None
             stored = add_report(session, report, tenant=job.tenant, key=job.key, job=job.id)
-            values = {"report": stored.id, "error": None}
-            session.execute(update(Job).where(Job.number == job.number).values(values))
+            session.execute(update(Job).where(Job.number == job.number).values(report=stored.id))
             told = {"report": stored.id, "verdict": stored.verdict}
             announce(session, Event.JOB_DONE, tenant=job.tenant, data=_tell(job, State.DONE) | told)
             return stored.id
@@ -255,14 +267,22 @@ class Jobs:
         error = {"code": died, "detail": f"job: {died.meaning}", "remedy": died.remedy}
         with self._database.writing() as session:
             now = moment(session)
-            query = select(Job).where(Job.state == State.RUNNING)
+            query = select(Job.number, Job.attempt).where(Job.state == State.RUNNING)
             if silent:
                 query = query.where(Job.due < now)
-            for job in session.scalars(query.with_for_update(skip_locked=True)).all():
-                if job.attempt < self._attempts:
-                    job.state, job.due = State.QUEUED, now
+            for number, attempt in session.execute(query.with_for_update(skip_locked=True)).all():
+                change = update(Job).where(Job.number == number)
+                if attempt < self._attempts:
+                    session.execute(change.values(state=State.QUEUED, due=now))
+                    continue
+                session.execute(change.values(state=State.DEAD, ended=now, error=error))
+                try:
+                    job = session.get_one(Job, number)
+                except ServiceError as fault:
+                    if fault.code == Code.DATABASE:
+                        raise
+                    LOG.error("job %d: is dead, and nobody is told of it (%s)", number, fault)
                 else:
-                    job.state, job.ended, job.error = State.DEAD, now, error
                     _announce_failure(session, job, State.DEAD, error)
 
     def media_in_use(self) -> list[str]:
@@ -292,6 +312,28 @@ class Jobs:
             due = session.scalar(select(func.min(Job.due)).where(*waiting))
         return 0.0 if due is None else (now - due) / 1000
 
+    def _put_aside(self, number: int, why: ServiceError) -> None:
+        """End a job whose seal is broken; put one off whose key cannot be had now. Nobody is told:
+        what is told is sealed, too.
+        """
+        error = {
+            "code": Code.ERROR,
+            "detail": str(why).removesuffix(f"; {why.hint}"),
+            "remedy": why.hint,
+        }
+        with self._database.writing() as session:
+            now = moment(session)
+            values = (
+                {"state": State.DEAD, "ended": now}
+                if isinstance(why, Unopened)
+                else {"due": now + PUT_OFF_MS}
+            )
+            waiting = Job.number == number, Job.state == State.QUEUED, Job.due <= now
+            change = update(Job).where(*waiting).values(**values, error=error)
+            id = session.scalar(change.returning(Job.id))
+        if id is not None:
+            LOG.error("job %s: cannot be opened (%s)", id, why)
+
 
 def _find(session: Session, tenant: int, id: str, *, lock: bool = False) -> Job:
     query = select(Job).where(Job.tenant == tenant, Job.id == id)
@@ -318,8 +360,13 @@ def _announce_failure(session: Session, job: Job, state: State, error: dict[str,
 def _change(session: Session, job: Job, **values: Any) -> bool:
     """Change a job that is still running this attempt; whether it is."""
     ours = Job.number == job.number, Job.state == State.RUNNING, Job.attempt == job.attempt
-    changed = session.execute(update(Job).where(*ours).values(**values).returning(Job.number))
-    return changed.scalar() is not None
+    row = session.scalar(select(Job).where(*ours).with_for_update())
+    if row is None:
+        return False
+    for name, value in values.items():
+        setattr(row, name, value)  # rather than an UPDATE, which would not seal it
+    session.flush()
+    return True
 
 
 def _conflict(job: Job, why: str) -> ServiceError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import secrets
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -22,10 +23,12 @@ from deepfake.reasons import Code
 from deepfake.webhooks import PREFIX
 
 from ..events import Event as Told
-from .database import Database, moment
+from ..privacy.sealing import Unopened
+from .database import PUT_OFF_MS, Database, moment
 from .keys import DAY_MS
 from .tables import Delivery, DeliveryState, Event, Webhook, new_id, word_time
 
+LOG = logging.getLogger("deepfake_service")
 MOST_WEBHOOKS = 20
 SECRET_BYTES = 32
 NONCE_BYTES = 12
@@ -146,7 +149,8 @@ class Webhooks:
     def take(self, *, busy: Collection[int], lease_seconds: float) -> Sending | None:
         """The delivery whose turn it is, which must be settled within the lease; None for none.
 
-        Those for the webhooks with numbers in ``busy`` wait, so that a slow one holds up no other.
+        Those for the webhooks with numbers in ``busy`` wait, so that a slow one holds up no other;
+        nor does one that cannot be opened: it is put aside.
         """
 
         def first(now: int) -> Select[int]:
@@ -154,17 +158,24 @@ class Webhooks:
             query = select(Delivery.number).where(*waiting, Delivery.webhook.not_in(busy))
             return query.order_by(Delivery.due, Delivery.number).limit(1)
 
-        with self._database.taking(first) as taken:
-            if taken is None:
-                return None
-            session, number, now = taken
-            row = session.get_one(Delivery, number)
-            row.attempt += 1
-            row.due = now + round(lease_seconds * 1000)
-            webhook = session.get_one(Webhook, row.webhook)
-            kept = [it for it in webhook.secrets if it["ends"] is None or it["ends"] > now]
-            opened = [self._open(webhook.id, it["sealed"]) for it in kept]
-            return Sending(row, webhook, [secret for secret in opened if secret is not None])
+        while True:
+            number = None
+            try:
+                with self._database.taking(first) as taken:
+                    if taken is None:
+                        return None
+                    session, number, now = taken
+                    row = session.get_one(Delivery, number)
+                    row.attempt += 1
+                    row.due = now + round(lease_seconds * 1000)
+                    webhook = session.get_one(Webhook, row.webhook)
+                    kept = [it for it in webhook.secrets if it["ends"] is None or it["ends"] > now]
+                    opened = [self._open(webhook.id, it["sealed"]) for it in kept]
+                    return Sending(row, webhook, [it for it in opened if it is not None])
+            except ServiceError as error:
+                if number is None or error.code == Code.DATABASE:
+                    raise
+                self._put_aside(number, error)
 
     def settle(self, delivery: Delivery, *, status: int | None, error: str | None) -> None:
         """Note how a try ended: delivered where there is no ``error``, else tried again or dead.
@@ -194,6 +205,22 @@ class Webhooks:
         with self._database.writing() as session:
             limit = moment(session) - round(keep_days * DAY_MS)
             session.execute(delete(Delivery).where(Delivery.ended < limit))
+
+    def _put_aside(self, number: int, why: ServiceError) -> None:
+        """End a delivery whose seal is broken; put one off whose key cannot be had now."""
+        with self._database.writing() as session:
+            now = moment(session)
+            values = (
+                {"state": DeliveryState.DEAD, "ended": now}
+                if isinstance(why, Unopened)
+                else {"due": now + PUT_OFF_MS}
+            )
+            waiting = Delivery.state == DeliveryState.QUEUED, Delivery.due <= now
+            change = update(Delivery).where(Delivery.number == number, *waiting)
+            change = change.values(**values, error=str(why)[:200])
+            id = session.scalar(change.returning(Delivery.id))
+        if id is not None:
+            LOG.error("message %s: cannot be opened (%s)", id, why)
 
     def _new_secret(self, id: str) -> tuple[str, dict[str, Any]]:
         """A secret of 256 bits as it is shown, and as it is kept."""

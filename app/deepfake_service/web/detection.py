@@ -108,8 +108,16 @@ async def detect(
         async def examine() -> Response:
             if file.bytes > service.settings.sync_bytes or "respond-async" in (prefer or ""):
                 return _accept(await received.add_jobs(asked), service)
-            if identity.allowance.budgeted:
-                await run_in_threadpool(lambda: service.budgets.take(identity, files=1))
+            if not identity.allowance.budgeted:
+                return await report_now()
+            await run_in_threadpool(lambda: service.budgets.take(identity, files=1))
+            try:
+                return await report_now()
+            except ServiceError:  # the service could not, whatever the file is
+                await run_in_threadpool(lambda: service.budgets.give_back(identity, files=1))
+                raise
+
+        async def report_now() -> Response:
             try:
                 report = await service.examiner.report(
                     file.path,

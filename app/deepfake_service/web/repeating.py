@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +20,11 @@ from deepfake.errors import ServiceError
 from ..service import Service
 from ..store.keys import Identity
 from ..store.repeats import Answer
+from .wording import word_report
 
 LOG = logging.getLogger("deepfake_service")
 KEPT_HEADERS = ("location", "content-location")
+_REPORT = re.compile("/v1/reports/(.+)")
 
 IdempotencyKey = Annotated[
     str | None,
@@ -54,9 +57,11 @@ async def once(
     *,
     files: list[Path],
 ) -> Response:
-    """The answer that ``make`` gives; under a ``name`` that was used before, the one from then.
+    """The answer that ``make`` gives; under a ``name`` that was used before, the one from then, of
+    which a report is read again, as much of it as the key may see now.
 
-    Errors are not kept. Raises as :meth:`Repeats.begin`, and what ``make`` raises.
+    Errors are not kept. Raises as :meth:`Repeats.begin` and :meth:`Service.read_report`, and what
+    ``make`` raises.
     """
     if name is None:
         return await make()
@@ -65,7 +70,10 @@ async def once(
     before = await run_in_threadpool(lambda: repeats.begin(identity, name, fingerprint=mark))
     if before is not None:
         headers = before.headers | {"Idempotency-Replayed": "true"}
-        return Response(before.body, before.status, headers, media_type="application/json")
+        body = before.body
+        if report := _REPORT.fullmatch(headers.get("content-location", "")):
+            body = await run_in_threadpool(_read_again, service, identity, report[1])
+        return Response(body, before.status, headers, media_type="application/json")
     try:
         answer = await make()
     except BaseException:
@@ -76,6 +84,12 @@ async def once(
     kept = Answer(answer.status_code, headers, bytes(answer.body).decode())
     await run_in_threadpool(_quietly, lambda: repeats.keep(identity, name, kept))
     return answer
+
+
+def _read_again(service: Service, identity: Identity, id: str) -> str:
+    row = service.read_report(identity, id)
+    revised = service.reports.revision_of(row.id)
+    return word_report(row, identity, revised=revised).model_dump_json()
 
 
 def _quietly(change: Callable[[], None]) -> None:

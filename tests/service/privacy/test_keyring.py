@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sqlite3
 import stat
 from pathlib import Path
@@ -13,16 +14,19 @@ from deepfake_service.privacy.sealing import Unopened
 from deepfake_service.store.cases import Filter
 
 from deepfake.detector import Detector
-from deepfake.errors import SettingsError
+from deepfake.errors import ServiceError, SettingsError
 from tests.service.serving import EVERYTHING, Client, serviced
+from tests.waiting import until
 
+LATER = {"Prefer": "respond-async"}
 IDENTITY_OF_TESTS = "tests.service.privacy.test_keyring:plug_in"
 
 
 class Named:
-    """A KMS that turns keys around and notes for whom."""
+    """A KMS that turns keys around and notes for whom, but for those whom it refuses."""
 
     asked: list[bytes] = []  # noqa: RUF012
+    refused: dict[bytes, Exception] = {}  # noqa: RUF012
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         self.asked.append(context)
@@ -30,6 +34,8 @@ class Named:
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         assert wrapped.startswith(b"wrapped")
+        if context in self.refused:
+            raise self.refused[context]
         return wrapped[7:][::-1]
 
 
@@ -78,6 +84,8 @@ def test_names_of_files_are_sealed_and_found_all_the_same(
         assert client.post("/v1/webhooks", json=told).status_code == 201
         job = client.send(f"/v1/jobs?name={name}").json()
         assert client.wait(job["id"])["name"] == name
+        bad = client.wait(client.send(f"/v1/jobs?name={name}", b"no picture").json()["id"])
+        assert name in bad["error"]["detail"]
         assert client.get("/v1/jobs").json()["jobs"][0]["name"] == name
         client.send(f"/v1/detect?name={name}")
         client.send("/v1/detect?name=other.png")
@@ -95,12 +103,102 @@ def test_names_of_files_are_sealed_and_found_all_the_same(
         ].number == (newest.number)
         assert cases.page(tenant, Filter(name="nobody"), most=50) == []
         assert len(cases.page(tenant, Filter(), most=2)) == 2
-    for table, column in (("jobs", "name"), ("cases", "name"), ("deliveries", "body")):
-        values = [str(value) for (value,) in raw(tmp_path, f"SELECT {column} FROM {table}")]
+    columns = (("jobs", "name"), ("jobs", "error"), ("cases", "name"), ("deliveries", "body"))
+    for table, column in columns:
+        values = [value for (value,) in raw(tmp_path, f"SELECT {column} FROM {table}") if value]
         assert values
-        assert all(value.startswith("sealed:1:") for value in values)
+        assert all(str(value).strip('"').startswith("sealed:1:") for value in values)
     for path in tmp_path.glob("service.sqlite*"):
         assert b"passport" not in path.read_bytes()
+
+
+def test_an_error_from_before_it_was_sealed_is_still_read(client: Client) -> None:
+    job = client.wait(client.send("/v1/jobs", b"no picture").json()["id"])
+    with sqlite3.connect(client.service.settings.database) as connection:
+        connection.execute("UPDATE jobs SET error = ?", (json.dumps(job["error"]),))
+    assert client.get(f"/v1/jobs/{job['id']}").json() == job
+
+
+def test_an_error_does_not_open_as_a_name(client: Client) -> None:
+    job = client.wait(client.send("/v1/jobs", b"no picture").json()["id"])["id"]
+    with sqlite3.connect(client.service.settings.database) as connection:
+        connection.execute("UPDATE jobs SET name = trim(error, '\"')")
+    assert client.get(f"/v1/jobs/{job}").status_code == 500
+
+
+@pytest.mark.parametrize("wrong", ["sealed:1:AAAA", "sealed:1:A"])
+def test_a_job_whose_seal_is_broken_is_dead_and_holds_up_no_other(
+    detector: Detector, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serviced(detector, tmp_path, workers=0) as client:
+        bad, good = (client.send("/v1/jobs").json()["id"] for _ in range(2))
+    with sqlite3.connect(tmp_path / "service.sqlite") as connection:
+        connection.execute("UPDATE jobs SET name = ? WHERE id = ?", (wrong, bad))
+    with serviced(detector, tmp_path) as client:
+        until(lambda: raw(tmp_path, f"SELECT state FROM jobs WHERE id = '{good}'") == [("done",)])
+    ((state, ended, error),) = raw(
+        tmp_path, f"SELECT state, ended, error FROM jobs WHERE id = '{bad}'"
+    )
+    assert state == "dead"
+    assert ended
+    assert "cannot be opened" in json.loads(str(error))["detail"]
+    assert f"job {bad}: cannot be opened" in caplog.text
+
+
+def test_a_job_in_work_whose_seal_is_broken_stops_no_service(
+    detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serviced(detector, tmp_path, workers=0) as client:
+        bad = client.send("/v1/jobs").json()["id"]
+    with sqlite3.connect(tmp_path / "service.sqlite") as connection:
+        connection.execute("UPDATE jobs SET name = 'sealed:1:', state = 'running', attempt = 3")
+    with serviced(detector, tmp_path) as client:
+        assert client.wait(client.send("/v1/detect", headers=LATER).json()["id"])["state"] == "done"
+    assert raw(tmp_path, f"SELECT state FROM jobs WHERE id = '{bad}'") == [("dead",)]
+    assert "nobody is told of it" in caplog.text
+
+
+@pytest.mark.parametrize("refusal", [ServiceError("kms: refused", status=403), OSError("cut off")])
+def test_a_tenant_whose_key_is_refused_is_put_off_and_holds_up_no_other(
+    detector: Detector, tmp_path: Path, refusal: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFAKE_KMS", IDENTITY_OF_TESTS)
+    jobs = {}
+    with serviced(detector, tmp_path, workers=0) as client:
+        for tenant in ("one", "two"):
+            client.key = client.service.keys.create(tenant=tenant, scopes=EVERYTHING)
+            jobs[tenant] = client.send("/v1/jobs").json()["id"]
+    ((refused,),) = raw(tmp_path, f"SELECT tenant FROM jobs WHERE id = '{jobs['one']}'")
+    monkeypatch.setitem(Named.refused, f"tenant {refused}".encode(), refusal)
+    with serviced(detector, tmp_path) as client:
+        query = f"SELECT state FROM jobs WHERE id = '{jobs['two']}'"
+        until(lambda: raw(tmp_path, query) == [("done",)])
+        ((state, attempt, wait, error),) = raw(
+            tmp_path,
+            f"SELECT state, attempt, due - created, error FROM jobs WHERE id = '{jobs['one']}'",
+        )
+        assert (state, attempt) == ("queued", 0)
+        assert int(str(wait)) >= 300_000
+        assert error
+        Named.refused.clear()
+        with sqlite3.connect(tmp_path / "service.sqlite") as connection:
+            connection.execute("UPDATE jobs SET due = 0 WHERE id = ?", (jobs["one"],))
+        client.key = client.service.keys.create(tenant="one", scopes=EVERYTHING)
+        done = client.wait(jobs["one"])
+        assert (done["state"], done["error"]) == ("done", None)
+
+
+def test_jobs_wait_for_the_right_master_key(detector: Detector, tmp_path: Path) -> None:
+    with serviced(detector, tmp_path, workers=0) as client:
+        job = client.send("/v1/jobs").json()["id"]
+    right = (tmp_path / "master.key").read_bytes()
+    (tmp_path / "master.key").write_bytes(bytes(32))
+    with serviced(detector, tmp_path):
+        until(lambda: raw(tmp_path, "SELECT error FROM jobs WHERE error IS NOT NULL"))
+    assert raw(tmp_path, "SELECT state FROM jobs") == [("queued",)]
+    (tmp_path / "master.key").write_bytes(right)
+    with serviced(detector, tmp_path, workers=0) as client:
+        assert "another master key" in client.get(f"/v1/jobs/{job}").json()["error"]["detail"]
 
 
 def test_a_name_does_not_open_in_the_place_of_another(client: Client) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zipfile
 from pathlib import Path
 
 import pytest
+from deepfake_service.media import SharedMedia
 from deepfake_service.privacy import kept as kept_module
 from deepfake_service.privacy.kept import Retention
 from deepfake_service.privacy.sealing import Unopened
@@ -18,9 +20,12 @@ from deepfake.detector import Detector
 from deepfake.errors import SettingsError
 from deepfake.types import Verdict
 from tests.media_files import image_bytes, scene
+from tests.service.pages.visiting import enter
+from tests.service.postgres import postgresql
 from tests.service.serving import EVERYTHING, PICTURE, Client, serviced
 
 DAY_MS = 86_400_000
+STUCK = image_bytes(scene(13, 40))
 
 
 def keep_everything(client: Client, tenant: str = "shop") -> str:
@@ -218,8 +223,108 @@ def test_jobs_in_work_stop_the_erasure_of_their_tenant(
         job = client.send("/v1/jobs").json()["id"]
         assert run(client, "erase", "--tenant", "shop", "--yes") == 2
         assert "have not ended" in capsys.readouterr().err
+        subject = ["--subject", hashlib.sha256(PICTURE).hexdigest()]
+        assert run(client, "erase", *subject, "--yes") == 2
+        assert "have not ended" in capsys.readouterr().err
         client.ask("DELETE", f"/v1/jobs/{job}")
+        assert run(client, "erase", *subject, "--yes") == 0
         assert run(client, "erase", "--tenant", "shop", "--yes") == 0
+
+
+def bury(client: Client, content: bytes = STUCK) -> str:
+    """The id of a dead letter."""
+    job = client.wait(client.send("/v1/jobs", content).json()["id"])
+    assert job["state"] == "dead"
+    return str(job["id"])
+
+
+def test_a_dead_letter_is_found_by_its_file_and_erased_with_it(
+    faulty_detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subject = ["--subject", hashlib.sha256(STUCK).hexdigest()]
+    with serviced(faulty_detector, tmp_path / "service", attempts=1) as client:
+        headers = {"Idempotency-Key": "k"}
+        job = client.wait(client.send("/v1/jobs", STUCK, headers=headers).json()["id"])["id"]
+        stays = bury(client, image_bytes(scene(13, 50)))
+        assert len(client.media()) == 2
+        out = tmp_path / "out.zip"
+        assert run(client, "export", *subject, "--output", str(out)) == 0
+        with zipfile.ZipFile(out) as archive:
+            assert [one["id"] for one in json.loads(archive.read("jobs.json"))] == [job]
+        assert run(client, "retain", "local", "hold") == 0
+        assert run(client, "erase", *subject, "--yes") == 2
+        assert "legal hold" in capsys.readouterr().err
+        assert run(client, "retain", "local", "none") == 0
+        assert run(client, "erase", *subject, "--tenant", "local", "--yes") == 0
+        said = capsys.readouterr()
+        assert "erased: 0 reports, 0 rulings, 1 jobs, 1 media" in said.out
+        assert "no file here" not in said.err
+        assert client.post(f"/v1/jobs/{job}/retry").status_code == 404
+        assert client.get(f"/v1/jobs/{stays}").json()["state"] == "dead"
+        assert [path.stat().st_size for path in client.media()] == [len(image_bytes(scene(13, 50)))]
+        assert count(client, "repeats") == 0
+        client.media()[0].unlink()
+        assert run(client, "erase", *subject, "--yes") == 0
+        assert "1 dead letters have no file here" in capsys.readouterr().err
+
+
+def test_what_is_not_deleted_is_not_said_to_be_erased(
+    faulty_detector: Detector,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serviced(faulty_detector, tmp_path, attempts=1) as client:
+        client.key = client.service.keys.create(tenant="shop", scopes=EVERYTHING)
+        job = bury(client)
+        with monkeypatch.context() as patch:
+            patch.setattr(SharedMedia, "drop", lambda *told: None)
+            assert run(client, "erase", "--tenant", "shop", "--yes") == 2
+        assert "cannot be deleted" in capsys.readouterr().err
+        assert client.get(f"/v1/jobs/{job}").json()["state"] == "dead"
+        assert run(client, "prove", "--tenant", "shop") == 0
+        assert "erased_tenant" not in capsys.readouterr().out
+        assert run(client, "erase", "--tenant", "shop", "--yes") == 0
+        assert client.media() == []
+
+
+def test_media_of_jobs_that_machines_share_are_erased_where_they_lie(
+    faulty_detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psycopg")
+    media = tmp_path / "media"
+    with postgresql() as server:
+        shared = {"database_url": server.url, "media_url": str(media), "attempts": 1}
+        with serviced(faulty_detector, tmp_path / "service", **shared) as client:
+            places = ["--database", server.url, "--job-media", str(media)]
+            subject = ["--subject", hashlib.sha256(STUCK).hexdigest()]
+            for words in (subject, ["--tenant", "shop"]):
+                client.key = client.service.keys.create(tenant="shop", scopes=EVERYTHING)
+                bury(client)
+                assert [path.read_bytes() for path in media.glob("*/*")] == [STUCK]
+                assert run(client, "erase", *words, "--yes", *places) == 0
+                assert "1 jobs, 1 media" in capsys.readouterr().out
+                assert not [*media.iterdir()]
+
+
+def test_accounts_of_an_erased_tenant_are_nobody_s(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anna = enter(client.service, "anna@shop.example")
+    other = enter(client.service, "bert@other.example", tenant="other")
+    assert anna.get("/cases").status_code == 200
+    assert run(client, "erase", "--tenant", "shop", "--yes") == 0
+    assert anna.get("/cases").status_code == 303
+    assert anna.sign_in("anna@shop.example").status_code == 401
+    assert other.get("/cases").status_code == 200
+    assert count(client, "visits") == 1
+    with sqlite3.connect(client.service.settings.database) as connection:
+        rows = connection.execute("SELECT name, password, subject FROM users ORDER BY number")
+        (name, *secrets), (left, *_) = rows.fetchall()
+    assert (secrets, left) == ([None, None], "bert@other.example")
+    assert name.startswith("erased-")
+    for path in client.service.settings.folder.glob("service.sqlite*"):
+        assert b"anna@shop" not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize(
