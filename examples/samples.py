@@ -244,24 +244,31 @@ def sign(
     *,
     mime: str = "image/jpeg",
     parent: bytes | None = None,
+    component: bytes | None = None,
+    anchors: str | None = None,
     remote: str | None = None,
 ) -> bytes:
     """``data`` with a signed manifest, or with a link to it where ``remote`` is an address.
 
-    ``parent`` is the signed file that ``data`` was made from.
+    ``parent`` is the signed file that ``data`` was made from, ``component`` one that was placed in
+    it; whether they are signed by somebody below ``anchors`` is recorded.
     """
     import c2pa
 
-    settings = {
-        "verify": {"verify_trust": False, "verify_after_sign": False},
+    settings: dict[str, Any] = {
+        "verify": {"verify_trust": bool(anchors), "verify_after_sign": False},
         "builder": {"thumbnail": {"enabled": False}},
     }
+    if anchors:
+        settings["trust"] = {"user_anchors": anchors}
     info = c2pa.C2paSignerInfo("es256", signer.chain.encode(), signer.key.encode(), None)
     builder = c2pa.Builder(json.dumps(manifest), context=c2pa.Context.from_dict(settings))
     if parent is not None:
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
-        ingredient = {"title": "parent", "relationship": "parentOf"}
-        builder.add_ingredient(json.dumps(ingredient), mime, io.BytesIO(parent))
+    for relationship, file in (("parentOf", parent), ("componentOf", component)):
+        if file is not None:
+            ingredient = {"title": "ingredient", "relationship": relationship}
+            builder.add_ingredient(json.dumps(ingredient), mime, io.BytesIO(file))
     if remote is not None:
         builder.set_no_embed()
         builder.set_remote_url(remote)

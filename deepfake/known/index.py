@@ -170,8 +170,9 @@ def _read_lines(file: Iterable[str], path: Path) -> Iterator[Entry]:
 
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[dict[tuple[str, str], Entry]]:
-    """The entries of a file by their id and who ruled, written back at the end of the block; a file
-    that is not there yet is made. One who rules again on a file takes back what he said before.
+    """The entries of a file by their id and who ruled, written back at the end of the block or
+    when Ctrl-C interrupts it, not after an error; a file that is not there yet is made. One who
+    rules again on a file takes back what he said before.
 
     Raises as :func:`read_known`.
     """
@@ -184,14 +185,22 @@ def changing(path: Path) -> Iterator[dict[tuple[str, str], Entry]]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = read_known(path).entries if path.exists() else ()
         entries = {(entry.id, entry.by): entry for entry in before}
-        yield entries
         try:
-            with replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(one.to_dict()) + "\n" for one in entries.values())
-        except OSError as error:
-            raise _unwritten(path, error) from error
+            yield entries
+        except KeyboardInterrupt:  # what was done by then was said to be done
+            _write(path, entries.values())
+            raise
+        _write(path, entries.values())
     finally:
         os.close(lock)
+
+
+def _write(path: Path, entries: Iterable[Entry]) -> None:
+    try:
+        with replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(one.to_dict()) + "\n" for one in entries)
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 def _unwritten(path: Path, error: OSError) -> SettingsError:

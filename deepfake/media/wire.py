@@ -39,6 +39,7 @@ from ..errors import (
     UnsupportedMedia,
 )
 from ..reasons import find_code
+from ..text import escape
 
 if TYPE_CHECKING:  # a decoder is started before NumPy is imported
     import numpy as np
@@ -155,15 +156,16 @@ def error_to_dict(error: DeepfakeError) -> Message:
 
 
 def error_from_dict(values: Message) -> DeepfakeError:
-    """The inverse of :func:`error_to_dict`, through an explicit table of classes.
+    """The inverse of :func:`error_to_dict`, through an explicit table of classes, with texts that
+    can be printed.
 
     A code that is none here becomes that of the class.
     """
     kind = _ERRORS.get(str(values.get("class")), Corrupt)
     return kind(
-        str(values.get("text")),
+        escape(str(values.get("text"))),
         code=find_code(str(values.get("code"))),
-        hint=str(values.get("hint") or ""),
+        hint=escape(str(values.get("hint") or "")),
     )
 
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from ..errors import DeepfakeError
 from ..settings import Limits
 from .job import Descriptor, Job
+from .landlock import keep_reading_libraries
 from .shared_memory import map_shared
 from .wire import Message, error_to_dict, receive, send
 
@@ -91,6 +92,7 @@ def confine(*, memory_bytes: int, parent: int) -> None:
         _, most = resource.getrlimit(limit)
         allowed = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(limit, (allowed, allowed))
+    keep_reading_libraries(libc)  # likewise only where the system has it
 
 
 def serve(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DeepfakeError, MediaError, SettingsError
+from ..faults import contain_faults
 from ..reasons import Code
 from ..text import display_name
 from .executors import Line, error_line
@@ -119,11 +120,20 @@ def check_sources(sources: Sequence[str]) -> None:
     """Raise ``SettingsError`` for a source that does not exist or needs what is not installed."""
     for source in sources:
         if is_url(source):
-            file_system(source)
+            _check_url(source)
         elif source != STANDARD_INPUT and not os.path.lexists(_local(source)):
             raise SettingsError(
                 f"path {display_name(source)}: does not exist", hint="check the spelling"
             )
+
+
+def _check_url(url: str) -> None:
+    try:
+        file_system(url)
+    except DeepfakeError:
+        raise
+    except Exception:  # noqa: BLE001 - the store fails; the listing will meet it and say so
+        return
 
 
 def is_list(source: str) -> bool:
@@ -237,14 +247,15 @@ class Lookahead:
 def _list_source(
     source: str, files: Filter, is_unlisted: Callable[[str], bool], *, relative: str | None
 ) -> Iterator[Found]:
+    def wanted(file: Found, inner: str | None) -> bool:
+        if file.problem or file.listed:
+            return files.takes_place(inner or "")
+        return files.takes(file.path, relative if inner is None and relative else inner or "")
+
     try:
-        found = _list_remote(source) if is_url(source) else _list_local(source, is_unlisted)
-        for file, inner in found:
-            if file.problem or file.listed:
-                if files.takes_place(inner or ""):
-                    yield file
-            elif files.takes(file.path, relative if inner is None and relative else inner or ""):
-                yield file
+        with contain_faults(source):
+            found = _list_remote(source) if is_url(source) else _list_local(source, is_unlisted)
+            yield from (file for file, inner in found if wanted(file, inner))
         if is_url(source) and is_unlisted(source):
             yield _listed(source)
     except DeepfakeError as error:

@@ -75,7 +75,7 @@ def list_url(url: str) -> Iterator[RemoteFile]:
 
     Raises ``MediaError``: ``not_found`` when there is none, ``network`` when the store fails.
     """
-    files, path = file_system(url)
+    files, path = _try(lambda: file_system(url), display_name(url))
     found = _list_s3(files, path, url) if url.startswith(_S3) else _walk(files, path, url)
     count = 0
     for count, file in enumerate(found, 1):  # noqa: B007 (counted)
@@ -87,9 +87,10 @@ def list_url(url: str) -> Iterator[RemoteFile]:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and its path there. Opens no connection.
+    """The fsspec file system of a URL, and its path there.
 
-    Raises ``SettingsError``, and ``MissingDependency`` without the extra ``remote``.
+    Raises ``SettingsError``, ``MissingDependency`` without the extra ``remote``, and, as some file
+    systems connect when they are made, whatever they fail at.
     """
     shown = display_name(url)
     if "::" in url:
@@ -104,7 +105,7 @@ def file_system(url: str) -> tuple[Any, str]:
         if url.startswith(_S3):
             raise MissingDependency("s3fs", extra="remote") from error
         raise SettingsError(f"URL {shown}: needs another package", hint=str(error)) from error
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:  # not made for a plain URL
         raise SettingsError(
             f"URL {shown}: cannot be understood", hint="give one such as s3://bucket/prefix"
         ) from error

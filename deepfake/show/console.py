@@ -76,7 +76,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(Text(f"  P(synthetic) {describe_probability(report)}"))
     for number, reason in enumerate(report.reasons):
         head = "  because      " if number == 0 else "               "
-        console.print(Text(head + reason.text + f" [{reason.code}]"), soft_wrap=True)
+        text = printable(reason.text, most=600)
+        console.print(Text(f"{head}{text} [{reason.code}]"), soft_wrap=True)
     console.print(Text("  evidence"))
     for evidence in report.evidence:
         console.print(_evidence_line(evidence), soft_wrap=True)

@@ -68,7 +68,7 @@ def _read(stream: BinaryIO, format: str, into: Collector) -> None:
     if format in ("mp4", "mov", "m4a"):
         into.attempt("boxes", read_top_boxes, stream, into)
     if format in ("mp4", "mov", "m4a", "webm", "mkv", "avi", "mpeg", "mpegts"):
-        into.attempt(format, _read_av_tags, stream, into)
+        into.attempt(format, _read_av_tags, stream, format, into)
 
 
 # Pictures
@@ -318,12 +318,14 @@ def _tag_text(value: Any) -> str:
     return "\n".join(texts)
 
 
-def _read_av_tags(stream: BinaryIO, into: Collector) -> None:
+def _read_av_tags(stream: BinaryIO, format: str, into: Collector) -> None:
     import av
+
+    from ..media.streams import DEMUXERS
 
     stream.seek(0)
     try:
-        with av.open(stream, metadata_errors="replace") as file:
+        with av.open(stream, format=DEMUXERS[format], metadata_errors="replace") as file:
             sources = [("", file.metadata)]
             sources += [(f"{s.type}{s.index}:", s.metadata) for s in list(file.streams)[:32]]
             for prefix, metadata in sources:

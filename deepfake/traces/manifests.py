@@ -10,7 +10,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from ..errors import SettingsError
@@ -33,7 +33,7 @@ _MIME = {
     "mov": "video/quicktime",
     "avi": "video/avi",
 }
-_TRUSTED = "signingCredential.trusted"
+_TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
 _LABEL = re.compile(r"/c2pa/([^/]+)")
 MANIFEST_CHARACTERS = 1024**2
 MOST_SEARCHED_BYTES = 64 * 1024**2
@@ -53,8 +53,9 @@ def read_manifest(
     no trust list; ``trusted``: the signer also chains to an anchor; ``tampered``: content or
     signature do not match; ``unreadable``. With it come ``manifest`` (the active one, bounded),
     ``ancestors`` (manifests of its ingredients by label), ``trusted`` (labels of those ancestors
-    whose signers chain to an anchor too), ``problems`` (validation codes), ``remote`` where a link
-    was not followed. Raises ``SettingsError`` for broken anchors.
+    whose signers chain to an anchor too, by the word of trusted signers alone), ``problems``
+    (validation codes), ``remote`` where a link was not followed. Raises ``SettingsError`` for
+    broken anchors.
     """
     if format not in _MIME:
         return {"state": "absent", "problems": ["format_without_c2pa"]}
@@ -145,11 +146,12 @@ def _from_store(store: Any) -> dict[str, Any]:
         state = "tampered"
     active = str(store.get("active_manifest"))
     manifests = {key: value for key, value in store["manifests"].items() if key != active}
+    believed = _trusted_ancestors(store["manifests"], active, results) if state == "trusted" else ()
     return {
         "state": state,
         "manifest": _fit(store["manifests"].get(active) or {}),
         "ancestors": _fit(dict(list(manifests.items())[:32])),
-        "trusted": sorted(_trusted_ingredients(store["manifests"].values(), results))[:32],
+        "trusted": sorted(believed)[:32],
         "problems": [printable(code) for code in dict.fromkeys(every)][:32],
     }
 
@@ -159,25 +161,42 @@ def _codes(results: dict[str, Any], part: str, outcome: str) -> list[str]:
     return [str(item.get("code")) for item in found]
 
 
-def _trusted_ingredients(manifests: Iterable[Any], results: dict[str, Any]) -> set[str]:
-    """Labels of the manifests of ingredients whose signers chain to an anchor.
+def _trusted_ancestors(
+    manifests: Mapping[str, Any], active: str, results: dict[str, Any]
+) -> set[str]:
+    """Labels of the manifests of ingredients whose signers chain to an anchor, found from the
+    trusted active manifest on.
 
-    The validator notes only where it found something else than is recorded in the ingredient.
+    The validator notes only where it found something else than is recorded in the ingredient. The
+    record is that of whoever signed its holder, so only holders that are trusted are asked.
     """
-    recorded = {
-        str(ingredient.get("active_manifest"))
-        for manifest in manifests
-        for ingredient in manifest.get("ingredients") or []
-        if _TRUSTED
-        in _codes(ingredient.get("validation_results") or {}, "activeManifest", "success")
-    }
     found: dict[str, set[str]] = {"success": set(), "failure": set()}
     for delta in results.get("ingredientDeltas") or []:
         for outcome, labels in found.items():
             for item in (delta.get("validationDeltas") or {}).get(outcome) or []:
                 if outcome == "failure" or item.get("code") == _TRUSTED:
                     labels.update(_LABEL.findall(str(item.get("url"))))
-    return (recorded | found["success"]) - found["failure"]
+    reached: set[str] = set()
+    waiting = [active]
+    while waiting:
+        for ingredient in (manifests.get(waiting.pop()) or {}).get("ingredients") or []:
+            label = str(ingredient.get("active_manifest"))
+            if label in reached | found["failure"]:
+                continue
+            if _is_trusted(ingredient, now=label in found["success"]):
+                reached.add(label)
+                waiting.append(label)
+    return reached
+
+
+def _is_trusted(ingredient: dict[str, Any], *, now: bool) -> bool:
+    """Whether an ingredient was valid, and its signer trusted then, or ``now`` by the validator."""
+    record = ingredient.get("validation_results") or {}
+    failures = set(_codes(record, "activeManifest", "failure"))
+    failures |= {str(item.get("code")) for item in ingredient.get("validation_status") or []}
+    if now:
+        return failures <= {_UNTRUSTED}
+    return not failures and _TRUSTED in _codes(record, "activeManifest", "success")
 
 
 def _fit(value: dict[str, Any]) -> dict[str, Any]:

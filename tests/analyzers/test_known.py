@@ -9,7 +9,10 @@ import pytest
 from deepfake.analyzers.known import look_up
 from deepfake.commands.cli import main
 from deepfake.detector import Detector
-from deepfake.known.index import Entry, Known, Ruled
+from deepfake.known import fingerprints
+from deepfake.known.fingerprints import Fingerprint
+from deepfake.known.index import Entry, Known, Ruled, read_known
+from deepfake.media.opening import Media
 from deepfake.reasons import Code
 from deepfake.settings import Settings
 from deepfake.types import Report, Verdict, Weight
@@ -44,6 +47,26 @@ def test_files_that_were_ruled_on_differently_are_disputed() -> None:
     assert not said.declares_synthesis
     assert "desk" in said.claim
     assert "press" in said.claim
+
+
+def test_ctrl_c_keeps_what_was_ruled_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("first.png").write_bytes(image_bytes(pattern(1)))
+    Path("second.png").write_bytes(image_bytes(pattern(2)))
+    take = fingerprints.take_fingerprint
+    prints = iter([take, None])
+
+    def stopped(media: Media) -> Fingerprint | None:
+        if (step := next(prints)) is None:
+            raise KeyboardInterrupt
+        return step(media)
+
+    monkeypatch.setattr(fingerprints, "take_fingerprint", stopped)
+    assert main(["known", "add", "--ruled", "synthetic", "first.png", "second.png"]) == 130
+    assert "first.png" in capsys.readouterr().out
+    assert [it.id for it in read_known(Path("known.jsonl")).entries] == [entry(1).id]
 
 
 def test_the_command_keeps_what_the_detector_recognises(

@@ -110,6 +110,43 @@ def test_capture_is_weak_when_valid_and_strong_when_trusted(
             assert f"{strength} evidence of a camera original" in evidence.claim
 
 
+@pytest.mark.parametrize(
+    ("action", "weight"),
+    [
+        ("c2pa.published", Weight.PROOF),
+        ("c2pa.converted", Weight.PROOF),
+        ("c2pa.resized", Weight.PROOF),
+        ("c2pa.cropped", Weight.CLAIM),
+        ("c2pa.drawing", Weight.CLAIM),
+        ("c2pa.unknown", Weight.CLAIM),
+        ("org.example.filled", Weight.CLAIM),
+    ],
+)
+def test_a_capture_that_was_changed_is_no_original(
+    sign: Sign, signer: samples.Signer, action: str, weight: Weight
+) -> None:
+    evidence = find(sign(samples.created("digitalCapture"), {"action": action}), signer.root)
+    assert (evidence.declares, evidence.weight) == ("capture", weight)
+    assert ("may have been changed since" in evidence.claim) == (weight is Weight.CLAIM)
+
+
+@pytest.mark.parametrize("step", [{"action": "c2pa.edited"}, edited("digitalCapture")])
+def test_a_captured_parent_makes_no_original(
+    sign: Sign, signer: samples.Signer, step: dict[str, Any]
+) -> None:
+    evidence = find(sign(step, parent=sign(samples.created("digitalCapture"))), signer.root)
+    assert (evidence.declares, evidence.weight) == ("capture", Weight.CLAIM)
+    assert (evidence.details["state"], evidence.details["strength"]) == ("trusted", "weak")
+
+
+def test_a_capture_with_something_placed_in_it_is_no_original(signer: samples.Signer) -> None:
+    placed = samples.sign(files.image("JPEG"), samples.actions({"action": "c2pa.created"}), signer)
+    steps = samples.actions(samples.created("digitalCapture"))
+    whole = samples.sign(files.image("JPEG"), steps, signer, component=placed)
+    evidence = find(whole, signer.root)
+    assert (evidence.declares, evidence.weight) == ("capture", Weight.CLAIM)
+
+
 @pytest.mark.parametrize("kind", ["algorithmicMedia", "digitalCreation", "humanEdits"])
 def test_other_source_types_declare_neither(sign: Sign, kind: str) -> None:
     evidence = find(sign(samples.created(kind)))
@@ -161,6 +198,36 @@ def test_a_trusted_program_does_not_vouch_for_an_unknown_parent(
     assert (evidence.score, "does not vouch" in evidence.claim) == (None, True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "word"), [("trainedAlgorithmicMedia", "generated"), ("digitalCapture", "capture")]
+)
+def test_an_unknown_signer_vouches_for_nobody(sign: Sign, kind: str, word: str) -> None:
+    unknown, program = samples.make_signer(), samples.make_signer()
+    other, empty = files.image("JPEG", quality=30), samples.actions({"action": "c2pa.created"})
+    parent = sign(samples.created(kind))
+    # Recorded as trusted, because its signer built with an authority of his own.
+    own = samples.sign(parent, samples.actions(samples.created(kind)), unknown)
+    voucher = samples.sign(other, empty, unknown, component=own, anchors=unknown.root)
+    steps = samples.actions({"action": "c2pa.edited"})
+    child = samples.sign(other, steps, program, parent=own, component=voucher, anchors=program.root)
+    evidence = find(child, program.root)
+    assert evidence.details["state"] == "trusted"
+    assert (evidence.declares, evidence.weight) == (word, Weight.CLAIM)
+
+
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_trusted_signer_vouches_for_one_whom_he_knows(anchored: bool) -> None:
+    program = samples.make_signer()
+    anchors = program.root if anchored else None
+    made = samples.actions(samples.created("trainedAlgorithmicMedia"))
+    first = samples.sign(files.image("JPEG"), made, program)
+    steps = samples.actions({"action": "c2pa.edited"})
+    for _ in range(2):
+        first = samples.sign(files.image("JPEG"), steps, program, parent=first, anchors=anchors)
+    evidence = find(first, program.root)
+    assert (evidence.declares, evidence.weight) == ("generated", Weight.PROOF)
+
+
 def test_an_edit_by_a_trusted_program_is_proof_whatever_its_parent_is(sign: Sign) -> None:
     parent = sign(samples.created("trainedAlgorithmicMedia"))
     editor = samples.make_signer()
@@ -185,9 +252,9 @@ def test_a_generated_component_counts_as_an_edit() -> None:
         ]
     }
     whole = {"ingredients": [{"relationship": "componentOf", "active_manifest": "a"}]}
-    assert declaration(whole, {"a": made}) == ("edited", "trainedAlgorithmicMedia", False)
+    assert declaration(whole, {"a": made}) == ("edited", "trainedAlgorithmicMedia", False, False)
     vouched = declaration(whole, {"a": made}, trusted={"a"})
-    assert vouched == ("edited", "trainedAlgorithmicMedia", True)
+    assert vouched == ("edited", "trainedAlgorithmicMedia", True, False)
     used = {"ingredients": [{"relationship": "inputTo", "active_manifest": "a"}]}
     assert declaration(used, {"a": made}) is None
 

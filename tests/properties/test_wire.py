@@ -34,6 +34,7 @@ from deepfake.media.wire import (
     send,
 )
 from deepfake.reasons import Code
+from deepfake.text import escape
 
 MOST = 4096
 """Bytes of the largest array that the receiver takes here."""
@@ -223,7 +224,7 @@ def test_any_error_survives_the_way(
     values = json.loads(json.dumps(error_to_dict(error)))
     copy = error_from_dict(values)
     assert type(copy) is kind
-    assert (str(copy), copy.code, copy.hint) == (str(error), code, hint)
+    assert (str(copy), copy.code, copy.hint) == (escape(str(error)), code, escape(hint))
 
 
 @given(st.dictionaries(st.sampled_from(["class", "code", "text", "hint"]) | texts, objects))
@@ -232,3 +233,4 @@ def test_any_object_is_read_as_an_error(values: dict[str, Any]) -> None:
     assert type(error) in KINDS
     assert isinstance(error.code, str)
     assert isinstance(error.hint, str)
+    assert str(error).isprintable()

@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,11 +123,19 @@ def test_sources_are_checked_before_the_start(tmp_path: Path) -> None:
         (str(tmp_path / "nowhere"), "does not exist"),
         ("nothing-known://a/b", "cannot be understood"),
         ("simplecache::memory://a", "chain"),
+        ("reference://a/b", "cannot be understood"),
     ):
         if "://" in source:
             pytest.importorskip("fsspec")
         with pytest.raises(SettingsError, match=words):
             check_sources([source])
+
+
+def test_a_store_that_fails_is_left_to_the_listing() -> None:
+    pytest.importorskip("fsspec")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        check_sources([f"ftp://127.0.0.1:{unused.getsockname()[1]}/x.jpg"])
 
 
 @pytest.fixture

@@ -157,6 +157,37 @@ def test_a_dead_endpoint_is_tried_again_and_told(
     assert [line["error"]["code"] for line in read_lines(output)] == ["listing", "listing"]
 
 
+def test_a_url_that_is_none_is_a_line_and_the_scan_goes_on(
+    tmp_path: Path, known_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locations, "FIRST_PAUSE_SECONDS", 0.01)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = f"ftp://127.0.0.1:{unused.getsockname()[1]}/x.jpg"
+    wrong = ["reference://a/b", "dir://a/b", "asyncwrapper://a/b"]
+    (tmp_path / "list.txt").write_text("\n".join([dead, "zip://", *wrong, "good.png"]))
+    (tmp_path / "good.png").write_bytes(image_bytes(scene()))
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "results.jsonl"
+    run_scan("list.txt", output=output, models=known_models)
+    lines = {line["path"]: line.get("error", {}) for line in read_lines(output)}
+    codes = {path: error.get("code") for path, error in lines.items()}
+    listing = dict.fromkeys([dead, "zip://"], "listing")
+    assert codes == {**listing, **dict.fromkeys(wrong, "settings"), "good.png": None}
+    assert "failed 3 times (ConnectionRefusedError" in lines[dead]["message"]
+    with pytest.raises(MediaError, match="failed 3 times") as caught:
+        fetch(dead)
+    assert caught.value.code == "network"
+
+
+def test_a_fault_while_listing_is_a_line(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.pipe_file("/media/a.png", b"x")
+    monkeypatch.setattr(type(memory), "info", lambda self, path: {"name": path})
+    (found,) = list_sources(["memory://media"], Filter())
+    assert found.problem
+    assert found.problem["error"]["code"] == "internal"
+
+
 @pytest.fixture
 def memory() -> Iterator[Any]:
     files = fsspec.filesystem("memory")

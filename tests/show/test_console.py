@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from deepfake.reasons import Code
 from deepfake.show.console import list_faces, print_report
-from deepfake.types import FaceFinding, Kind, Timeline, Weight
+from deepfake.types import FaceFinding, Kind, Reason, Timeline, Weight
 from tests.reports import face_evidence, make_evidence, make_report, video_evidence
 
 
@@ -44,6 +45,13 @@ def test_a_crowd_is_cut_and_nothing_reaches_the_terminal() -> None:
     assert len(list_faces(evidence)) == 9
     assert list_faces(evidence)[-1] == "12 more in the JSON report"
     assert "\x1b" not in printed(evidence)
+
+
+def test_reasons_reach_no_terminal() -> None:
+    output = io.StringIO()
+    reason = Reason(code=Code.CORRUPT, text="file a: \x1b[2Jgone\u202e")
+    print_report(replace(make_report(), reasons=(reason,)), Console(file=output, width=200))
+    assert "file a: [2Jgone [corrupt]\n" in output.getvalue()
 
 
 def test_a_timeline_without_a_window_is_said() -> None:

@@ -14,12 +14,15 @@ import pytest
 
 from deepfake.errors import SettingsError
 from deepfake.media.opening import open_media
+from deepfake.media.sniff import sniff
+from deepfake.settings import Limits
 from deepfake.text import printable
 from deepfake.traces.containers import read_metadata
-from deepfake.traces.manifests import _fit, bounded, read_manifest
+from deepfake.traces.manifests import _fit, _from_store, bounded, read_manifest
 from deepfake.traces.metadata_blocks import VALUE_CHARACTERS
 from examples import samples
 from tests import evidence_files as files
+from tests import media_files as make
 
 MEBIBYTE = 1024**2
 
@@ -172,6 +175,17 @@ def test_sound_tags(format: str) -> None:
 def test_wav_info_list() -> None:
     found = metadata(files.wav_with_info(ISFT="Tool 1", ICMT="note"), "wav")
     assert found["tags"] == {"ISFT": "Tool 1", "ICMT": "note"}
+
+
+def test_a_file_that_ffmpeg_would_take_for_another_opens_nothing() -> None:
+    """SDP text before an MPEG transport stream would have sound received over UDP."""
+    sdp = b"G=0\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    head = bytearray(sdp + b"m=audio 45678 RTP/AVP 0\na=x:").ljust(188 * 12, b"A")
+    head[188], head[376], head[-1:] = 0x47, 0x47, b"\n"
+    content = bytes(head) + make.video_bytes([make.scene()] * 25, format="mpegts")
+    assert sniff(content) == "mpegts"
+    with open_media(content, limits=Limits(decode_stall_seconds=5)) as media:
+        assert media.metadata()["encoding"]["video_codec"] == "h264"
 
 
 def test_video_tags_and_boxes() -> None:
@@ -457,6 +471,43 @@ def test_manifests_of_sound_and_video(format: str, signer: samples.Signer) -> No
 def test_broken_trust_anchors_are_an_error_of_the_settings(signed: bytes) -> None:
     with pytest.raises(SettingsError, match="trust anchors"):
         manifest(signed, anchors="no certificate")
+
+
+@pytest.mark.parametrize(
+    ("state", "failures", "trusted"),
+    [
+        ("Trusted", [], ["first", "second"]),
+        ("Trusted", ["claimSignature.mismatch"], []),  # a certificate of somebody trusted, copied
+        ("Trusted", ["signingCredential.expired"], []),
+        ("Invalid", [], []),
+    ],
+)
+def test_trust_is_followed_from_the_active_manifest_on(
+    state: str, failures: list[str], trusted: list[str]
+) -> None:
+    good = {"success": [{"code": "signingCredential.trusted"}], "failure": []}
+    seen = good | {"failure": [{"code": code} for code in failures]}
+
+    def holding(label: str, record: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ingredients": [
+                {"active_manifest": label, "validation_results": {"activeManifest": record}}
+            ]
+        }
+
+    store = {
+        "active_manifest": "active",
+        "manifests": {
+            "active": holding("first", seen),
+            "first": holding("second", good),
+            "second": {},
+            "stranger": holding("third", good),
+            "third": holding("third", good),
+        },
+        "validation_results": {"activeManifest": good},
+        "validation_state": state,
+    }
+    assert _from_store(store)["trusted"] == trusted
 
 
 def test_manifests_are_bounded() -> None:
