@@ -14,7 +14,7 @@ from types import TracebackType
 
 from . import fusion
 from .analyzers import Analyzer, shipped_analyzers
-from .analyzers.claims import MISSING
+from .analyzers.claims import MISSING, skip
 from .analyzers.known import look_up
 from .bundle import Bundle
 from .engine.engine import Engine
@@ -118,6 +118,8 @@ class Detector:
                     watch.step(analyzer.name, 0.0)
                     evidence += self._analyze(analyzer, media, options)
                 seconds[analyzer.name] = time.perf_counter() - started
+            if media.has_other_tracks:
+                evidence.append(skip("tracks", Code.OTHER_TRACKS))
             self.engine.check_kind(media.info.kind)
             fingerprint = None
             index = self.known if known is None else known

@@ -7,8 +7,8 @@
    that of the mandatory source, or of a suspicious other one where that is higher.
 3. ``inconclusive`` when nothing could be scored, when a score lies between the limits or its
    interval spans both of them, when strong evidence disagrees, and when a mandatory source did not
-   run, the model of any source is suspended, or a clean score bears traces of an attack, which
-   clears nothing and accuses nobody.
+   run, any source failed, the model of any source is suspended, a track was left out, or a clean
+   score bears traces of an attack, which clears nothing and accuses nobody.
 4. A claim that a generative model made the file (parameters, labels, a manifest of an unknown
    signer, an open watermark) is true more often than not, but anyone can write it, into a genuine
    file too. It makes a file ``suspicious`` that the scores do not, and never more; a hint (a mere
@@ -115,6 +115,7 @@ def _decide(
     words = [_read(item, policy) for item in scored]
     verdict, reasons = _most_concerning(words, ran)
     missing = policy.mandatory[kind] - {item.source for item in ran}
+    missing |= {item.source for item in evidence if item.status is Status.FAILED}
     idle = [item for item in evidence if item.reason == Code.MODEL_SUSPENDED]
     if verdict is Verdict.AUTHENTIC and idle:
         reason = Reason(code=Code.MODEL_SUSPENDED, text=idle[0].claim)
@@ -122,6 +123,10 @@ def _decide(
     tricked = [item for item in ran if item.reason == Code.SCORE_DOES_NOT_LAST]
     if verdict is Verdict.AUTHENTIC and tricked:
         reason = Reason(code=Code.SCORE_DOES_NOT_LAST, text=tricked[0].claim)
+        verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
+    unseen = [item for item in evidence if item.reason == Code.OTHER_TRACKS]
+    if verdict is Verdict.AUTHENTIC and unseen:
+        reason = Reason(code=Code.OTHER_TRACKS, text=unseen[0].claim)
         verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
     if verdict is Verdict.AUTHENTIC and missing:
         text = f"not examined: {', '.join(sorted(missing))}"

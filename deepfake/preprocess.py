@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,14 @@ LOUDEST = 2.0**31
 """Largest sample that is kept: that of 32-bit integers that nobody scaled. The power of a spectrum
 of such samples still fits float32.
 """
+MIX_SECONDS = 0.5
+"""How much of a sound is mixed at once."""
+CANCELLED = 0.25
+"""Share of the powers of all channels, −6 dB. The sum of independent channels has all of them, and
+that of ordinary stereo more, whatever their levels; less is left only where channels cancel.
+"""
+_INAUDIBLE = 1e-7
+"""Power, −70 dB of full scale: what codecs leave of silence may be of opposite sign."""
 
 
 class PixelScale(NamedTuple):
@@ -164,6 +173,32 @@ def bound_samples(samples: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[st
         warnings.append("The sound has samples far beyond full scale; they were cut.")
         samples = np.clip(samples, -LOUDEST, LOUDEST)
     return samples, tuple(warnings)
+
+
+def mix_channels(channels: Samples, *, sample_rate: int) -> tuple[Samples, tuple[str, ...]]:
+    """Mono of ``channels`` (channels, samples), with a sentence where it is not their mean.
+
+    In the mean of channels of opposite sign nothing is left of what a listener hears. Where the sum
+    of half a second has less than ``CANCELLED`` of their powers, its loudest channel is taken.
+    """
+    mixed = channels.mean(axis=0, dtype=np.float32)
+    count, length = channels.shape
+    if count == 1:
+        return mixed, ()
+    parts = max(1, length // round(MIX_SECONDS * sample_rate))
+    chosen: int | None = None
+    for start, end in pairwise(length * part // parts for part in range(parts + 1)):
+        table, mean = channels[:, start:end], mixed[start:end]
+        powers = np.einsum("ij,ij->i", table, table, dtype=np.float64)
+        loudest = int(powers.argmax())
+        left = count**2 * float(np.einsum("i,i->", mean, mean, dtype=np.float64))
+        if left >= CANCELLED * powers.sum() or powers[loudest] < _INAUDIBLE * (end - start):
+            continue
+        if chosen is None or powers[chosen] < powers[loudest] / 4:  # each change is a click
+            chosen = loudest
+        mixed[start:end] = table[chosen]
+    said = "The channels of the sound cancel each other; where they do, one of them was judged."
+    return mixed, () if chosen is None else (said,)
 
 
 @dataclass(frozen=True, kw_only=True)

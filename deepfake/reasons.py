@@ -184,6 +184,13 @@ class Code(StrEnum):
         "leaves such pictures; by chance genuine ones are like that too, but rarely.",
         "Ask for the original, and where it comes from; do not take the clean score for an answer.",
     )
+    OTHER_TRACKS = (
+        "other_tracks",
+        Group.VERDICT,
+        "The file has more than one picture or sound, of which only the one that players choose "
+        "was looked at. Some may choose another.",
+        "Write each of them to a file of its own, and examine those.",
+    )
     BETWEEN_LIMITS = (
         "between_limits",
         Group.VERDICT,
@@ -193,7 +200,8 @@ class Code(StrEnum):
     MANDATORY_NOT_RUN = (
         "mandatory_not_run",
         Group.VERDICT,
-        "The detector that has to look before a file is cleared could not look at this one.",
+        "A detector that has to look before a file is cleared could not look at this one, or "
+        "another one failed on it.",
         "The evidence says why; mend that, and examine the file again.",
     )
     LOW_PRIOR = (

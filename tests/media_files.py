@@ -110,13 +110,14 @@ def sound_bytes(
     format: str = "wav",
     codec: str = "pcm_s16le",
     metadata: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
 ) -> bytes:
     """Sound in any FFmpeg container, such as ("mp3", "libmp3lame") or ("ipod", "aac")."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=format) as container:
         container.metadata.update(metadata or {})
-        layout = "stereo" if samples.ndim == 2 else "mono"
-        stream = container.add_stream(codec, rate=sample_rate, layout=layout)
+        layout = sound_frame(samples[:0], sample_rate).layout
+        stream = container.add_stream(codec, rate=sample_rate, layout=layout, options=options)
         _write_sound(container, stream, samples, sample_rate)
     return buffer.getvalue()
 
@@ -162,19 +163,49 @@ def video_bytes(
     return buffer.getvalue()
 
 
+def tracks_bytes(*, default: int, format: str = "matroska") -> bytes:
+    """Two pictures, 64 and 96 pixels wide, and two sounds; ``default`` is the number of each that
+    players choose.
+    """
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=format) as container:
+        pictures = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        voices = [container.add_stream("aac", rate=48000, layout="mono") for _ in range(2)]
+        for pair in (pictures, voices):
+            pair[1 - default].disposition = av.stream.Disposition(0)
+            pair[default].disposition = av.stream.Disposition.default
+        for stream, width in zip(pictures, (64, 96), strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, 64, "yuv420p"
+        for stream in pictures:
+            for index in range(10):
+                pixels = scene(stream.width, seed=index % 4)
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts = index
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        for voice in voices:
+            _write_sound(container, voice, tone(0.4, sample_rate=48000), 48000)
+    return buffer.getvalue()
+
+
 def _chain(first: Pixels, rest: Iterable[Pixels]) -> Iterable[Pixels]:
     yield first
     yield from rest
 
 
 def _write_sound(container: Any, stream: Any, samples: npt.NDArray[Any], sample_rate: int) -> None:
-    table = samples if samples.ndim == 2 else samples[:, None]
-    layout = {1: "mono", 2: "stereo"}[table.shape[1]]
-    packed = np.ascontiguousarray(table.reshape(1, -1), dtype=np.float32)
+    container.mux(stream.encode(sound_frame(samples, sample_rate)))
+    container.mux(stream.encode(None))
+
+
+def sound_frame(samples: npt.NDArray[Any], sample_rate: int) -> Any:
+    """Float samples, (samples,) or (samples, channels), as one frame for an encoder."""
+    channels = samples.shape[1] if samples.ndim == 2 else 1
+    layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+    packed = np.ascontiguousarray(samples.reshape(1, -1), dtype=np.float32)
     frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
-    container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+    return frame
 
 
 def heif_bytes(pixels: Pixels, *, quarter_turns: int = 0) -> bytes:

@@ -20,7 +20,15 @@ from deepfake.settings import DetectOptions, Limits, Settings
 from deepfake.types import Evidence, Kind, Status, Verdict
 from examples.samples import camera_exif, jpeg, png
 from tests.content.test_drawings import photo
-from tests.media_files import gif_bytes, image_bytes, scene, speech, video_bytes, wav_bytes
+from tests.media_files import (
+    gif_bytes,
+    image_bytes,
+    scene,
+    speech,
+    tracks_bytes,
+    video_bytes,
+    wav_bytes,
+)
 
 
 def by_source(report: object) -> dict[str, Evidence]:
@@ -185,6 +193,13 @@ def test_picture_and_sound_of_a_video_are_separate_evidence(known_detector: Dete
     assert evidence["video"].heatmaps[0].second in evidence["video"].timelines[-1].seconds
     assert evidence["face"].reason == "no_face"
     assert evidence["audio"].status is Status.OK
+
+
+def test_a_file_of_which_a_track_was_left_out_is_not_cleared(known_detector: Detector) -> None:
+    report = known_detector.detect(tracks_bytes(default=1))
+    assert report.verdict is not Verdict.AUTHENTIC
+    assert by_source(report)["tracks"].reason == "other_tracks"
+    assert len([text for text in report.warnings if "that players choose" in text]) == 2
 
 
 def test_silent_film_says_that_it_has_no_sound(known_detector: Detector) -> None:

@@ -131,6 +131,29 @@ def test_a_video_is_not_cleared_by_its_sound_alone() -> None:
     assert decision.reasons[0].code == "mandatory_not_run"
 
 
+@pytest.mark.parametrize(
+    ("kind", "looked", "broke"), [(Kind.VIDEO, "video", "audio"), (Kind.IMAGE, "image", "face")]
+)
+def test_what_failed_on_a_file_bars_clearing_it(kind: Kind, looked: str, broke: str) -> None:
+    """Whoever can make one detector fail must not gain by it."""
+    failed = Evidence(source=broke, status=Status.FAILED, reason="decoder_failed", claim="broke")
+    clean = decide([scored(looked, 0.05), failed], kind=kind, policy=POLICY)
+    assert (clean.verdict, clean.probability) == (Verdict.INCONCLUSIVE, 0.05)
+    assert clean.reasons[0] == Reason(code=Code.MANDATORY_NOT_RUN, text=f"not examined: {broke}")
+    passed_over = decide([scored(looked, 0.05), skipped(broke, "none")], kind=kind, policy=POLICY)
+    assert passed_over.verdict is Verdict.AUTHENTIC
+    assert decide([scored(looked, 0.95), failed], kind=kind, policy=POLICY).verdict == "synthetic"
+
+
+def test_a_track_that_was_left_out_bars_clearing_and_nothing_else() -> None:
+    left = skipped("tracks", "other_tracks")
+    clean = decide([scored("video", 0.05), left], kind=Kind.VIDEO, policy=POLICY)
+    assert (clean.verdict, clean.probability) == (Verdict.INCONCLUSIVE, 0.05)
+    assert clean.reasons[0].code == "other_tracks"
+    loud = decide([scored("video", 0.95), left], kind=Kind.VIDEO, policy=POLICY)
+    assert loud.verdict is Verdict.SYNTHETIC
+
+
 def test_trusted_camera_against_detector_is_a_disagreement() -> None:
     camera = told("provenance", Weight.PROOF, "capture")
     decision = decide([camera, scored("image", 0.95)], kind=Kind.IMAGE, policy=POLICY)

@@ -11,6 +11,8 @@ from deepfake.preprocess import (
     Box,
     ImagePreprocess,
     PixelScale,
+    Samples,
+    mix_channels,
     preprocess_from_dict,
     preprocess_to_dict,
 )
@@ -129,3 +131,49 @@ def test_survives_a_bundle_file(preprocess: ImagePreprocess | AudioPreprocess) -
 def test_unknown_preprocess_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="not understood"):
         preprocess_from_dict(values)
+
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.normal(0, 0.1, (6, 32000)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        NOISE[:1],
+        NOISE[:2],
+        NOISE,
+        NOISE[:2] * np.float32([[1], [0]]),
+        NOISE * np.float32([[0], [0], [1], [0], [0], [0]]),
+        NOISE[:2] - np.float32(0.4) * NOISE[1::-1],
+        1e-4 * NOISE[:1] * np.float32([[1], [-1]]),
+    ],
+    ids=["mono", "stereo", "surround", "one of two", "one of six", "widened", "inaudible"],
+)
+def test_ordinary_channels_are_averaged(channels: Samples) -> None:
+    mixed, warnings = mix_channels(channels, sample_rate=16000)
+    assert warnings == ()
+    np.testing.assert_array_equal(mixed, channels.mean(axis=0, dtype=np.float32))
+
+
+def test_where_channels_cancel_the_loudest_is_taken() -> None:
+    channels = NOISE[:2].copy()
+    channels[1, 8000:16000] = np.float32(-1.1) * channels[0, 8000:16000]
+    mixed, warnings = mix_channels(channels, sample_rate=16000)
+    assert len(warnings) == 1
+    np.testing.assert_array_equal(mixed[8000:16000], channels[1, 8000:16000])
+    for rest in (slice(0, 8000), slice(16000, None)):
+        np.testing.assert_array_equal(mixed[rest], channels[:, rest].mean(axis=0))
+
+
+def test_a_sound_that_moves_between_channels_is_followed() -> None:
+    """And its sign does not change with each half second in which another is a little louder."""
+    channels = np.zeros((4, 16000), np.float32)
+    for pair, start in ((0, 0), (2, 8000)):
+        channels[pair, start : start + 8000] = NOISE[0, :8000]
+        channels[pair + 1, start : start + 8000] = np.float32(-1.01) * NOISE[0, :8000]
+    mixed, _ = mix_channels(channels, sample_rate=16000)
+    np.testing.assert_array_equal(mixed, np.concatenate([channels[1, :8000], channels[3, 8000:]]))
+    swaying = NOISE[0] * np.repeat(np.float32([1, 1.01, 1, 1.01]), 8000)
+    steady, _ = mix_channels(np.stack([swaying, -NOISE[0]]), sample_rate=16000)
+    np.testing.assert_array_equal(steady, swaying)

@@ -210,6 +210,10 @@ def test_errors_have_codes_of_the_table_also_from_the_decoder() -> None:
     assert error.code is Code.NO_FRAMES
     hostile = error_to_dict(Corrupt("a")) | {"code": "\x1b[31mmade up"}
     assert error_from_dict(hostile).code is Code.CORRUPT
+    hostile |= {"text": "file a: \x1b[2Jgone", "hint": "\x1b]0;owned\x07\u202e"}
+    error = error_from_dict(hostile)
+    assert str(error) == r"file a: \x1b[2Jgone; \x1b]0;owned\x07\u202e"
+    assert error.hint == r"\x1b]0;owned\x07\u202e"
 
 
 def test_every_group_has_codes() -> None:

@@ -8,12 +8,16 @@ from typing import Any
 import av
 import numpy as np
 
-from ..errors import Corrupt
-from ..preprocess import Samples, bound_samples
+from ..errors import Corrupt, UnsupportedMedia
+from ..preprocess import Samples, bound_samples, mix_channels
 from ..reasons import Code
 from . import streams
 from .job import Job
 
+MOST_CHANNELS = 64
+"""As many as FFmpeg resamples."""
+_MOST_PLANES = 8
+"""Planes of a frame that PyAV can read; it crashes on those of more channels."""
 _PIECE_SAMPLES = 64 * 1024
 
 
@@ -28,7 +32,10 @@ def decode_audio(job: Job, *, format: str, sample_rate: int, max_seconds: float)
         streams.keep_only(container, stream)
         claimed = streams.claimed_seconds(container, stream)
         longest = 0.999 * (claimed or 0.0)
-        for piece in _gather(_resample(_decode(job, container, stream), sample_rate)):
+        for table in _gather(_resample(_decode(job, container, stream), sample_rate)):
+            piece, warnings = mix_channels(table, sample_rate=sample_rate)
+            for warning in warnings:
+                job.warn(warning)
             samples = piece[: most - sent]
             if sent + len(piece) > most or (sent + len(piece) == most and max_seconds < longest):
                 job.warn(f"Only the first {max_seconds:g} seconds of the sound were looked at.")
@@ -66,27 +73,37 @@ def _decode(job: Job, container: Any, stream: Any) -> Iterator[Any]:
 
 def _bounded(job: Job, frame: Any) -> Any:
     """Samples that are no numbers or beyond all bounds mended, before resampling spreads them."""
-    if frame.format.name.rstrip("p") not in ("flt", "dbl"):
+    channels, kind = frame.layout.nb_channels, frame.format.name.rstrip("p")
+    if channels > MOST_CHANNELS:
+        raise UnsupportedMedia(
+            f"file {job.name}: its sound has {channels} channels, and {MOST_CHANNELS} can be read",
+            hint="mix it down, for example to stereo",
+        )
+    if kind not in ("flt", "dbl"):
         return frame
+    if channels > _MOST_PLANES and frame.format.is_planar:
+        (frame,) = av.AudioResampler(format=kind, layout=frame.layout).resample(frame)
     values, warnings = bound_samples(frame.to_ndarray())
     if not warnings:
         return frame
     for warning in warnings:
         job.warn(warning)
-    clean = av.AudioFrame.from_ndarray(values, format=frame.format.name, layout=frame.layout.name)
+    clean = av.AudioFrame.from_ndarray(values, format=frame.format.name, layout=frame.layout)
     clean.sample_rate, clean.pts, clean.time_base = frame.sample_rate, frame.pts, frame.time_base
     return clean
 
 
 def _resample(frames: Iterator[Any], sample_rate: int) -> Iterator[Samples]:
-    """Mono float32; a change of rate or channels within the stream starts a new resampler."""
+    """Float32 (channels, samples); a change of rate or channels within the stream starts a new
+    resampler.
+    """
     resampler, form = None, None
     for frame in frames:
         now = (frame.sample_rate, frame.format.name, frame.layout.name)
         if resampler is None or now != form:
             if resampler is not None:
                 yield from _samples(resampler.resample(None))
-            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sample_rate)
+            resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=sample_rate)
             form = now
         frame.pts = None
         yield from _samples(resampler.resample(frame))
@@ -95,18 +112,22 @@ def _resample(frames: Iterator[Any], sample_rate: int) -> Iterator[Samples]:
 
 
 def _samples(frames: list[Any]) -> Iterator[Samples]:
-    # The mean of the channels; FFmpeg's own mix to mono would be louder than each of them.
     for frame in frames:
-        yield frame.to_ndarray().mean(axis=0, dtype=np.float32)
+        yield np.ascontiguousarray(frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T)
 
 
-def _gather(pieces: Iterator[Samples]) -> Iterator[Samples]:
-    """The same samples in larger pieces, since codec frames are a few milliseconds long."""
+def _gather(tables: Iterator[Samples]) -> Iterator[Samples]:
+    """The same samples in larger pieces, since codec frames are a few milliseconds long; channels
+    are mixed here and not by FFmpeg, whose mono would be louder than each of them.
+    """
     held: list[Samples] = []
-    for piece in pieces:
-        held.append(piece)
-        if sum(map(len, held)) >= _PIECE_SAMPLES:
-            yield np.concatenate(held)
+    for table in tables:
+        if held and len(table) != len(held[0]):
+            yield np.concatenate(held, axis=1)
+            held = []
+        held.append(table)
+        if sum(piece.shape[1] for piece in held) >= _PIECE_SAMPLES:
+            yield np.concatenate(held, axis=1)
             held = []
     if held:
-        yield np.concatenate(held)
+        yield np.concatenate(held, axis=1)

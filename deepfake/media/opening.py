@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Corrupt, MediaError, SettingsError, TooLarge, UnsupportedMedia
-from ..preprocess import Pixels, Samples, bound_samples
+from ..preprocess import Pixels, Samples, bound_samples, mix_channels
 from ..progress import Watch
 from ..reasons import Code
 from ..settings import Limits, megapixels
@@ -54,8 +54,9 @@ class Media:
     """One opened file. Use it as a context manager, from one thread at a time.
 
     ``warnings`` are sentences for a person and grow as parts are decoded; ``is_limited`` becomes
-    true when a video costs too much to look at as closely as was asked. ``watch`` is told of
-    progress and ends decoding, with ``Cancelled``, when that is wanted.
+    true when a video costs too much to look at as closely as was asked. ``has_other_tracks`` tells
+    of more pictures or sounds than the one of each that is decoded. ``watch`` is told of progress
+    and ends decoding, with ``Cancelled``, when that is wanted.
     """
 
     def __init__(
@@ -68,13 +69,14 @@ class Media:
         pixels: Pixels | None = None,
         samples: Samples | None = None,
         warnings: list[str] | None = None,
+        has_other_tracks: bool = False,
         watch: Watch | None = None,
     ) -> None:
         self.watch = watch or Watch()
         self._answers: WeakSet[Generator[Part, None, None]] = WeakSet()
         self.info, self.name, self.limits = info, name, limits
         self.warnings: list[str] = warnings or []
-        self.is_limited = False
+        self.is_limited, self.has_other_tracks = False, has_other_tracks
         self._descriptor, self._pixels, self._samples = descriptor, pixels, samples
         self._image_error: MediaError | None = None
 
@@ -378,6 +380,7 @@ def _open_file(file: OpenFile, *, name: str, limits: Limits, watch: Watch) -> Me
         limits=limits,
         descriptor=file.descriptor,
         warnings=_texts(values.get("warnings")),
+        has_other_tracks=values.get("has_other_tracks") is True,
         watch=watch,
     )
     if warning := name_warning(name, info.format):
@@ -447,7 +450,9 @@ def _open_array(
     bounded, warnings = bound_samples(array)
     samples = bounded.astype(np.float32)
     if samples.ndim == 2:
-        samples = samples.mean(axis=1, dtype=np.float32)
+        table = np.ascontiguousarray(samples.T)
+        samples, mixing = mix_channels(table, sample_rate=sample_rate)
+        warnings += mixing
     info = MediaInfo(
         kind=Kind.AUDIO,
         format="array",

@@ -59,17 +59,34 @@ def _probe_streams(job: Job, format: str) -> dict[str, Any]:
     from . import streams
 
     with streams.open_streams(job, format=format) as container:
-        video = None if format in streams.SOUND_ONLY[:3] else streams.video_stream(container)
-        audio = streams.audio_stream(container)
+        video, audio = streams.video_stream(container), streams.audio_stream(container)
+        tracks = _warn_of_tracks(job, container)
         if video is not None:
-            return _probe_video(job, format, container, video, audio)
+            format = "mp4" if format == "m4a" else format
+            return tracks | _probe_video(job, format, container, video, audio)
         if audio is None:
             raise Corrupt(
                 f"file {job.name}: holds neither moving pictures nor sound that can be decoded",
                 code=Code.NO_STREAMS,
                 hint="check that the file plays elsewhere",
             )
-        return _probe_audio(job, format, container, audio)
+        return tracks | _probe_audio(job, format, container, audio)
+
+
+def _warn_of_tracks(job: Job, container: Any) -> dict[str, Any]:
+    """Tell of pictures and sounds that are not looked at beside others."""
+    from . import streams
+
+    counts = {
+        "picture": len(streams.moving_pictures(container)),
+        "sound": len(streams.sounds(container)),
+    }
+    several = {name: count for name, count in counts.items() if count > 1}
+    for name, count in several.items():
+        job.warn(
+            f"The file has {count} {name} tracks; only the one that players choose was looked at."
+        )
+    return {"has_other_tracks": True} if several else {}
 
 
 def _probe_audio(job: Job, format: str, container: Any, audio: Any) -> dict[str, Any]:

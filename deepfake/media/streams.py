@@ -33,13 +33,15 @@ DEMUXERS = {
     "wav": "wav",
     "webm": "matroska",
 }
-SOUND_ONLY = ("aac", "flac", "m4a", "mp3", "ogg", "wav")
 DAMAGE = (av.error.FFmpegError, EOFError, ValueError, LookupError, UnicodeDecodeError)
 """What PyAV raises for damaged files."""
 
 MOST_PACKETS = 1_000_000
 """Of one stream; four hours at 60 frames a second are 864,000."""
 MOST_FRAMES_PER_SECOND = 1000.0
+_STILL = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+_MOVING_FRAMES = 3
+"""More in a second are no pictures of chapters."""
 _BUFFER_BYTES = 256 * 1024
 _KEY_STEP_SECONDS = 0.1
 
@@ -85,21 +87,47 @@ def open_streams(job: Job, *, format: str) -> Iterator[Any]:
         yield container
 
 
+def moving_pictures(container: Any) -> list[Any]:
+    """Picture streams; cover art, thumbnails and pictures of chapters do not count."""
+    return [stream for stream in container.streams.video if _moves(stream)]
+
+
+def sounds(container: Any) -> list[Any]:
+    """Sound streams that have a decoder."""
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
 def video_stream(container: Any) -> Any | None:
-    """The first moving picture; cover art and thumbnails do not count."""
-    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    for stream in container.streams.video:
-        if not stream.disposition & still:
-            return stream
-    return None
+    """The moving picture that players show."""
+    return _chosen(moving_pictures(container), container.streams.best("video"))
 
 
 def audio_stream(container: Any) -> Any | None:
-    """The first sound stream that has a decoder."""
-    for stream in container.streams.audio:
-        if stream.codec_context is not None:
-            return stream
-    return None
+    """The sound that players play with that picture."""
+    best = container.streams.best("audio", related=video_stream(container))
+    return _chosen(sounds(container), best)
+
+
+def _moves(stream: Any) -> bool:
+    """Any track can be named as that of another's chapters, whose pictures lie far apart."""
+    if not stream.disposition & _STILL:
+        return True
+    times = [float(entry.timestamp * stream.time_base) for entry in stream.index_entries]
+    later = times[_MOVING_FRAMES:]
+    return any(end - start <= 1.0 for start, end in zip(times, later, strict=False))
+
+
+def _chosen(streams: Sequence[Any], best: Any | None) -> Any | None:
+    """FFmpeg's choice, which prefers the default one, and of those the one with most bits; the
+    first default one, or the first, where that is none of ``streams``.
+    """
+    index = None if best is None else best.index
+
+    def rank(stream: Any) -> tuple[bool, bool]:
+        is_default = bool(stream.disposition & av.stream.Disposition.default)
+        return stream.index == index, is_default
+
+    return max(streams, key=rank, default=None)
 
 
 def require_decoder(job: Job, stream: Any, what: str, *, threads: int = 1) -> None:

@@ -103,6 +103,55 @@ def test_stereo_becomes_the_mean() -> None:
     assert np.abs(sound - (left + right) / 2).max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("channels", "format", "codec", "options"),
+    [
+        (12, "mov", "pcm_s16le", {}),
+        (24, "matroska", "pcm_f32le", {}),
+        (12, "matroska", "libopus", {"mapping_family": "255"}),
+        (64, "mov", "pcm_s16le", {}),
+    ],
+)
+def test_more_channels_than_a_frame_has_planes_for(
+    channels: int, format: str, codec: str, options: dict[str, str]
+) -> None:
+    table = np.tile(make.tone(1.0, sample_rate=48000)[:, None], (1, channels))
+    content = make.sound_bytes(
+        table, sample_rate=48000, format=format, codec=codec, options=options
+    )
+    with open_media(content) as media:
+        sound = media.audio(sample_rate=48000, max_seconds=10)
+        assert media.warnings == []
+    assert np.abs(sound[4800:43200]).max() == pytest.approx(0.5, abs=0.02)
+
+
+def test_samples_that_are_no_numbers_are_mended_in_every_channel() -> None:
+    table = np.tile(make.tone(1.0)[:, None], (1, 12))
+    table[100:200, 11] = np.nan
+    with open_media(make.sound_bytes(table, format="matroska", codec="pcm_f32le")) as media:
+        sound = media.audio(sample_rate=16000, max_seconds=10)
+        assert "not numbers" in media.warnings[0]
+    assert np.abs(sound[100:200] - table[100:200, 0] * 11 / 12).max() < 1e-6
+
+
+def test_the_number_of_channels_is_bounded() -> None:
+    content = make.wav_bytes(np.zeros((100, 65)))
+    with open_media(content) as media, pytest.raises(UnsupportedMedia, match="65 channels"):
+        media.audio(sample_rate=16000, max_seconds=10)
+
+
+def test_channels_of_opposite_sign_hide_no_voice() -> None:
+    hidden, heard = make.speech(2.0), make.tone(2.0, level=0.02)
+    table = np.stack([heard + hidden, heard - hidden], axis=1)
+    sources: list[Any] = [make.wav_bytes(table), table]
+    for source in sources:
+        rate = 16000 if isinstance(source, np.ndarray) else None
+        with open_media(source, sample_rate=rate) as media:
+            sound = media.audio(sample_rate=16000, max_seconds=10)
+            assert [text for text in media.warnings if "cancel each other" in text]
+        assert np.corrcoef(sound, hidden)[0, 1] ** 2 > 0.9
+
+
 def test_mp3_with_tags_and_without() -> None:
     samples = make.tone(1.0, sample_rate=44100)
     options = {"sample_rate": 44100, "format": "mp3", "codec": "libmp3lame"}
@@ -400,6 +449,28 @@ def test_sound_only_mp4_is_audio() -> None:
         assert media.warnings == []
         with pytest.raises(MediaError):
             next(media.frames(most=1))
+
+
+def test_the_brand_of_a_sound_hides_no_picture() -> None:
+    movie = make.video_bytes([make.scene()] * 10, sound=make.tone(0.4, sample_rate=48000))
+    for brand in (b"M4A ", b"M4B ", b"M4P "):
+        with open_media(movie[:8] + brand + movie[12:]) as media:
+            assert (media.info.kind, media.info.format) == (Kind.VIDEO, "mp4")
+            assert (media.info.width, media.info.has_audio) == (96, True)
+            assert len(list(media.frames(most=2))) == 2
+
+
+def test_tracks_that_are_left_out_are_told() -> None:
+    one = make.video_bytes([make.scene()] * 10, sound=make.tone(0.4, sample_rate=48000))
+    with open_media(one) as media:
+        assert (media.has_other_tracks, media.warnings) == (False, [])
+    with open_media(make.tracks_bytes(default=1)) as media:
+        assert media.has_other_tracks
+        assert [text.split(";")[0] for text in media.warnings] == [
+            "The file has 2 picture tracks",
+            "The file has 2 sound tracks",
+        ]
+        assert media.info.width == 96
 
 
 def test_array_of_pixels() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from mutagen.flac import FLAC, Picture
@@ -100,6 +102,47 @@ def test_cover_art_is_no_moving_picture() -> None:
         assert len(container.streams.video) == 1
         assert streams.video_stream(container) is None
         assert streams.audio_stream(container) is container.streams.audio[0]
+
+
+@pytest.mark.parametrize("format", ["mkv", "mp4"])
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_tracks_that_players_choose_are_looked_at(format: str, default: int) -> None:
+    content = make.tracks_bytes(default=default, format=format.replace("mkv", "matroska"))
+    with job_for(content) as (job, _), streams.open_streams(job, format=format) as file:
+        assert streams.video_stream(file) is file.streams.video[default]
+        assert streams.audio_stream(file) is file.streams.audio[default]
+
+
+def with_chapters(seconds: list[float], *, fragmented: bool = False) -> bytes:
+    """A video of which the sound (ISO/IEC 14496-12) names the picture as that of its chapters."""
+    options = {"movflags": "frag_keyframe+empty_moov"} if fragmented else {}
+    pictures = [make.scene(seed=index % 4) for index in range(len(seconds))]
+    movie = bytearray(
+        make.video_bytes(pictures, seconds=seconds, sound=SOUND, container_options=options)
+    )
+    moov, picture, voice = (
+        [match.start() - 4 for match in re.finditer(kind, movie)][index]
+        for kind, index in ((b"moov", 0), (b"trak", 0), (b"trak", 1))
+    )
+    number = bytes(movie[picture + 28 : picture + 32])  # in its track header
+    reference = box(b"tref", box(b"chap", number))
+    end = voice + int.from_bytes(movie[voice : voice + 4], "big")
+    movie[end:end] = reference
+    for start in (moov, voice):
+        size = int.from_bytes(movie[start : start + 4], "big") + len(reference)
+        movie[start : start + 4] = size.to_bytes(4, "big")
+    return bytes(movie)
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_a_moving_picture_is_not_hidden_among_chapters(fragmented: bool) -> None:
+    moving = with_chapters([index / 25 for index in range(50)], fragmented=fragmented)
+    chapters = with_chapters([0.0, 2.0, 2.1, 4.0, 6.0], fragmented=fragmented)
+    for content, counts in ((moving, True), (chapters, False)):
+        with job_for(content) as (job, _), streams.open_streams(job, format="m4a") as file:
+            (picture,) = file.streams.video
+            assert picture.disposition & av.stream.Disposition.timed_thumbnails
+            assert (streams.video_stream(file) is picture) is counts
 
 
 def test_only_one_stream_is_read_where_one_is_wanted() -> None:
