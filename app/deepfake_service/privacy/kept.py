@@ -20,11 +20,11 @@ from sqlalchemy.exc import IntegrityError
 from deepfake.errors import ServiceError, SettingsError
 from deepfake.types import Report, Verdict
 
+from ..sealing import open_stream, seal_stream
 from ..store.database import Database
 from ..store.keys import DAY_MS
 from ..store.tables import HOLD, KeptMedia, StoredReport, Tenant, now_ms
 from .keyring import Keyring
-from .sealing import open_stream, seal_stream
 
 LOG = logging.getLogger("deepfake_service")
 EVIDENCE = (Verdict.SYNTHETIC, Verdict.SUSPICIOUS)

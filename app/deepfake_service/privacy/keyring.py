@@ -20,10 +20,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from deepfake.errors import ServiceError
 
+from ..sealing import KEY_BYTES, Unopened, seal, unseal
 from ..store.database import Database
 from ..store.tables import Case, Delivery, Job, Repeat, StoredReport, TenantKey, now_ms
 from .master import Wrapper
-from .sealing import KEY_BYTES, Unopened, seal, unseal
 
 SEALED: dict[type[Any], tuple[str, ...]] = {
     StoredReport: ("document",),

@@ -12,8 +12,8 @@ from typing import Protocol, cast
 
 from deepfake.errors import SettingsError
 
+from ..sealing import KEY_BYTES, seal, unseal
 from ..store.keys import read_secret
-from .sealing import KEY_BYTES, seal, unseal
 
 KEY_VARIABLE, FILE_VARIABLE, KMS_VARIABLE = (
     "DEEPFAKE_MASTER_KEY",

@@ -26,7 +26,7 @@ from deepfake.errors import ServiceError
 from deepfake.reasons import Code
 from deepfake.types import Report
 
-from ..privacy.sealing import Unopened
+from ..sealing import Unopened
 from .database import PUT_OFF_MS, Database, moment
 from .keys import Identity
 from .reports import add_report

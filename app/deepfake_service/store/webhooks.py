@@ -23,7 +23,7 @@ from deepfake.reasons import Code
 from deepfake.webhooks import PREFIX
 
 from ..events import Event as Told
-from ..privacy.sealing import Unopened
+from ..sealing import Unopened
 from .database import PUT_OFF_MS, Database, moment
 from .keys import DAY_MS
 from .tables import Delivery, DeliveryState, Event, Webhook, new_id, word_time

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from deepfake_service.privacy.master import MasterKey, find_wrapper
-from deepfake_service.privacy.sealing import Unopened
+from deepfake_service.sealing import Unopened
 from deepfake_service.store.cases import Filter
 
 from deepfake.detector import Detector

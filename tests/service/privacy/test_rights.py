@@ -12,7 +12,7 @@ import pytest
 from deepfake_service.media import SharedMedia
 from deepfake_service.privacy import kept as kept_module
 from deepfake_service.privacy.kept import Retention
-from deepfake_service.privacy.sealing import Unopened
+from deepfake_service.sealing import Unopened
 from deepfake_service.store.tables import Event, KnownFile
 
 from deepfake.commands.cli import main

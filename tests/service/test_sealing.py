@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from deepfake_service.privacy import sealing
-from deepfake_service.privacy.sealing import (
+from deepfake_service import sealing
+from deepfake_service.sealing import (
     SEGMENT_BYTES,
     TAG_BYTES,
     Unopened,
