@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.media import landlock
+
 _TRY = """
 import mmap, os, pathlib, subprocess, sys
 from deepfake.media.worker import confine
@@ -62,3 +64,15 @@ def test_a_confined_process_reaches_no_file_but_libraries(tmp_path: Path) -> Non
     assert done.stdout.split() == ["kept", "import"], done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"victim", "open"}
     assert (tmp_path / "victim").read_text() == "a file of the user"
+
+
+def test_packages_that_are_linked_from_elsewhere_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache" / "linked").mkdir(parents=True)
+    (tmp_path / "cache" / "linked" / "__init__.py").touch()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "linked").symlink_to(tmp_path / "cache" / "linked")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr(landlock, "_PACKAGES", ("linked", "no_such_package"))
+    assert str(tmp_path / "cache") in landlock._readable()

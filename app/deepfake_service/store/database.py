@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -21,6 +21,7 @@ from .tables import now_ms
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 RETRY_SECONDS = 5
 BUSY_SECONDS = 10.0
+Taken = TypeVar("Taken")
 PUT_OFF_MS = 300_000
 """How long a row in line waits whose seal cannot be opened now."""
 CONNECTIONS = 20
@@ -74,8 +75,32 @@ class Database:
         ):
             yield session
 
+    def take(
+        self,
+        first: Callable[[int], Select[int]],
+        start: Callable[[Session, int, int], Taken],
+        put_aside: Callable[[int, ServiceError], None],
+    ) -> Taken | None:
+        """What ``start`` makes of the row that ``first`` selects at a moment (ms), by its number
+        and that moment, in one transaction that nobody else takes it in; None where there is none.
+
+        One that cannot be opened holds up no other: it is ``put_aside`` with the error.
+        """
+        while True:
+            number = None
+            try:
+                with self._taking(first) as taken:
+                    if taken is None:
+                        return None
+                    session, number, now = taken
+                    return start(session, number, now)
+            except ServiceError as error:
+                if number is None or error.code == Code.DATABASE:
+                    raise
+                put_aside(number, error)
+
     @contextlib.contextmanager
-    def taking(
+    def _taking(
         self, first: Callable[[int], Select[int]]
     ) -> Iterator[tuple[Session, int, int] | None]:
         """A transaction as that of :meth:`writing`, the number of the row that ``first`` selects at

@@ -161,21 +161,13 @@ class Jobs:
             query = select(Job.number).where(Job.state == State.QUEUED, Job.due <= now)
             return query.order_by(Job.priority.desc(), Job.due, Job.number).limit(1)
 
-        while True:
-            number = None
-            try:
-                with self._database.taking(first) as taken:
-                    if taken is None:
-                        return None
-                    session, number, now = taken
-                    job = session.get_one(Job, number)
-                    job.state, job.started, job.attempt = State.RUNNING, now, job.attempt + 1
-                    job.due, job.progress, job.step = now + self._lease_ms, None, None
-                    return job
-            except ServiceError as error:
-                if number is None or error.code == Code.DATABASE:
-                    raise
-                self._put_aside(number, error)
+        def start(session: Session, number: int, now: int) -> Job:
+            job = session.get_one(Job, number)
+            job.state, job.started, job.attempt = State.RUNNING, now, job.attempt + 1
+            job.due, job.progress, job.step = now + self._lease_ms, None, None
+            return job
+
+        return self._database.take(first, start, self._put_aside)
 
     def renew(self, places: Mapping[str, Place]) -> list[str]:
         """Hold these jobs for another lease, and tell how far they are; those that are held no

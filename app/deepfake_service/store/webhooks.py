@@ -158,24 +158,16 @@ class Webhooks:
             query = select(Delivery.number).where(*waiting, Delivery.webhook.not_in(busy))
             return query.order_by(Delivery.due, Delivery.number).limit(1)
 
-        while True:
-            number = None
-            try:
-                with self._database.taking(first) as taken:
-                    if taken is None:
-                        return None
-                    session, number, now = taken
-                    row = session.get_one(Delivery, number)
-                    row.attempt += 1
-                    row.due = now + round(lease_seconds * 1000)
-                    webhook = session.get_one(Webhook, row.webhook)
-                    kept = [it for it in webhook.secrets if it["ends"] is None or it["ends"] > now]
-                    opened = [self._open(webhook.id, it["sealed"]) for it in kept]
-                    return Sending(row, webhook, [it for it in opened if it is not None])
-            except ServiceError as error:
-                if number is None or error.code == Code.DATABASE:
-                    raise
-                self._put_aside(number, error)
+        def start(session: Session, number: int, now: int) -> Sending:
+            row = session.get_one(Delivery, number)
+            row.attempt += 1
+            row.due = now + round(lease_seconds * 1000)
+            webhook = session.get_one(Webhook, row.webhook)
+            kept = [it for it in webhook.secrets if it["ends"] is None or it["ends"] > now]
+            opened = [self._open(webhook.id, it["sealed"]) for it in kept]
+            return Sending(row, webhook, [it for it in opened if it is not None])
+
+        return self._database.take(first, start, self._put_aside)
 
     def settle(self, delivery: Delivery, *, status: int | None, error: str | None) -> None:
         """Note how a try ended: delivered where there is no ``error``, else tried again or dead.
