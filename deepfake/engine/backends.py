@@ -4,7 +4,7 @@ Each maps a batch (windows, …) to float32 logits. Pixels come as they are, uin
 to the network's range on the device that runs it, so that a quarter of the bytes moves. A CPU
 computes in fp32; with precision ``auto``, where the processor has the instructions, in int8 if the
 bundle ships a graph of that kind (its AUC was measured to be the same), and in bf16 if it is a full
-tier of pictures, whose figures were measured so. Spectra of sound would be rounded too coarsely.
+tier of pictures, as in training. Spectra of sound would be rounded too coarsely.
 """
 
 from __future__ import annotations
