@@ -27,6 +27,7 @@ from ..errors import DeepfakeError
 from ..settings import Limits
 from .job import Descriptor, Job
 from .landlock import keep_reading_libraries
+from .seccomp import refuse_system_calls
 from .shared_memory import map_shared
 from .wire import Message, error_to_dict, receive, send
 
@@ -93,6 +94,7 @@ def confine(*, memory_bytes: int, parent: int) -> None:
         allowed = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(limit, (allowed, allowed))
     keep_reading_libraries(libc)  # likewise only where the system has it
+    refuse_system_calls(libc)
 
 
 def serve(

@@ -1,0 +1,88 @@
+"""System calls that a decoder is refused, tried in a process confined as it is."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepfake.media.seccomp import CLONE3, MACHINES
+
+_TRY = """
+import os, signal, socket, subprocess, sys, threading
+from deepfake.media.worker import confine
+
+own = int(sys.argv[1])
+
+
+def ask_by_x32():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(0x40000000 + 39) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+tries = {
+    "internet": lambda: socket.socket(),
+    "local socket": lambda: socket.socket(socket.AF_UNIX),
+    "fork": lambda: os.fork() or os._exit(0),
+    "program": lambda: subprocess.run(["/bin/true"], check=True),
+    "mode": lambda: os.fchmod(own, 0o777),
+    "times": lambda: os.utime(own, (0, 0)),
+    "attribute": lambda: os.setxattr(own, "user.a", b"b"),
+    "signal": lambda: os.kill(os.getppid(), 0),
+    "other table": ask_by_x32,
+    "thread": lambda: threading.Thread(target=print, args=["from a thread"]).start(),
+    "own thread": lambda: signal.pthread_kill(threading.get_ident(), 0),
+    "answer": lambda: os.write(1, b""),
+}
+confine(memory_bytes=2 * 1024**3, parent=os.getppid())
+for name, act in tries.items():
+    try:
+        act()
+    except PermissionError:
+        continue
+    print(name)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in MACHINES, reason="no filter for this processor")
+def test_a_confined_process_is_refused_what_decoding_does_not_need(tmp_path: Path) -> None:
+    path = tmp_path / "own"
+    path.touch(mode=0o600)
+    with path.open("r+b") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", _TRY, str(file.fileno())],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            pass_fds=[file.fileno()],
+        )
+    assert done.stdout.splitlines() == ["from a thread", "thread", "own thread", "answer"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mtime > 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "header"),
+    [
+        ("x86_64", "x86_64-linux-gnu/asm/unistd_64.h"),
+        ("aarch64", "asm-generic/unistd.h"),
+    ],
+)
+def test_the_numbers_are_those_of_the_system(machine: str, header: str) -> None:
+    path = Path("/usr/include") / header
+    if not path.exists():
+        pytest.skip("the headers of the kernel are not installed")
+    found = re.findall(r"define __NR(?:3264)?_(\w+)\s+(\d+)", path.read_text())
+    known = {name: int(number) for name, number in found}
+    own = MACHINES[machine]
+    named = {**own.refused, "seccomp": own.seccomp, "clone": own.clone, "tgkill": own.tgkill}
+    newer = {"fchmodat2", "setxattrat", "removexattrat"}
+    for name, number in {**named, "clone3": CLONE3}.items():
+        assert known.get(name, number if name in newer else None) == number, name
