@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
 import threading
@@ -180,13 +181,20 @@ class Incoming:
         self._uploads, self.token, self.path = uploads, token, path
         self.name = shown_name(name)
         self.bytes = 0
+        self._digest = hashlib.sha256()
         self._file: BinaryIO | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far, in hexadecimal."""
+        return self._digest.hexdigest()
 
     def write(self, chunk: bytes) -> None:
         """Raises as :meth:`Uploads.reserve`, and ``OSError``."""
         assert self._file is not None
         self._uploads.reserve(len(chunk), had=self.bytes)
         self.bytes += len(chunk)
+        self._digest.update(chunk)
         self._file.write(chunk)
 
     def __enter__(self) -> Incoming:

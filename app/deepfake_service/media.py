@@ -37,6 +37,10 @@ class JobMedia(Protocol):
         """The file on this machine. Raises ``ServiceError`` when it cannot be had now."""
         ...
 
+    def holds(self, place: str) -> bool:
+        """Whether a file is there. Raises ``ServiceError`` when that cannot be told now."""
+        ...
+
     def drop(self, place: str) -> None:
         """Delete a file, if it is there."""
         ...
@@ -60,6 +64,9 @@ class OwnMedia:
     @contextlib.contextmanager
     def opened(self, place: str) -> Iterator[Path]:
         yield self._uploads.folder / place
+
+    def holds(self, place: str) -> bool:
+        return (self._uploads.folder / place).is_file()
 
     def drop(self, place: str) -> None:
         self._uploads.drop([str(self._uploads.folder / place)])
@@ -126,6 +133,15 @@ class SharedMedia:
             except Exception as error:  # of any store
                 raise _away(error) from error
             yield path
+
+    def holds(self, place: str) -> bool:
+        try:
+            self._files.info(self._path(place))
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise _away(error) from error
+        return True
 
     def drop(self, place: str) -> None:
         with contextlib.suppress(Exception):  # what stays is swept

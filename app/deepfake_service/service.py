@@ -177,7 +177,7 @@ class Service:
         try:
             places = self.media.keep(files)
             wanted = [
-                Wanted(file.name, file.bytes, place)
+                Wanted(file.name, file.bytes, place, file.sha256)
                 for file, place in zip(files, places, strict=True)
             ]
             self.audit.note_line(identity, [one.id for one in wanted])

@@ -288,7 +288,7 @@ def make_jobs(folder: Path) -> tuple[Jobs, Database, Identity]:
 
 def test_only_the_present_attempt_may_end_a_job(tmp_path: Path) -> None:
     jobs, database, identity = make_jobs(tmp_path)
-    jobs.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    jobs.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     first = jobs.take()
     assert first is not None
     jobs.recover()  # as if its process had died
@@ -306,7 +306,7 @@ def test_only_the_present_attempt_may_end_a_job(tmp_path: Path) -> None:
 
 def test_a_job_that_is_given_back_is_as_if_it_had_not_been_begun(tmp_path: Path) -> None:
     jobs, database, identity = make_jobs(tmp_path)
-    jobs.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    jobs.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     first = jobs.take()
     assert first is not None
     jobs.give_back(first)
@@ -318,7 +318,7 @@ def test_a_job_that_is_given_back_is_as_if_it_had_not_been_begun(tmp_path: Path)
 
 def test_a_job_that_takes_its_process_along_each_time_is_dead(tmp_path: Path) -> None:
     jobs, database, identity = make_jobs(tmp_path)
-    jobs.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    jobs.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     for _ in range(2):
         assert jobs.take() is not None
         jobs.recover()
@@ -331,7 +331,7 @@ def test_a_job_that_takes_its_process_along_each_time_is_dead(tmp_path: Path) ->
 
 def test_a_failure_waits_longer_each_time(tmp_path: Path) -> None:
     jobs, database, identity = make_jobs(tmp_path)
-    jobs.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    jobs.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     job = jobs.take()
     assert job is not None
     before = time.time_ns() // 1_000_000
@@ -360,7 +360,7 @@ def test_options_of_another_release_are_a_dead_letter(detector: Detector, tmp_pa
 def test_many_workers_take_each_job_once(tmp_path: Path) -> None:
     jobs, database, identity = make_jobs(tmp_path)
     count = 60
-    files = [Wanted(f"{number}.png", 1, f"{number}/upload") for number in range(count)]
+    files = [Wanted(f"{number}.png", 1, f"{number}/upload", "0" * 64) for number in range(count)]
     jobs.add(identity, files, {}, priority=5)
     taken: list[str] = []
 

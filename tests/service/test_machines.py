@@ -101,9 +101,9 @@ def test_the_migrations_make_the_tables_of_the_code_here_too(url: str) -> None:
 
 def test_no_two_workers_take_the_same_job(jobs: tuple[Jobs, Identity, Database]) -> None:
     line, identity, database = jobs
-    wanted = [Wanted(f"{number}.png", 1, f"{number}/upload") for number in range(60)]
+    wanted = [Wanted(f"{number}.png", 1, f"{number}/upload", "0" * 64) for number in range(60)]
     made = line.add(identity, wanted, {}, priority=5)
-    line.add(identity, [Wanted("first.png", 1, "first/upload")], {}, priority=9)
+    line.add(identity, [Wanted("first.png", 1, "first/upload", "0" * 64)], {}, priority=9)
     assert (first := line.take()) is not None
     assert first.priority == 9
     taken = []
@@ -125,7 +125,7 @@ def test_a_silent_worker_loses_its_job_and_cannot_end_it_any_more(
     jobs: tuple[Jobs, Identity, Database],
 ) -> None:
     line, identity, _ = jobs
-    (made,) = line.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    (made,) = line.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     first = line.take()
     assert first is not None
     for _ in range(4):
@@ -142,7 +142,7 @@ def test_a_silent_worker_loses_its_job_and_cannot_end_it_any_more(
     assert line.finish(first, make_report()) is None
     assert line.fail(first, {"code": "internal"}, again=False) is None
     assert line.finish(second, make_report()) is not None
-    (again,) = line.add(identity, [Wanted("b.png", 1, "b/upload")], {}, priority=5)
+    (again,) = line.add(identity, [Wanted("b.png", 1, "b/upload", "0" * 64)], {}, priority=5)
     for _ in range(2):
         assert line.take() is not None
         time.sleep(1.2)
@@ -156,7 +156,7 @@ def test_time_is_that_of_the_database(
 ) -> None:
     line, identity, database = jobs
     monkeypatch.setattr("deepfake_service.store.database.now_ms", lambda: 5)  # a clock that is off
-    (made,) = line.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    (made,) = line.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     assert abs(made.created / 1000 - time.time()) < 60
     with database.reading() as session:
         assert abs(moment(session) / 1000 - time.time()) < 60
@@ -177,7 +177,7 @@ def test_jobs_whose_fate_is_unknown_are_added_once(
             raise ServiceError("database: does not answer", code=Code.DATABASE, status=503)
 
     monkeypatch.setattr(database, "writing", breaks_after_commit)
-    (made,) = line.add(identity, [Wanted("a.png", 1, "a/upload")], {}, priority=5)
+    (made,) = line.add(identity, [Wanted("a.png", 1, "a/upload", "0" * 64)], {}, priority=5)
     assert [job.id for job in line.page(identity.tenant, most=9)] == [made.id]
 
 

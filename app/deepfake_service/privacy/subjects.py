@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from deepfake.errors import ServiceError, SettingsError
+from deepfake.errors import SettingsError
 from deepfake.trust.audit import AuditLog, search_entries
 
 from ..media import JobMedia
 from ..store.database import Database
 from ..store.tables import (
     ENDED,
+    HOLDING,
     AlarmRow,
     Case,
     Delivery,
@@ -84,6 +85,14 @@ class Erased(NamedTuple):
     missing: int
 
 
+class _Held(NamedTuple):
+    """Numbers of jobs, how many of them have a file still, and how many dead letters have none."""
+
+    jobs: list[int]
+    media: int
+    missing: int
+
+
 class Subjects:
     """Exports and erasures in ``database``, of ``kept`` media and of the ``media`` of jobs, entered
     in ``log`` under pseudonyms by ``secret``.
@@ -100,7 +109,7 @@ class Subjects:
         reports there are. Raises ``SettingsError`` for a target that exists or cannot be written,
         and ``ServiceError`` when the media of jobs cannot be looked at.
         """
-        holding, _ = self._find_media(subject)
+        holding = self._find_media(subject).jobs
         try:
             with target.open("xb") as file:
                 try:
@@ -126,59 +135,59 @@ class Subjects:
         cannot be deleted; and ``ServiceError`` when those cannot be looked at.
         """
         pseudonym, what = subject.pseudonym(self._secret), _kind(subject)
-        holding, missing = self._find_media(subject)
+        held = self._find_media(subject)
         with self._database.reading() as session:
-            self._require_free(session, subject, holding)
+            self._require_free(session, subject, held.jobs)
         log.append(f"erasing_{what}", media=pseudonym)
         with self._database.writing() as session:
-            self._require_free(session, subject, holding)
-            erased, places, uploads = _delete(session, subject, holding)
+            self._require_free(session, subject, held.jobs)
+            erased, places, uploads = _delete(session, subject, held)
             self._drop(uploads)  # a job stays in the database until its file is gone
         self._kept.drop(places)
         self._database.scrub()
         log.append(f"{ERASED}_{what}", media=pseudonym)
-        return erased._replace(missing=missing)
+        return erased
 
     def prove(self, subject: Subject, log: Path) -> list[dict[str, Any]]:
         """The entries of the log about a subject."""
         return [*search_entries(log, media=subject.pseudonym(self._secret))]
 
-    def _find_media(self, subject: Subject) -> tuple[list[int], int]:
-        """The numbers of the jobs that still have the file of a subject, and how many dead letters
-        have none. No report says yet what a file is, so each is read.
+    def _find_media(self, subject: Subject) -> _Held:
+        """The jobs that are about a subject though no report says so. Files of jobs of a release
+        that kept no sha256 are read.
         """
         with self._database.reading() as session:
             owner = _tenant_of(session, subject)
-            waiting = Job.state.in_((State.QUEUED, State.RUNNING, State.DEAD))
-            query = select(Job.number, Job.media, Job.state).where(waiting)
+            found: ColumnElement[bool] = Job.state.in_(HOLDING)
+            if subject.sha256 is not None:
+                found = or_(Job.sha256 == subject.sha256, and_(Job.sha256.is_(None), found))
+            query = select(Job.number, Job.media, Job.state, Job.sha256).where(found)
             rows = session.execute(query if owner is None else query.where(Job.tenant == owner))
             jobs = rows.all()
-        holding, missing = [], 0
-        for number, place, state in jobs:
-            sha256 = self._digest(place)
-            if sha256 is None:
-                missing += state == State.DEAD
-            elif subject.sha256 in (None, sha256):
-                holding.append(number)
-        return holding, missing
+        held, media, missing = [], 0, 0
+        for number, place, state, sha256 in jobs:
+            there = state in HOLDING and self._media.holds(place)
+            if there and sha256 is None and subject.sha256 not in (None, self._digest(place)):
+                continue
+            if there or (state != State.DEAD and sha256 is not None):
+                held.append(number)
+            media += there
+            missing += state == State.DEAD and not there
+        return _Held(held, media, missing)
 
     def _digest(self, place: str) -> str | None:
-        """The sha256 of the file of a job; None where it is gone."""
+        """The sha256 of the file of a job; None where it has just gone."""
         try:
             with self._media.opened(place) as path, path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return None
-        except ServiceError as error:
-            if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
 
     def _drop(self, places: Sequence[str]) -> None:
         """Delete files of jobs. Raises ``SettingsError`` for one that stays."""
         for place in places:
             self._media.drop(place)
-            if self._digest(place) is not None:
+            if self._media.holds(place):
                 raise SettingsError(
                     f"media {place!r}: cannot be deleted",
                     hint="run this as the user who runs the service",
@@ -239,9 +248,7 @@ class Subjects:
             )
 
 
-def _delete(
-    session: Session, subject: Subject, holding: Sequence[int]
-) -> tuple[Erased, list[str], list[str]]:
+def _delete(session: Session, subject: Subject, held: _Held) -> tuple[Erased, list[str], list[str]]:
     """Delete rows; how many, the places of kept media, and of media of jobs."""
     owner = _tenant_of(session, subject)
     whole = subject.sha256 is None
@@ -249,7 +256,7 @@ def _delete(
         session.execute(delete(TenantKey).where(TenantKey.tenant == owner))
     mine = [*_reports_of(session, subject)]
     reports = select(StoredReport.id).where(*mine)
-    tenants = _tenants_of(session, subject, holding)
+    tenants = _tenants_of(session, subject, held.jobs)
     rulings = _count(session, delete(Feedback).where(Feedback.report.in_(reports)))
     for column in (Revision.report, Revision.revised):
         session.execute(delete(Revision).where(column.in_(reports)))
@@ -264,13 +271,13 @@ def _delete(
     # Messages of webhooks hold names of files; those that are still to be sent are sent.
     sent = Delivery.tenant.in_(tenants), Delivery.ended.is_not(None)
     session.execute(delete(Delivery).where(*sent))
-    jobs = delete(Job).where(_jobs_of(session, subject, holding)).returning(Job.media)
+    jobs = delete(Job).where(_jobs_of(session, subject, held.jobs)).returning(Job.media)
     uploads = [*session.scalars(jobs)]
     count = _count(session, delete(StoredReport).where(*mine))
     if whole:
         _empty_tenant(session, subject)
-    media = len(places) + len(holding)
-    return Erased(count, rulings, len(uploads), media, missing=0), places, uploads
+    media = len(places) + held.media
+    return Erased(count, rulings, len(uploads), media, held.missing), places, uploads
 
 
 def _empty_tenant(session: Session, subject: Subject) -> None:

@@ -30,7 +30,7 @@ from ..sealing import Unopened
 from .database import PUT_OFF_MS, Database, moment
 from .keys import Identity
 from .reports import add_report
-from .tables import ENDED, Event, Job, State, new_id
+from .tables import ENDED, HOLDING, Event, Job, State, new_id
 from .webhooks import announce
 
 LOG = logging.getLogger("deepfake_service")
@@ -41,13 +41,14 @@ LONGEST_BACK_OFF_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to examine: what it is called, how large it is, where it lies, and the ``id`` of the
-    job that it becomes.
+    """A file to examine: what it is called, how large it is, where it lies, its ``sha256``, and the
+    ``id`` of the job that it becomes.
     """
 
     name: str
     bytes: int
     media: str
+    sha256: str
     id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -106,6 +107,7 @@ class Jobs:
                             name=file.name,
                             bytes=file.bytes,
                             media=file.media,
+                            sha256=file.sha256,
                             options=options,
                             state=State.QUEUED,
                             priority=priority,
@@ -279,15 +281,13 @@ class Jobs:
 
     def media_in_use(self) -> list[str]:
         """Where the files lie that some job still needs."""
-        needed = (State.QUEUED, State.RUNNING, State.DEAD)
         with self._database.reading() as session:
-            return list(session.scalars(select(Job.media).where(Job.state.in_(needed))))
+            return list(session.scalars(select(Job.media).where(Job.state.in_(HOLDING))))
 
     def bytes_in_use(self) -> int:
         """What the files take that some job still needs."""
-        needed = (State.QUEUED, State.RUNNING, State.DEAD)
         with self._database.reading() as session:
-            total = session.scalar(select(func.sum(Job.bytes)).where(Job.state.in_(needed)))
+            total = session.scalar(select(func.sum(Job.bytes)).where(Job.state.in_(HOLDING)))
             return int(total or 0)
 
     def count(self) -> dict[str, int]:

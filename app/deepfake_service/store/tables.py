@@ -42,6 +42,8 @@ class State(StrEnum):
 
 
 ENDED = (State.DONE, State.FAILED, State.DEAD, State.CANCELLED)
+HOLDING = (State.QUEUED, State.RUNNING, State.DEAD)
+"""States of jobs whose files are still needed."""
 
 
 HOLD = "hold"
@@ -112,7 +114,8 @@ class Key(Table):
 
 
 class Job(Table):
-    """``media`` is where the file lies, relative to the media folder; ``attempt`` counts how often
+    """``media`` is where the file lies, relative to the media folder, ``sha256`` that of the file,
+    unless the job is of a release that did not keep it; ``attempt`` counts how often
     it was begun, and only the attempt that a worker has may end it. ``due`` is when a queued job
     may be begun, and when a running one is given up for lost unless its worker moves that on;
     ``progress`` and ``step`` are what the worker told when it last did.
@@ -123,6 +126,7 @@ class Job(Table):
         Index("jobs_in_line", "state", "due", "priority"),
         Index("jobs_of_tenant", "tenant", "number"),
         Index("jobs_of_batch", "tenant", "batch"),
+        Index("jobs_of_file", "sha256"),
     )
 
     id: Mapped[str] = mapped_column(String(40), unique=True)
@@ -132,6 +136,7 @@ class Job(Table):
     name: Mapped[str] = mapped_column(Text)
     bytes: Mapped[int] = mapped_column(BigInteger)
     media: Mapped[str] = mapped_column(String(80))
+    sha256: Mapped[str | None] = mapped_column(String(64))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(Integer)

@@ -264,8 +264,40 @@ def test_a_dead_letter_is_found_by_its_file_and_erased_with_it(
         assert [path.stat().st_size for path in client.media()] == [len(image_bytes(scene(13, 50)))]
         assert count(client, "repeats") == 0
         client.media()[0].unlink()
-        assert run(client, "erase", *subject, "--yes") == 0
-        assert "1 dead letters have no file here" in capsys.readouterr().err
+        other = hashlib.sha256(image_bytes(scene(13, 50))).hexdigest()
+        for hash, told in ((subject[1], False), (other, True)):
+            assert run(client, "erase", "--subject", hash, "--yes") == 0
+            assert ("1 dead letters have no file here" in capsys.readouterr().err) == told
+        assert client.get(f"/v1/jobs/{stays}").json()["state"] == "dead"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["kept", "of a release that kept none"])
+def test_a_job_that_ended_without_a_report_is_found_by_its_file(
+    client: Client, capsys: pytest.CaptureFixture[str], known: bool
+) -> None:
+    broken = b"\xff\xd8\xff" + bytes(40)
+    subject = ["--subject", hashlib.sha256(broken).hexdigest(), "--yes"]
+    job = client.wait(client.send("/v1/jobs", broken).json()["id"])
+    assert job["state"] == "failed"
+    if not known:
+        with sqlite3.connect(client.service.settings.database) as connection:
+            connection.execute("UPDATE jobs SET sha256 = NULL")
+    assert run(client, "erase", *subject) == 0
+    assert f"{int(known)} jobs, 0 media" in capsys.readouterr().out
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == (404 if known else 200)
+
+
+def test_waiting_jobs_of_a_release_that_kept_no_sha256_are_read(
+    faulty_detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serviced(faulty_detector, tmp_path, attempts=1) as client:
+        bury(client)
+        bury(client, image_bytes(scene(13, 50)))
+        with sqlite3.connect(client.service.settings.database) as connection:
+            connection.execute("UPDATE jobs SET sha256 = NULL")
+        assert run(client, "erase", "--subject", hashlib.sha256(STUCK).hexdigest(), "--yes") == 0
+        assert "1 jobs, 1 media" in capsys.readouterr().out
+        assert len(client.media()) == 1
 
 
 def test_what_is_not_deleted_is_not_said_to_be_erased(
