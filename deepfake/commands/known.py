@@ -134,6 +134,7 @@ def _list(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     from ..known.index import changing
 
+    removed = []
     with changing(options.index) as entries:
         for wanted in (text.rstrip("…") for text in options.ids):
             named = [
@@ -148,7 +149,9 @@ def _remove(options: argparse.Namespace) -> int:
                 )
             for key in named:
                 del entries[key]
-                print(f"removed {key[0][:12]}…, on which {key[1]} ruled")
+            removed += named
+    for sha256, by in removed:
+        print(f"removed {sha256[:12]}…, on which {by} ruled")
     return 0
 
 
