@@ -137,6 +137,12 @@ class Uploads:
             old = {token for token, kept in self._kept.items() if kept.since < limit}
         self._drop(old)
 
+    def forget_deleted(self) -> None:
+        """Give back what uploads took of the quota whose files another process has deleted."""
+        with self._lock:
+            gone = {token for token, kept in self._kept.items() if not kept.path.exists()}
+        self._drop(gone)
+
     def reserve(self, count: int, *, had: int) -> None:
         """Take ``count`` bytes more of the quota for an upload that ``had`` some.
 

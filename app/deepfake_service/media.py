@@ -72,7 +72,10 @@ class OwnMedia:
         self._uploads.drop([str(self._uploads.folder / place)])
 
     def sweep(self, in_use: Collection[str]) -> None:
-        """Uploads are dropped with their requests, and those of a process before when it starts."""
+        """Uploads are dropped with their requests, and those of a process before when it starts; an
+        erasure, which is a process of its own, deletes others.
+        """
+        self._uploads.forget_deleted()
 
 
 class SharedMedia:

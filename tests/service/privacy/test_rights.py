@@ -263,6 +263,10 @@ def test_a_dead_letter_is_found_by_its_file_and_erased_with_it(
         assert client.get(f"/v1/jobs/{stays}").json()["state"] == "dead"
         assert [path.stat().st_size for path in client.media()] == [len(image_bytes(scene(13, 50)))]
         assert count(client, "repeats") == 0
+        uploads = client.service.uploads
+        assert uploads.bytes > len(image_bytes(scene(13, 50)))
+        client.service.forget()
+        assert uploads.bytes == len(image_bytes(scene(13, 50)))
         client.media()[0].unlink()
         other = hashlib.sha256(image_bytes(scene(13, 50))).hexdigest()
         for hash, told in ((subject[1], False), (other, True)):
