@@ -48,7 +48,7 @@ from .material import Clip, read_clips
 FAMILIES = ("talking head", "lip-sync", "face swap")
 """The families of clips whose faces are learnt from; whole clips are a matter of their frames."""
 _LOOKS = {"clean": False, "changed": True}
-_PLACES = 2
+_PLACES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,14 +237,15 @@ def _measure(
     view: str,
     output: Path,
 ) -> list[dict[int, Features]]:
-    """Features of the first and of the last face of every clip."""
+    """Features of at most :data:`_PLACES` faces of every clip, spread over it."""
 
     def see(number: int) -> dict[str, Features]:
         if not _is_about(clips[number]):
             return {}
         with np.load(_place(output / "faces", number)) as stored:
             faces = list(stored["faces"])
-        chosen = [faces[0], faces[-1]][: min(_PLACES, len(faces))] if faces else []
+        spread = np.linspace(0, len(faces) - 1, min(_PLACES, len(faces))).round().astype(int)
+        chosen = [faces[place] for place in spread]
         if changed and chosen:
             side = recipe.preprocess.side_pixels
             rng = np.random.default_rng([recipe.seed, number])

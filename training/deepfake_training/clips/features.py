@@ -77,15 +77,16 @@ def open_trunk(bundle: Bundle, network: nn.Module, graph: Path, *, precision: st
 
 def load_one_scale(bundle: Bundle) -> tuple[Bundle, Any]:
     """A bundle and its network with its weights, in float32 and evaluation mode. Of a full tier
-    that sees pictures at two scales only what sees crops as they are, and the bundle as if there
-    were nothing else.
+    that sees pictures at two scales only what sees crops as they are, without an overview, and the
+    bundle as if there were nothing else.
     """
     network: Any = load_network(bundle)
     scales = bundle.network_options.get("scales", 1)
     if scales == 1:
         return bundle, network
     assert isinstance(bundle.preprocess, ImagePreprocess)
-    smaller = replace(bundle.preprocess, side_pixels=bundle.preprocess.side_pixels // scales)
+    side = bundle.preprocess.side_pixels // scales
+    smaller = replace(bundle.preprocess, side_pixels=side, overview=False)
     options = {key: value for key, value in bundle.network_options.items() if key != "scales"}
     return replace(bundle, network_options=options, preprocess=smaller), network.alone()
 

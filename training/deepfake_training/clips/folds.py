@@ -24,6 +24,7 @@ from ..evaluation.material import read_material
 from ..evaluation.result import write_result
 from ..evaluation.run import FUSED, Outcome
 from ..fitting import prepare_process
+from ..known import choose_files
 from . import faces as of_faces
 from . import recipe as of_frames
 from .ablation import check_alike
@@ -94,6 +95,9 @@ def evaluate_folds(
             place = folders[fold]
             write_fold(frames, faces, clips, fitted, fold=fold, models=models, folder=place)
     parts = output / "parts"
+    if plan.limit:
+        most = (plan.limit, plan.limit)
+        clips = [clips[n] for n in choose_files(clips, most=most, seed=plan.seed)]
     write_parts(clips, parts, workers=frames.workers)
     outcomes: list[Outcome] = []
     for fold in folds:
@@ -102,7 +106,6 @@ def evaluate_folds(
             place=place,
             output=result,
             views=plan.views,
-            limit=plan.limit,
             workers=plan.workers,
             seed=plan.seed,
         )

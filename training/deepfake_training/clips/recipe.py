@@ -37,13 +37,13 @@ from ..records import FileLogits, round_logits, write_records
 from ..wide.bundles import MOST_LOSS, choose_settled, cross_scores, fit_share
 from .families import tabulate_families
 from .features import Frame, Pooled, load_one_scale, measure, open_trunk
-from .frames import keep_shots
+from .frames import BURSTS, keep_shots
 from .layers import Fitted, Seen, fit_layers
 from .material import Clip, read_clips
 
 LOOKS: Mapping[str, tuple[Frame, ...]] = {
-    "clean": (Frame(burst=1, changed=False), Frame(burst=2, changed=False)),
-    "changed": (Frame(burst=0, changed=True), Frame(burst=1, changed=True)),
+    view: tuple(Frame(burst=burst, changed=changed) for burst in range(BURSTS))
+    for view, changed in (("clean", False), ("changed", True))
 }
 """The frames of a clip that are learnt from and judged, by view."""
 
