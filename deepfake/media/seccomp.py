@@ -99,7 +99,9 @@ def refuse_system_calls(libc: ctypes.CDLL) -> None:
 
 
 def _write_filter(machine: Machine) -> bytes:
-    """Instructions of 8 bytes; a test names the labels to go on at where it holds and where not."""
+    """Instructions of 8 bytes; a test names the labels to go on at where it holds and where not, or
+    none for the next instruction.
+    """
     begin = [
         (_LOAD, "", "", _ARCHITECTURE),
         (_IF_EQUAL, "", "refuse", machine.audit),
