@@ -6,6 +6,7 @@ import io
 import wave
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import av
@@ -13,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from examples.samples import speech
-
-__all__ = ["speech"]  # handed on
+from examples.samples import speech as synthesise
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
@@ -68,6 +67,16 @@ def gif_bytes(frames: Sequence[Pixels], *, milliseconds: int | list[int] = 100) 
     return image_bytes(
         first, "gif", save_all=True, append_images=rest, duration=milliseconds, loop=0
     )
+
+
+def speech(seconds: float = 4.0, *, sample_rate: int = 16_000, seed: int = 2) -> Samples:
+    """That of the examples, synthesised once a process: it takes longer than to judge it."""
+    return _speech(seconds, sample_rate, seed).copy()
+
+
+@cache
+def _speech(seconds: float, sample_rate: int, seed: int) -> Samples:
+    return synthesise(seconds, sample_rate=sample_rate, seed=seed)
 
 
 def tone(

@@ -47,7 +47,7 @@ from benchmarks.media import (
 from benchmarks.processes import Run, run_watched
 from benchmarks.rawnet import PARAMETERS_OF_AASIST, count_cost
 from benchmarks.timing import stopwatch, take_turns, time_steps
-from deepfake import Detector, Kind
+from deepfake import Detector, Kind, Settings
 from tests.reports import make_report
 
 
@@ -59,6 +59,19 @@ def _briefly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def _known_bundles(monkeypatch: pytest.MonkeyPatch, known_models: Path) -> None:
+    """Bundles that cost next to nothing in place of the shipped ones, in processes too."""
+    for program in (peers, pipeline, service):
+        monkeypatch.setattr(program, "Settings", partial(Settings, models_folder=known_models))
+    place = ["--models", str(known_models)]
+    serving = service.serving
+    monkeypatch.setattr(service, "serving", lambda *given: serving(*given, *place))
+    monkeypatch.setattr(
+        scaling, "run_watched", lambda command, **given: run_watched([*command, *place], **given)
+    )
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -146,6 +159,7 @@ def test_the_audio_peer_costs_what_aasist_does() -> None:
     assert 9.3e9 < cost.macs < 9.8e9
 
 
+@pytest.mark.usefixtures("_known_bundles")
 def test_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--megapixels", "0.02", "--files", "2", "--sound-seconds", "3"]
     sizes += ["--lines", "96", "--clip-seconds", "1"]
@@ -171,6 +185,7 @@ def test_shares_of_steps_are_medians() -> None:
     ]
 
 
+@pytest.mark.usefixtures("_known_bundles")
 def test_peers(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--megapixels", "0.02", "--files", "5", "--sound-seconds", "3"]
     sizes += ["--networks", "ResNet-50"]
@@ -192,6 +207,7 @@ def test_audio(capsys: pytest.CaptureFixture[str]) -> None:
     assert table[4][0] == "detect, all evidence"
 
 
+@pytest.mark.usefixtures("_known_bundles")
 def test_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
     batches = ["--bundles", "face-finder", "--backends", "onnxruntime", "--batches", "1", "3"]
     scans = ["--files", "5", "--megapixels", "0.02", "--workers", "1"]
@@ -205,8 +221,9 @@ def test_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
     assert workers[1][2] == "1.00"
 
 
-def test_startup(capsys: pytest.CaptureFixture[str]) -> None:
-    assert startup.main(["--repeats", "1", "--imports"]) == 0
+def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tiny,) = make_pictures(tmp_path, megapixels=0.0005, files=1).paths
+    assert startup.main(["--repeats", "1", "--imports", "--file", str(tiny)]) == 0
     processes, imports = tables(capsys.readouterr().out)
     rows = {row[0]: float(row[1]) for row in processes[1:]}
     assert rows["first report"] > rows["empty interpreter"] > 0
@@ -224,6 +241,7 @@ def test_signatures(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_known_bundles")
 def test_service(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sqlalchemy")
     monkeypatch.setattr(service, "CLIENTS", (1, 3))
@@ -283,6 +301,7 @@ def test_import_times_are_summed_by_package() -> None:
     assert startup.sum_imports(text) == {"numpy": 500, "cv2": 7}
 
 
+@pytest.mark.usefixtures("_known_bundles")
 def test_scaling(capsys: pytest.CaptureFixture[str]) -> None:
     assert scaling.main(["--files", "3", "--megapixels", "0.02", "--workers", "1"]) == 0
     (table,) = tables(capsys.readouterr().out)
@@ -358,18 +377,8 @@ def test_drift_is_noticed_in_streams_of_pictures(
     known_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--models", str(known_models), "--limit", "2", "--save", str(tmp_path / "pools.json")]
-    quick = [
-        "--runs",
-        "2",
-        "--days",
-        "1",
-        "--a-day",
-        "200",
-        "--choosing",
-        "60",
-        "--counting",
-        "140",
-    ]
+    quick = ["--runs", "2", "--days", "1", "--a-day", "200", "--most", "2000"]
+    quick += ["--choosing", "60", "--counting", "140"]
     drift.main([*place, *quick])
     first = capsys.readouterr().out
     assert "10 pictures of 5 sources" in first

@@ -14,7 +14,7 @@ import torch
 from deepfake_training.export import Trained, write_bundle
 from deepfake_training.export_large import linear_weights, write_full_bundle
 
-from deepfake.bundle import Applicability, Calibration
+from deepfake.bundle import Applicability, Bundle, Calibration
 from deepfake.networks.clip import ClipPicture
 from deepfake.networks.pictures import MobilePicture
 from deepfake.preprocess import ImagePreprocess
@@ -34,6 +34,7 @@ SETTINGS = {
     "penalty": 0.01,
     "limits": {"min_side_pixels": 96},
 }
+CALIBRATION = Calibration(slope=1.0, intercept=0.0, spread=0.2, points=POINTS)
 FACES = {**SETTINGS, "slot": "face-large", "name": "face-7-large", "material": ["faces"]}
 FACES |= {"preprocess": {"side_pixels": 224}, "limits": {"min_side_pixels": 48}}
 
@@ -81,39 +82,38 @@ def make_picture_models(folder: Path, known_models: Path) -> Path:
     of faces.
     """
     shutil.copytree(known_models / "face-finder-1", folder / "face-finder-1")
-    write_picture_models(folder, scales=1)
-    return folder
-
-
-def write_picture_models(folder: Path, *, scales: int) -> None:
-    """``image-7``, and ``image-7-large`` at one scale or at two."""
     torch.manual_seed(0)
-    calibration = Calibration(slope=1.0, intercept=0.0, spread=0.2, points=POINTS)
-
-    def trained(network: torch.nn.Module, name: str, side: int, **options: int) -> Trained:
-        return Trained(
-            network=network.eval(),
-            network_name=name,
-            network_options=options,
-            preprocess=ImagePreprocess(side_pixels=side, max_windows=2),
-            records=[],
-            limits=Applicability(min_side_pixels=96),
-            facts={},
-        )
-
     write_bundle(
-        trained(MobilePicture(), "mobile_picture", 96),
+        _trained(MobilePicture(), "mobile_picture", 96),
         name="image-7",
-        calibration=calibration,
+        calibration=CALIBRATION,
         metrics={},
         folder=folder / "image-7",
     )
-    large = ClipPicture(first=1, last=1, scales=scales)
-    write_full_bundle(
-        trained(large, "clip_picture", 224 * scales, first=1, last=1, scales=scales),
+    write_large_pictures(folder, scales=1)
+    return folder
+
+
+def write_large_pictures(folder: Path, *, scales: int) -> Bundle:
+    """``image-7-large`` at one scale or at two."""
+    network = ClipPicture(first=1, last=1, scales=scales)
+    return write_full_bundle(
+        _trained(network, "clip_picture", 224 * scales, first=1, last=1, scales=scales),
         name="image-7-large",
-        calibration=calibration,
+        calibration=CALIBRATION,
         metrics={},
-        quantised=linear_weights(large),
+        quantised=linear_weights(network),
         folder=folder / "image-7-large",
+    )
+
+
+def _trained(network: torch.nn.Module, name: str, side: int, **options: int) -> Trained:
+    return Trained(
+        network=network.eval(),
+        network_name=name,
+        network_options=options,
+        preprocess=ImagePreprocess(side_pixels=side, max_windows=2),
+        records=[],
+        limits=Applicability(min_side_pixels=96),
+        facts={},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shallow import shallow
+from tests.shallow import shallow, traced
 from tests.training.clip_material import make_picture_models
 
 
@@ -18,8 +18,15 @@ def shallow_trunk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def traced_graphs() -> Iterator[None]:
+    """See ``traced``."""
+    with traced():
+        yield
+
+
 @pytest.fixture(scope="session")
 def picture_models(tmp_path_factory: pytest.TempPathFactory, known_models: Path) -> Path:
-    """See ``make_picture_models``; with a shallow trunk, and not to be changed."""
-    with shallow():
+    """See ``make_picture_models``; with a shallow trunk, traced, and not to be changed."""
+    with shallow(), traced():
         return make_picture_models(tmp_path_factory.mktemp("pictures"), known_models)

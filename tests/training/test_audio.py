@@ -35,6 +35,7 @@ from deepfake.bundle import HEAD, SIGNATURE, WEIGHTS, Bundle
 from deepfake.commands.cli import main
 from deepfake.preprocess import AudioPreprocess
 from tests.media_files import speech
+from tests.shallow import traced
 from tests.training.audio_material import (
     PAGES,
     RATE,
@@ -46,7 +47,7 @@ from tests.training.audio_material import (
 from tests.training.clip_material import write_recipe
 from tests.training.recipes import recipe
 
-pytestmark = pytest.mark.usefixtures("shallow_trunk")
+pytestmark = pytest.mark.usefixtures("shallow_trunk", "traced_graphs")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def settings(**changed: Any) -> audio.AudioRecipe:
 @pytest.fixture(scope="module")
 def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     output = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
+    with traced(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("deepfake_training.audio.minutes.RECORDINGS_PER_FOLD", 2)
         patch.setattr("deepfake_training.audio.shortcuts.PIECES", 30)
         trained = audio.train(
@@ -312,7 +313,8 @@ def test_a_shortcut_is_found_where_there_is_one_and_is_gone_once_equalised(
 @pytest.fixture(scope="module")
 def first_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    make_first_models(folder)
+    with traced():
+        make_first_models(folder)
     return folder
 
 

@@ -30,8 +30,8 @@ from tests.training.clip_material import (
     FACES,
     SETTINGS,
     frames,
+    write_large_pictures,
     write_material,
-    write_picture_models,
     write_recipe,
 )
 from tests.training.recipes import recipe
@@ -113,13 +113,12 @@ def test_changed_frames_differ_and_are_the_same_for_the_same_seed() -> None:
     assert min(size[0] for size in sizes) >= 127
 
 
-def test_of_two_scales_a_frame_is_seen_at_one(tmp_path: Path) -> None:
-    write_picture_models(tmp_path, scales=2)
-    quick = Bundle.read(tmp_path / "image-7")
+def test_of_two_scales_a_frame_is_seen_at_one(picture_models: Path, tmp_path: Path) -> None:
+    quick = Bundle.read(picture_models / "image-7")
     assert load_one_scale(quick)[0] is quick
-    bundle = Bundle.read(tmp_path / "image-7-large")
+    bundle = write_large_pictures(tmp_path, scales=2)
     one, network = load_one_scale(bundle)
-    assert one.preprocess == replace(bundle.preprocess, side_pixels=224)
+    assert one.preprocess == replace(bundle.preprocess, side_pixels=224, overview=False)
     alike = networks.create(one.network, **one.network_options)
     assert alike.state_dict().keys() == network.state_dict().keys()
     with torch.inference_mode():
@@ -199,6 +198,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, picture_models: Path) -> Pa
     return Path(shutil.copytree(picture_models, tmp_path_factory.mktemp("models") / "all"))
 
 
+@pytest.mark.usefixtures("traced_graphs")
 @pytest.mark.slow
 def test_the_recipe_makes_both_tiers_from_those_of_pictures(
     data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -222,6 +222,7 @@ def test_the_recipe_makes_both_tiers_from_those_of_pictures(
     assert set(load_file(full.folder / HEAD)) == {"decide.weight", "decide.bias"}
 
 
+@pytest.mark.usefixtures("traced_graphs")
 @pytest.mark.slow
 def test_the_recipe_of_faces_learns_from_faces_that_were_made(
     people: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -234,7 +235,7 @@ def test_the_recipe_of_faces_learns_from_faces_that_were_made(
     records = read_records(tmp_path / "runs" / bundle.name / "out_of_fold.jsonl")
     assert {record.source for record in records} == {"phone", "webcam", "first", "second"}
     assert {record.view for record in records} == {"clean", "changed"}
-    assert {len(record.logits) for record in records} == {2}
+    assert {len(record.logits) for record in records} == {3}
     stored = (bundle.folder / WEIGHTS).read_bytes()
     assert stored == (models / "image-7-large" / WEIGHTS).read_bytes()
     assert [row["family"] for row in bundle.metrics["families"]] == ["talking head", "face swap"]

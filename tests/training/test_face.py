@@ -33,7 +33,7 @@ from deepfake.networks.faces import FaceNet
 from deepfake.preprocess import FacePreprocess, Pixels
 from tests.training.recipes import recipe
 
-pytestmark = pytest.mark.usefixtures("shallow_trunk")
+pytestmark = pytest.mark.usefixtures("shallow_trunk", "traced_graphs")
 LANDMARKS = ((70.0, 80.0), (110.0, 80.0), (90.0, 102.0), (74.0, 126.0), (106.0, 126.0))
 FACE = Face((50.0, 40.0, 130.0, 160.0), LANDMARKS, 0.9)
 SOURCES = {"press": 0, "camera": 0, "editor": 1, "talker": 1, "film": 0, "urban": 0}

@@ -158,6 +158,7 @@ def test_from_two_folders_of_speech_to_a_report(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_graphs")
 def test_files_at_random_are_said_loudly(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +175,7 @@ def test_files_at_random_are_said_loudly(
     assert "--split random --limit 5" in card
 
 
+@pytest.mark.usefixtures("traced_graphs")
 def test_a_detector_that_does_no_better_than_chance_is_not_written(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_detector_that_does_no_better_than_chance_is_not_written(
     assert not output.exists()
 
 
+@pytest.mark.usefixtures("traced_graphs")
 def test_one_file_in_both_classes_is_refused(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

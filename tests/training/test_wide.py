@@ -282,6 +282,7 @@ def test_near_copies_have_near_hashes() -> None:
     assert found.tolist() == [False, True, True, False, False, False]
 
 
+@pytest.mark.usefixtures("traced_graphs")
 def test_a_stopped_run_of_tokens_goes_on(data: Path, weights: Path, tmp_path: Path) -> None:
     pictures = read_known([data / "image"], folds=2)
     cutouts = build_cutouts(pictures, tmp_path / "cutouts", seed=1, workers=1)
@@ -366,6 +367,7 @@ def test_limits_send_on_what_the_quick_tier_cannot_tell() -> None:
     assert not useless.holds([0.5])
 
 
+@pytest.mark.usefixtures("traced_graphs")
 @pytest.mark.slow
 def test_from_files_to_two_tiers_that_answer_together(
     data: Path, weights: Path, tmp_path: Path

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -27,7 +28,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.issuer = ""
-        self.own = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
+        self.own = _own_key()
         self.key: Any = self.own
         self.algorithm = "RS256"
         self.claims: dict[str, Any] = {
@@ -95,6 +96,12 @@ class Provider:
     def sign_with_secret(self) -> None:
         """As whoever knows what the client knows could."""
         self.key, self.algorithm = OctKey.import_key(SECRET), "HS256"
+
+
+@cache
+def _own_key() -> RSAKey:
+    """Made once a process, since that takes longer than a test."""
+    return RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
 
 
 @contextlib.contextmanager

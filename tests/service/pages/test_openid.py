@@ -29,9 +29,9 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def service(detector: Detector, tmp_path: Path, provider: Provider) -> Iterator[Service]:
+def service(known_detector: Detector, tmp_path: Path, provider: Provider) -> Iterator[Service]:
     openid = OpenId(issuer=provider.issuer, client=CLIENT, secret=SECRET, address=ADDRESS)
-    with serviced(detector, tmp_path, openid=openid) as client:
+    with serviced(known_detector, tmp_path, openid=openid) as client:
         yield client.service
 
 

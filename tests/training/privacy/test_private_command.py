@@ -15,7 +15,11 @@ from tests.training.own_media import fill
 from tests.training.test_own import command, shipped, start_with, tiny
 
 __all__ = ["shipped", "tiny"]
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.slow,
+    pytest.mark.usefixtures("traced_graphs"),
+]
 
 
 def test_the_bundle_and_its_card_say_what_is_inside_of_the_guarantee(
