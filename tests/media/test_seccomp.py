@@ -26,6 +26,12 @@ def ask_by_x32():
         raise OSError(ctypes.get_errno(), "refused")
 
 
+def begin_thread():
+    thread = threading.Thread(target=print, args=["from a thread"])
+    thread.start()
+    thread.join()
+
+
 tries = {
     "internet": lambda: socket.socket(),
     "local socket": lambda: socket.socket(socket.AF_UNIX),
@@ -36,7 +42,7 @@ tries = {
     "attribute": lambda: os.setxattr(own, "user.a", b"b"),
     "signal": lambda: os.kill(os.getppid(), 0),
     "other table": ask_by_x32,
-    "thread": lambda: threading.Thread(target=print, args=["from a thread"]).start(),
+    "thread": begin_thread,
     "own thread": lambda: signal.pthread_kill(threading.get_ident(), 0),
     "answer": lambda: os.write(1, b""),
 }

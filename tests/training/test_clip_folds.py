@@ -43,15 +43,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     another one of the first of them.
     """
     folder, clips = tmp_path_factory.mktemp("data"), []
-    for number in (*range(2 * SYSTEMS), 0):
-        label = number % 2
-        source, note = f"{'maker' if label else 'camera'}-{number}", "face-swap" if label else ""
+    for number in range(2 * SYSTEMS + 1):
+        label, place = number % 2, number % (2 * SYSTEMS)
+        source, note = f"{'maker' if label else 'camera'}-{place}", "face-swap" if label else ""
         made = frames(label, number)
         for pixels in made:
             paint_face(pixels)
         sound = speech(1.75, seed=number, sample_rate=16000)
         content = video_bytes(made, rate=8, sound=sound, sample_rate=16000)
-        clips.append((f"{source}-{len(clips)}.mp4", content, label, source, note))
+        clips.append((f"{number}.mp4", content, label, source, note))
     write_material(folder / "video", clips)
     (folder / "boxes.tsv").write_text("# repo\tregex\n")
     return folder
