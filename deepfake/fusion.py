@@ -68,6 +68,7 @@ class Policy:
             Code.SINGING,
             Code.NOT_CALIBRATED_FOR_VIDEO,
             Code.TOO_FEW_FRAMES,
+            Code.FRAME_STANDS_OUT,
         }
     )
     trust_claims: bool = False

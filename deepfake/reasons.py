@@ -184,6 +184,14 @@ class Code(StrEnum):
         "leaves such pictures; by chance genuine ones are like that too, but rarely.",
         "Ask for the original, and where it comes from; do not take the clean score for an answer.",
     )
+    FRAME_STANDS_OUT = (
+        "frame_stands_out",
+        Group.VERDICT,
+        "The frames of the clip bear no trace together, but one of them does alone, as where "
+        "something synthetic was put into genuine footage. By chance single frames of genuine "
+        "clips do so too.",
+        "Look at the clip about that second; cut the part out and have it examined alone.",
+    )
     OTHER_TRACKS = (
         "other_tracks",
         Group.VERDICT,

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from ..content import localisation as localise
 from ..content.faces import open_finder
 from ..content.footage import BURST_SECONDS, Footage, view
@@ -244,17 +242,24 @@ def judge_frames(footage: Footage, engine: Engine, show: _Show) -> Evidence:
         seconds=tuple(second for second, _ in scored),
         scores=tuple(result.score for _, result in scored),
     )
+    claim = word_score(read.score, points, where=f"{len(scored)} frames", caution=caution)
+    second, top = max(scored, key=lambda one: one[1].score)
+    if footage.frames < FRAMES_PER_BURST // 2:
+        caution = caution or Code.TOO_FEW_FRAMES
+    if read.score < points.authentic and top.score >= bundle.calibration.points.suspicious:
+        caution = caution or Code.FRAME_STANDS_OUT
+        claim += f" The frame at {clock(second)} alone bears some (score {top.score:.2f})."
     return Evidence(
         source="video",
         status=Status.OK,
-        reason=caution or (Code.TOO_FEW_FRAMES if footage.frames < FRAMES_PER_BURST // 2 else None),
-        claim=word_score(read.score, points, where=f"{len(scored)} frames", caution=caution),
+        reason=caution,
+        claim=claim,
         score=read.score,
         interval=read.interval,
         points=points,
         bundle=bundle.name,
         timelines=(timeline,),
-        heatmaps=show.whole(timeline.seconds[int(np.argmax(timeline.scores))]),
+        heatmaps=show.whole(second),
         details=details,
     )
 

@@ -392,8 +392,10 @@ def _asks_for_more(footage: Footage, engine: Engine, options: DetectOptions) -> 
     stills = [burst.still.score for burst in footage.bursts if burst.still]
     if quick is None or quick.frames_calibration is None or not stills:
         return True
-    score = Scored.pool_frames(stills, quick.frames_calibration).score
-    return quick.asks_for_more([score], effort=options.effort)
+    read = Scored.pool_frames(stills, quick.frames_calibration)
+    # Together frames hide a few odd ones, and the quick tier is too weak to tell those.
+    clean = options.effort == "auto" and read.score < read.points.authentic
+    return clean or quick.asks_for_more([read.score], effort=options.effort)
 
 
 def most_bursts(media: Media, options: DetectOptions) -> int:

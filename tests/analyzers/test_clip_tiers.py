@@ -13,7 +13,7 @@ import pytest
 from deepfake.detector import Detector
 from deepfake.settings import DetectOptions, Settings
 from deepfake.trust.registry import activate
-from deepfake.types import Evidence, Report
+from deepfake.types import Evidence, Report, Verdict
 from tests.analyzers.test_video import clip, room
 from tests.bundles import add_full_tier
 from tests.media_files import video_bytes
@@ -95,6 +95,35 @@ def test_a_long_clip_is_looked_at_closer_at_few_moments_only(models: Path, opene
     assert found.details["frames_closer"] == len(timeline.seconds) <= 24
     assert timeline.seconds[0] < 5
     assert timeline.seconds[-1] > 80
+
+
+def odd(low: float, high: float, *, seconds: int = 20) -> bytes:
+    """As :func:`grey`, but a second of it is another."""
+    noise = np.random.default_rng(0).normal(0, 4, (96, 128, 1)).repeat(3, axis=2)
+    shades = np.full(8 * seconds, low)
+    shades[8 * 12 : 8 * 13 + 4] = high
+    frames = [(127.5 * (shade + 1) + noise).round().clip(0, 255) for shade in shades]
+    return video_bytes([frame.astype(np.uint8) for frame in frames], rate=8)
+
+
+@pytest.mark.parametrize("effort", ["quick", "auto", "full"])
+def test_a_clip_of_which_one_frame_stands_out_is_not_cleared(
+    models: Path, opened: Open, effort: str
+) -> None:
+    add_full_tier(models, slot="frame")
+    detector, options = opened(), DetectOptions(effort=effort)
+    plain = detector.detect(grey(-CLEAR, seconds=20), options)
+    assert plain.verdict is Verdict.AUTHENTIC
+    assert (of_video(plain).details.get("tier") == "full") == (effort != "quick")
+    report = detector.detect(odd(-CLEAR, CLEAR), options)
+    found = of_video(report)
+    assert (found.details.get("tier") == "full") == (effort != "quick")
+    assert found.reason == "frame_stands_out"
+    assert found.score is not None
+    assert found.points is not None
+    assert found.score < found.points.authentic
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reasons[0].code == "frame_stands_out"
 
 
 def test_a_full_tier_that_is_not_installed_is_told(models: Path, opened: Open) -> None:
