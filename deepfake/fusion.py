@@ -7,8 +7,9 @@
    that of the mandatory source, or of a suspicious other one where that is higher.
 3. ``inconclusive`` when nothing could be scored, when a score lies between the limits or its
    interval spans both of them, when strong evidence disagrees, and when a mandatory source did not
-   run, any source failed, the model of any source is suspended, a track was left out, or a clean
-   score bears traces of an attack, which clears nothing and accuses nobody.
+   run, any source failed, the model of any source is suspended, a track was left out, a single
+   frame stands out, or a clean score bears traces of an attack: these clear nothing and accuse
+   nobody.
 4. A claim that a generative model made the file (parameters, labels, a manifest of an unknown
    signer, an open watermark) is true more often than not, but anyone can write it, into a genuine
    file too. It makes a file ``suspicious`` that the scores do not, and never more; a hint (a mere
@@ -37,6 +38,13 @@ from .types import Declares, Evidence, Kind, OperatingPoints, Reason, Status, Ve
 
 TRUSTED_CLAIM = 0.999
 """Probability under ``trust_claims``: that of proof, by decision and not by measurement."""
+_BARS_CLEARING = (
+    Code.MODEL_SUSPENDED,
+    Code.SCORE_DOES_NOT_LAST,
+    Code.FRAME_STANDS_OUT,
+    Code.OTHER_TRACKS,
+)
+"""Reasons of evidence under which nothing is cleared, the one that is told first."""
 _BY_CONCERN = (Verdict.AUTHENTIC, Verdict.INCONCLUSIVE, Verdict.SUSPICIOUS, Verdict.SYNTHETIC)
 
 
@@ -68,7 +76,6 @@ class Policy:
             Code.SINGING,
             Code.NOT_CALIBRATED_FOR_VIDEO,
             Code.TOO_FEW_FRAMES,
-            Code.FRAME_STANDS_OUT,
         }
     )
     trust_claims: bool = False
@@ -117,17 +124,10 @@ def _decide(
     verdict, reasons = _most_concerning(words, ran)
     missing = policy.mandatory[kind] - {item.source for item in ran}
     missing |= {item.source for item in evidence if item.status is Status.FAILED}
-    idle = [item for item in evidence if item.reason == Code.MODEL_SUSPENDED]
-    if verdict is Verdict.AUTHENTIC and idle:
-        reason = Reason(code=Code.MODEL_SUSPENDED, text=idle[0].claim)
-        verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
-    tricked = [item for item in ran if item.reason == Code.SCORE_DOES_NOT_LAST]
-    if verdict is Verdict.AUTHENTIC and tricked:
-        reason = Reason(code=Code.SCORE_DOES_NOT_LAST, text=tricked[0].claim)
-        verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
-    unseen = [item for item in evidence if item.reason == Code.OTHER_TRACKS]
-    if verdict is Verdict.AUTHENTIC and unseen:
-        reason = Reason(code=Code.OTHER_TRACKS, text=unseen[0].claim)
+    barring = {str(item.reason): item.claim for item in reversed(evidence)}
+    code = next((code for code in _BARS_CLEARING if code in barring), None)
+    if verdict is Verdict.AUTHENTIC and code:
+        reason = Reason(code=code, text=barring[code])
         verdict, reasons = Verdict.INCONCLUSIVE, (reason, *reasons)
     if verdict is Verdict.AUTHENTIC and missing:
         text = f"not examined: {', '.join(sorted(missing))}"

@@ -154,6 +154,16 @@ def test_a_track_that_was_left_out_bars_clearing_and_nothing_else() -> None:
     assert loud.verdict is Verdict.SYNTHETIC
 
 
+def test_a_frame_that_stands_out_bars_clearing_and_nothing_else() -> None:
+    words = [
+        decide(
+            [scored("video", score, reason="frame_stands_out")], kind=Kind.VIDEO, policy=POLICY
+        ).verdict
+        for score in (0.05, 0.95)
+    ]
+    assert words == [Verdict.INCONCLUSIVE, Verdict.SYNTHETIC]
+
+
 def test_trusted_camera_against_detector_is_a_disagreement() -> None:
     camera = told("provenance", Weight.PROOF, "capture")
     decision = decide([camera, scored("image", 0.95)], kind=Kind.IMAGE, policy=POLICY)

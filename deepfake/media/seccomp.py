@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ def refuse_system_calls(libc: ctypes.CDLL) -> None:
     Needs ``PR_SET_NO_NEW_PRIVS``; does nothing on other processors and where the kernel refuses.
     """
     machine = MACHINES.get(os.uname().machine)
-    if machine is not None:
+    if machine is not None and sys.maxsize > 2**32:  # another table is that of 32-bit programs
         instructions = _write_filter(machine)
         program = _Program(len(instructions) // 8, instructions)
         libc.syscall(machine.seccomp, _SET_FILTER, 0, ctypes.byref(program))

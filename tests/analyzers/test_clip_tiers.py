@@ -34,11 +34,16 @@ def opened(models: Path) -> Iterator[Open]:
         yield lambda: stack.enter_context(Detector(Settings(models_folder=models, threads=1)))
 
 
-def grey(value: float, *, seconds: float = 3.0) -> bytes:
-    """A clip with a little noise of whose frames the known quick tier has the logit 4 ``value``."""
+def grey(value: float, *, seconds: float = 3.0, odd: float | None = None) -> bytes:
+    """A clip with a little noise of whose frames the known quick tier has the logit 4 ``value``,
+    but from its middle on, for a second and a half, 4 ``odd``.
+    """
     noise = np.random.default_rng(0).normal(0, 4, (96, 128, 1)).repeat(3, axis=2)
-    frame = (127.5 * (value + 1) + noise).round().clip(0, 255).astype(np.uint8)
-    return video_bytes([frame] * round(8 * seconds), rate=8)
+    values = np.full(round(8 * seconds), value)
+    if odd is not None:
+        values[len(values) // 2 :][:12] = odd
+    frames = [(127.5 * (one + 1) + noise).round().clip(0, 255) for one in values]
+    return video_bytes([frame.astype(np.uint8) for frame in frames], rate=8)
 
 
 def of_video(report: Report) -> Evidence:
@@ -97,15 +102,6 @@ def test_a_long_clip_is_looked_at_closer_at_few_moments_only(models: Path, opene
     assert timeline.seconds[-1] > 80
 
 
-def odd(low: float, high: float, *, seconds: int = 20) -> bytes:
-    """As :func:`grey`, but a second of it is another."""
-    noise = np.random.default_rng(0).normal(0, 4, (96, 128, 1)).repeat(3, axis=2)
-    shades = np.full(8 * seconds, low)
-    shades[8 * 12 : 8 * 13 + 4] = high
-    frames = [(127.5 * (shade + 1) + noise).round().clip(0, 255) for shade in shades]
-    return video_bytes([frame.astype(np.uint8) for frame in frames], rate=8)
-
-
 @pytest.mark.parametrize("effort", ["quick", "auto", "full"])
 def test_a_clip_of_which_one_frame_stands_out_is_not_cleared(
     models: Path, opened: Open, effort: str
@@ -115,7 +111,7 @@ def test_a_clip_of_which_one_frame_stands_out_is_not_cleared(
     plain = detector.detect(grey(-CLEAR, seconds=20), options)
     assert plain.verdict is Verdict.AUTHENTIC
     assert (of_video(plain).details.get("tier") == "full") == (effort != "quick")
-    report = detector.detect(odd(-CLEAR, CLEAR), options)
+    report = detector.detect(grey(-CLEAR, seconds=20, odd=CLEAR), options)
     found = of_video(report)
     assert (found.details.get("tier") == "full") == (effort != "quick")
     assert found.reason == "frame_stands_out"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import platform
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from deepfake.media.seccomp import CLONE3, MACHINES
+from tests.media.confined import try_confined
 
-_TRY = """
+_TRIES = """
 import os, signal, socket, subprocess, sys, threading
-from deepfake.media.worker import confine
 
 own = int(sys.argv[1])
 
@@ -46,13 +44,6 @@ tries = {
     "own thread": lambda: signal.pthread_kill(threading.get_ident(), 0),
     "answer": lambda: os.write(1, b""),
 }
-confine(memory_bytes=2 * 1024**3, parent=os.getppid())
-for name, act in tries.items():
-    try:
-        act()
-    except PermissionError:
-        continue
-    print(name)
 """
 
 
@@ -61,15 +52,9 @@ def test_a_confined_process_is_refused_what_decoding_does_not_need(tmp_path: Pat
     path = tmp_path / "own"
     path.touch(mode=0o600)
     with path.open("r+b") as file:
-        done = subprocess.run(
-            [sys.executable, "-c", _TRY, str(file.fileno())],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-            pass_fds=[file.fileno()],
-        )
-    assert done.stdout.splitlines() == ["from a thread", "thread", "own thread", "answer"]
+        own = file.fileno()
+        done = try_confined(_TRIES, str(own), pass_fds=[own])
+    assert done == ["from a thread", "thread", "own thread", "answer"]
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.stat().st_mtime > 0
 

@@ -167,9 +167,10 @@ class Subjects:
         held, media, missing = [], 0, 0
         for number, place, state, sha256 in jobs:
             there = state in HOLDING and self._media.holds(place)
-            if there and sha256 is None and subject.sha256 not in (None, self._digest(place)):
+            known = subject.sha256 in (None, sha256)
+            if there and not known and self._digest(place) != subject.sha256:
                 continue
-            if there or (state != State.DEAD and sha256 is not None):
+            if there or (known and state != State.DEAD):
                 held.append(number)
             media += there
             missing += state == State.DEAD and not there
