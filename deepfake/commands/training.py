@@ -79,8 +79,9 @@ variety   tune the quick network of the image slot again and again, shortly, wit
           repositories that were left out
 poison    plant wrong labels and triggers into training data and print how much an audit finds, and
           what an attack gains before and after
-ship      record a new or changed bundle of models/ as the one of its slot that the next release
-          ships, log it in releases.jsonl, and make it the active one; with --keys sign it before
+ship      record new or changed bundles of models/ as those of their slots that the next release
+          ships, log them in releases.jsonl, and make them the active ones; with --keys they are
+          signed before
 
 examples:
   deepfake recipe make training/configs/image-3.toml --data DATA --weights WEIGHTS
@@ -89,7 +90,7 @@ examples:
   deepfake recipe folds training/configs/frame-2.toml training/configs/face-1-large.toml \\
     --data DATA --output FOLDER --limit 2
   deepfake recipe ablate training/configs/audio-3-large.toml --data DATA
-  deepfake recipe ship image-3 --keys KEYS
+  deepfake recipe ship image-3 image-3-large --keys KEYS
 """
 
 LOCALISE = """\
@@ -229,7 +230,13 @@ def add_recipe(commands: Any) -> None:
     localise.add_argument(
         "--card", action="store_true", help="put the first table into the bundle's card too"
     )
-    ship.add_argument("name", help="a bundle of the models folder, such as image-3")
+    ship.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a bundle of the models folder, such as image-3: all that changed, a quick tier "
+        "before its full one",
+    )
     ship.add_argument(
         "--keys", type=Path, metavar="FOLDER", help="sign it with the pair of private keys in there"
     )
@@ -237,7 +244,7 @@ def add_recipe(commands: Any) -> None:
         "--recipe",
         type=Path,
         metavar="FILE",
-        help="that it was trained by (training/configs/NAME.toml, where it is there)",
+        help="that they were trained by (training/configs/NAME.toml, where it is there)",
     )
     ship.add_argument("--commit", metavar="HEX", help="of the source that it was trained with")
     poison.add_argument("--seed", type=int, default=1, help="of all that is drawn by chance (1)")
@@ -460,21 +467,27 @@ def _poison(options: argparse.Namespace) -> None:
 def _ship(options: argparse.Namespace) -> None:
     from ..trust.registry import ship
 
-    recipe: Path | None = None
-    if options.keys is not None:
-        own = Path("training/configs") / f"{options.name.removesuffix('-large')}.toml"
-        recipe = options.recipe or (own if own.is_file() else None)
-    release = ship(
+    releases = ship(
         options.models,
-        options.name,
+        *options.names,
         keys=options.keys and read_keys(options.keys),
-        recipe=recipe,
+        recipes={name: options.recipe or find_recipe(name) for name in options.names},
         commit=options.commit,
     )
-    print(
-        f"recorded {options.name} in shipped.json, in {options.models}/active.json and as line "
-        f"{release.number} of releases.jsonl"
-    )
+    for name, release in zip(options.names, releases, strict=True):
+        print(
+            f"recorded {name} in shipped.json, in {options.models}/active.json and as line "
+            f"{release.number} of releases.jsonl"
+        )
+
+
+def find_recipe(name: str) -> Path | None:
+    """The recipe of this clone that a bundle of this name is made by: its own, or that of both
+    tiers.
+    """
+    folder = Path("training/configs")
+    places = [folder / f"{one}.toml" for one in (name, name.removesuffix("-large"))]
+    return next((place for place in places if place.is_file()), None)
 
 
 _CLIPS = ("frame", "face-large")

@@ -227,6 +227,11 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
     shipped folder that has the name of a shipped one and another content, and for a full tier
     without its quick one.
     """
+    _enter(folder, name, others_shipped=others_shipped)
+    return read_bundles(folder)
+
+
+def _enter(folder: Path, name: str, *, others_shipped: bool | None = None) -> None:
     if not _is_name(name):
         raise ModelError(f"bundle {name!r}: {_NAMING}", hint="as image-100 or mine-1")
     listed = read_list(folder) if (folder / LIST).exists() else None
@@ -238,7 +243,7 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
             kept = {slot: one for slot, one in listed.bundles.items() if slot not in freed}
             held = {slot: why for slot, why in listed.suspended.items() if slot not in freed}
             write_list(folder, ActiveList(kept, True, held))
-            return read_bundles(folder)
+            return
     bundle = Bundle.read(locate(folder, name))
     bundle.verify()
     if fault := _misplaced(bundle) or _false_name(folder, bundle):
@@ -266,7 +271,6 @@ def activate(folder: Path, name: str, *, others_shipped: bool | None = None) -> 
     held = dict(listed.suspended) if listed else {}
     held.pop(bundle.slot, None)
     write_list(folder, ActiveList(recorded, shares and not _is_shipped_folder(folder), held))
-    return read_bundles(folder)
 
 
 def write_list(folder: Path, listed: ActiveList) -> None:
@@ -276,39 +280,41 @@ def write_list(folder: Path, listed: ActiveList) -> None:
 
 def ship(
     folder: Path,
-    name: str,
-    *,
+    *names: str,
     keys: PrivatePair | None = None,
-    recipe: Path | None = None,
+    recipes: Mapping[str, Path | None] | None = None,
     commit: str | None = None,
-) -> Release:
-    """Record a bundle as one that the next release ships, in place of its slot's, log and activate
-    it. With ``keys`` it is signed before; ``recipe`` and ``commit`` are then what the signature
-    says of how it was made.
+) -> list[Release]:
+    """Record bundles as what the next release ships, in place of those of their slots, log and
+    activate them; a quick tier before its full one. With ``keys`` they are signed before; the one
+    of ``recipes`` by its name, and ``commit``, are then what a signature says of how it was made.
 
     For the training side of a clone. Raises ``ModelError``, also for one that is not signed by a
     pair of keys whose public halves ship with the package: everybody else would refuse it.
     """
-    bundle, trust = Bundle.read(folder / name), shipped_trust()
-    if keys is not None:
-        if keys.public.ids[0] not in trust.pairs:
-            raise ModelError(
-                f"bundle {name}: the keys that are to sign it do not ship with the package",
-                hint="put their .pub.pem files into deepfake/trust/public_keys first",
-            )
-        sign_bundle(bundle, keys, recipe=recipe, commit=commit)
-    signed = verify_bundle(bundle, trust)
-    full = FULL_TIERS.get(bundle.slot)
-    kept = {
-        one: sha256
-        for one, sha256 in shipped_bundles().items()
-        if _slot(one) != bundle.slot and (_slot(one) != full or _number(one) == _number(name))
-    }
-    release = log_release(bundle, signed.pair)
-    write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
-    shipped_bundles.cache_clear()
-    activate(folder, name)
-    return release
+    trust, found = shipped_trust(), []
+    for name in names:
+        bundle = Bundle.read(folder / name)
+        if keys is not None:
+            if keys.public.ids[0] not in trust.pairs:
+                raise ModelError(
+                    f"bundle {name}: the keys that are to sign it do not ship with the package",
+                    hint="put their .pub.pem files into deepfake/trust/public_keys first",
+                )
+            sign_bundle(bundle, keys, recipe=(recipes or {}).get(name), commit=commit)
+        signed = verify_bundle(bundle, trust)
+        full = FULL_TIERS.get(bundle.slot)
+        kept = {
+            one: sha256
+            for one, sha256 in shipped_bundles().items()
+            if _slot(one) != bundle.slot and (_slot(one) != full or _number(one) == _number(name))
+        }
+        found.append(log_release(bundle, signed.pair))
+        write_json(SHIPPED, dict(sorted((kept | {name: bundle.sha256}).items())))
+        shipped_bundles.cache_clear()
+        _enter(folder, name)
+    read_bundles(folder)
+    return found
 
 
 @cache

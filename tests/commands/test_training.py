@@ -47,6 +47,18 @@ def test_help_teaches(
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("image-3-large", "image-3"), ("audio-3-large", "audio-3-large"), ("mine-1", None)],
+)
+def test_a_bundle_is_signed_with_the_recipe_that_made_it(
+    name: str, recipe: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIGS.parents[1])
+    found = training.find_recipe(name)
+    assert (found and found.stem) == recipe
+
+
 def test_nothing_of_the_training_is_imported_before_it_is_needed() -> None:
     code = "import sys, deepfake.commands.cli as c; c.build_parser(); "
     code += "print([m for m in ('deepfake_training', 'torch', 'sklearn') if m in sys.modules])"

@@ -286,6 +286,16 @@ def test_a_release_records_a_new_bundle(shipped: Path) -> None:
     assert warning == "In the models folder, but not active: image-1."
 
 
+def test_a_release_records_all_that_changed(shipped: Path) -> None:
+    for name in ("image-1", "video-1"):
+        edit(shipped / name, "calibration", "intercept", value=-9.0)
+        sign(shipped / name)
+    releases = ship(shipped, "image-1", "video-1")
+    bundles = read_bundles(shipped)
+    assert [release.name for release in releases] == ["image-1", "video-1"]
+    assert all(is_shipped(bundles[slot]) for slot in ("image", "video"))
+
+
 def test_without_a_list_the_newest_answers_until_one_is_activated(
     known_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
