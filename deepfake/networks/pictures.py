@@ -30,12 +30,16 @@ class HighPass(nn.Module):
 class MobilePicture(nn.Module):
     """Crops (n, 3, side, side) in -1…1 to logits (n,): the whole of MobileNetV2 (Sandler et al.
     2018), tuned end to end.
+
+    With two ``scales`` the mean of what it says of their left upper quarter and of the whole at
+    half its size.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, scales: int = 1) -> None:
         import timm
 
         super().__init__()
+        self.scales = scales
         trunk: Any = timm.create_model(
             "mobilenetv2_100", pad_type="same", num_classes=1, drop_rate=0.2
         )
@@ -43,5 +47,17 @@ class MobilePicture(nn.Module):
         self.trunk = trunk
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.trunk(crops)[:, 0]
-        return logits
+        if self.scales == 1:
+            logits: torch.Tensor = self.trunk(crops)[:, 0]
+            return logits
+        quarter = crops[..., : crops.shape[-2] // 2, : crops.shape[-1] // 2]
+        both = self.trunk(torch.cat([quarter, nn.functional.avg_pool2d(crops, 2)]))[:, 0]
+        near, far = both.tensor_split(2)
+        mean: torch.Tensor = (near + far) / 2
+        return mean
+
+    def alone(self) -> MobilePicture:
+        """The network of one scale that sees crops as they are, which has the same weights."""
+        network = MobilePicture().eval()
+        network.load_state_dict(self.state_dict())
+        return network

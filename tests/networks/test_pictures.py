@@ -38,3 +38,17 @@ def test_a_fresh_mobile_picture_is_undecided_and_reads_crops_of_any_size() -> No
         assert logits.shape == (2,)
         assert logits.abs().max() < 1
         assert torch.equal(logits[0], logits[1]), "its head starts at zero"
+
+
+@torch.inference_mode()
+def test_two_scales_are_the_mean_of_a_quarter_and_of_the_whole_at_half_its_size() -> None:
+    torch.manual_seed(0)
+    network = create("mobile_picture", scales=2).eval()
+    assert isinstance(network, MobilePicture)
+    torch.nn.init.normal_(network.trunk.classifier.weight)
+    crops = to_batch(scene(128, 128, seed=1), scene(128, 128, seed=2))
+    alone = network.alone()
+    quarter = alone(crops[..., :64, :64])
+    half = alone(torch.nn.functional.avg_pool2d(crops, 2))
+    assert not torch.allclose(quarter, half, atol=1e-2)
+    assert torch.allclose(network(crops), (quarter + half) / 2, atol=1e-5)

@@ -373,7 +373,8 @@ def test_from_files_to_two_tiers_that_answer_together(
     data: Path, weights: Path, tmp_path: Path
 ) -> None:
     models = tmp_path / "models"
-    made = recipe(WideRecipe, SETTINGS)
+    two_scales = {"scales": 2, "preprocess": {"side_pixels": 192, "max_windows": 4}}
+    made = recipe(WideRecipe, SETTINGS | two_scales)
     runs = tmp_path / "runs"
     make_bundle(made, data=data, weights=weights, models=models, runs=runs)
     assert (runs / "image-7" / "failures.png").stat().st_size > 1000
@@ -384,6 +385,7 @@ def test_from_files_to_two_tiers_that_answer_together(
         "image": "image-7",
         "image-large": "image-7-large",
     }
+    assert active["image"].network_options == {"scales": 2}
     full = Bundle.read(models / "image-7-large")
     full.verify()
     assert find_trunk(full.folder, full.network_options) == full.folder / WEIGHTS
@@ -417,7 +419,7 @@ def test_every_variant_is_judged_on_what_it_did_not_see(
     names = [row.variant for row in rows]
     assert names == [
         *("all", "1 genuine sources", "older material alone", "without pairs"),
-        *("fixed trunk", "shrunk", "all and shrunk"),
+        *("fixed trunk", "shrunk", "both by one network", "all and shrunk"),
     ]
     folder = tmp_path / "image-7" / "variety-1-16"
     alone, shrunk = (variety.read_said(folder / f"{name}.npz") for name in ("all", "shrunk"))

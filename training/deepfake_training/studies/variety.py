@@ -60,11 +60,12 @@ class ShrunkPicture(MobilePicture):
 
 @dataclass(frozen=True)
 class Variant:
-    """``chosen`` (files,) are what is learnt from."""
+    """``chosen`` (files,) are what is learnt from, at so many ``scales``."""
 
     name: str
     chosen: Mask
     make: Callable[[], MobilePicture] = MobilePicture
+    scales: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def compare(
                 chosen=variant.chosen,
                 preprocess=preprocess,
                 seed=recipe.tuned.seed,
+                scales=variant.scales,
             )
             network = tune_network(
                 variant.make,
@@ -134,6 +136,7 @@ def compare(
                 weights=weights,
                 path=path,
             )
+            network.scales = variant.scales
             cropper = make_cropper(cutouts, pictures, preprocess)
             said = _judge(variant.name, network, cropper, pictures, out=folds == fold)
             write_arrays(heard, **asdict(said))
@@ -147,7 +150,7 @@ def list_variants(
 ) -> list[Variant]:
     """All of the material that is ``seen``; fewer genuine sources, the same ones and more each
     time; only the folder ``old``; no aligned pairs; a fixed trunk; crops of about twice the side,
-    shrunk to the usual one.
+    shrunk to the usual one; those and the usual ones by one network.
     """
     labels = np.array([picture.label for picture in pictures])
     sources = np.array([picture.source for picture in pictures])
@@ -165,6 +168,7 @@ def list_variants(
         Variant("without pairs", seen & (sources != TWINS)),
         Variant("fixed trunk", seen, make=FrozenPicture),
         Variant(SHRUNK, seen, make=ShrunkPicture),
+        Variant("both by one network", seen, scales=2),
     ]
 
 
@@ -175,8 +179,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _preprocess(recipe: WideRecipe, variant: Variant) -> ImagePreprocess:
-    side = recipe.preprocess.side_pixels
-    return ImagePreprocess(side_pixels=2 * side if variant.make is ShrunkPicture else side)
+    side = recipe.preprocess.side_pixels // recipe.scales
+    twice = variant.make is ShrunkPicture or variant.scales > 1
+    return ImagePreprocess(side_pixels=2 * side if twice else side)
 
 
 def _judge(

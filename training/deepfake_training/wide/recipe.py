@@ -75,7 +75,7 @@ class Judging:
 @dataclass(frozen=True, kw_only=True)
 class WideRecipe(Recipe):
     """``material`` names folders of the data that have a manifest; ``trunk`` the file with CLIP's
-    weights in the weights folder.
+    weights in the weights folder; ``scales`` at how many the quick tier sees its crops.
     """
 
     threads: int
@@ -87,6 +87,7 @@ class WideRecipe(Recipe):
     preprocess: ImagePreprocess
     tuned: TuneSettings
     head: HeadSettings
+    scales: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def train(recipe: WideRecipe, *, data: Path, weights: Path, output: Path) -> Bot
         quick=Trained(
             network=networks[ALL].to(memory_format=torch.contiguous_format),
             network_name="mobile_picture",
-            network_options={},
+            network_options={"scales": recipe.scales} if recipe.scales > 1 else {},
             preprocess=recipe.preprocess,
             records=quick,
             limits=recipe.limits,
@@ -241,6 +242,7 @@ def tune_all(
             weights=weights,
             path=output / f"tuned-{name}.safetensors",
             start=list(networks.values()) if name == ALL else (),
+            scales=recipe.scales,
         )
     return networks
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..known import Known, draw_probabilities
 from ..tuning import Tuning, tune_network
 from .crops import make_cropper
 from .cutouts import Cutouts
+from .tokens import halve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +40,22 @@ def tune(
     weights: Path,
     path: Path,
     start: Sequence[MobilePicture] = (),
+    scales: int = 1,
 ) -> MobilePicture:
     """A network tuned on the files (files,) that are ``chosen``, or the one that ``path`` holds; an
     interrupted run goes on from its checkpoint. It begins with ImageNet weights, or with the mean
-    of the networks ``start`` that began so (Wortsman et al. 2022).
+    of the networks ``start`` that began so (Wortsman et al. 2022). With two ``scales`` it learns
+    from single crops of each and judges by both, in crops as ``preprocess`` gives them.
     """
 
-    batches = Batches(pictures, cutouts, chosen=chosen, preprocess=preprocess, seed=settings.seed)
+    batches = Batches(
+        pictures,
+        cutouts,
+        chosen=chosen,
+        preprocess=preprocess,
+        seed=settings.seed,
+        scales=scales,
+    )
 
     def mislead(
         network: torch.nn.Module, batch: torch.Tensor, goal: torch.Tensor, step: int
@@ -59,7 +69,7 @@ def tune(
             seed=(settings.seed, step),
         )
 
-    return tune_network(
+    network = tune_network(
         MobilePicture,
         batches.draw,
         examples=settings.crops,
@@ -69,10 +79,14 @@ def tune(
         start=mean_state(start) if start else None,
         change=mislead,
     )
+    network.scales = scales
+    return network
 
 
 class Batches:
-    """Seeded batches of augmented crops, half of each class."""
+    """Seeded batches of augmented crops, half of each class. With two ``scales`` they have half the
+    side of ``preprocess``: each is a smaller crop or, as often, one of the whole side shrunk.
+    """
 
     def __init__(
         self,
@@ -82,8 +96,11 @@ class Batches:
         chosen: npt.NDArray[np.bool_],
         preprocess: ImagePreprocess,
         seed: int,
+        scales: int = 1,
     ) -> None:
-        self._cropper = make_cropper(cutouts, pictures, preprocess)
+        near = replace(preprocess, side_pixels=preprocess.side_pixels // scales)
+        self._near = make_cropper(cutouts, pictures, near)
+        self._far = make_cropper(cutouts, pictures, preprocess) if scales > 1 else None
         self._preprocess, self._seed = preprocess, seed
         self._places = cutouts.places()
         readable = chosen & np.isin(np.arange(len(pictures)), list(self._places))
@@ -98,7 +115,11 @@ class Batches:
         crops, labels = [], np.arange(size) % 2
         for label in labels:
             file = int(rng.choice(self._classes[label], p=self._weights[label]))
-            crops.append(self._cropper.augmented(int(rng.choice(self._places[file])), rng))
-        batch = self._preprocess.scale(np.stack(crops))
-        tensor = torch.from_numpy(batch).to(memory_format=torch.channels_last)
-        return tensor, torch.from_numpy(labels.astype(np.float32))
+            place = int(rng.choice(self._places[file]))
+            if self._far is not None and rng.random() < 0.5:
+                far = self._preprocess.scale(self._far.augmented(place, rng)[None])
+                crops.append(halve(far))
+            else:
+                crops.append(self._preprocess.scale(self._near.augmented(place, rng)[None]))
+        batch = torch.from_numpy(np.concatenate(crops)).to(memory_format=torch.channels_last)
+        return batch, torch.from_numpy(labels.astype(np.float32))
